@@ -1,0 +1,172 @@
+package scenarios
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+// The controls: runs whose result is known beforehand.
+const (
+	controlStrategy   = "no-handler" // must lose requests under every disruption
+	controlDisruption = "none"       // must lose nothing, even with that strategy
+)
+
+// Profile is a selection of scenarios.
+type Profile struct {
+	Name       string
+	Summary    string
+	Strategies []string // by name; each under every disruption that replaces Pods. Empty means all there are
+	// Disruptions the strategies go through, by name. Empty means all that replace Pods.
+	Disruptions []string
+}
+
+// Profiles are all there are, the default first.
+func Profiles() []Profile {
+	return []Profile{
+		{
+			Name:       "quick",
+			Summary:    "the strategies that most teams choose from, under every disruption",
+			Strategies: []string{"no-handler", "shutdown-at-once", "in-app-delay", "prestop-exec-sleep", "prestop-sleep"},
+		},
+		{Name: "full", Summary: "every strategy under every disruption"},
+		{Name: "nightly", Summary: "as full, meant for a regression job"},
+		{
+			Name:        "smoke",
+			Summary:     "one strategy that loses requests and one that doesn't, under a rolling update: does the instrument work?",
+			Strategies:  []string{"no-handler", "prestop-sleep"},
+			Disruptions: []string{"rolling-update"},
+		},
+	}
+}
+
+// Catalogue knows every strategy and path there is.
+type Catalogue struct {
+	strategies map[string]fixtures.Strategy
+	paths      map[string]fixtures.Path
+}
+
+// NewCatalogue reads the fixtures.
+func NewCatalogue() (Catalogue, error) {
+	strategies, err := fixtures.Strategies()
+	if err != nil {
+		return Catalogue{}, err
+	}
+	paths, err := fixtures.Paths()
+	if err != nil {
+		return Catalogue{}, err
+	}
+	return Catalogue{strategies: strategies, paths: paths}, nil
+}
+
+// Summaries are the strategies' one-line descriptions, by name.
+func (c Catalogue) Summaries() map[string]string {
+	out := map[string]string{}
+	for name, s := range c.strategies {
+		out[name] = s.Summary
+	}
+	return out
+}
+
+// Lanes are the ones that every run has, all at once, at the given requests per second each.
+func (c Catalogue) Lanes(rate int) []Lane {
+	var lanes []Lane
+	for _, path := range slices.Sorted(maps.Keys(c.paths)) {
+		for _, load := range []Load{New(rate), Reused(rate), Slow(rate)} {
+			lanes = append(lanes, Lane{Path: c.paths[path], Load: load})
+		}
+	}
+	return lanes
+}
+
+// Find is the scenario of one strategy and one disruption. An unknown name is an error that lists the known ones.
+func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
+	s, ok := c.strategies[strategy]
+	if !ok {
+		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
+	}
+	d, err := findNamed("disruption", disruption, Disruptions(), func(d Disruption) string { return d.Name })
+	if err != nil {
+		return Scenario{}, err
+	}
+	scenario := Scenario{
+		Strategy: s, Disruption: d, Lanes: c.Lanes(rate),
+		Control: strategy == controlStrategy || disruption == controlDisruption,
+	}
+	return scenario, scenario.Validate()
+}
+
+// Profile lists the scenarios of a profile: the undisturbed control first, then each strategy under each disruption.
+func (c Catalogue) Profile(name string, rate int) ([]Scenario, error) {
+	p, err := findNamed("profile", name, Profiles(), func(p Profile) string { return p.Name })
+	if err != nil {
+		return nil, err
+	}
+	strategies := p.Strategies
+	if len(strategies) == 0 {
+		strategies = slices.Sorted(maps.Keys(c.strategies))
+	}
+	disruptions := p.Disruptions
+	if len(disruptions) == 0 {
+		for _, d := range Disruptions() {
+			if d.Replaces {
+				disruptions = append(disruptions, d.Name)
+			}
+		}
+	}
+	control, err := c.Find(controlStrategy, controlDisruption, rate)
+	if err != nil {
+		return nil, err
+	}
+	list := []Scenario{control}
+	for _, strategy := range strategies {
+		for _, disruption := range disruptions {
+			s, err := c.Find(strategy, disruption, rate)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// Run is one of several runs of the same scenario.
+type Run struct {
+	Scenario
+	Repeat int // from 1
+}
+
+// Interleave repeats the scenarios n times, every second round backwards (A B, B A, A B …), so that a slow drift of the machine falls on all alike.
+func Interleave(list []Scenario, n int) []Run {
+	var runs []Run
+	for round := 1; round <= n; round++ {
+		order := slices.Clone(list)
+		if round%2 == 0 {
+			slices.Reverse(order)
+		}
+		for _, s := range order {
+			runs = append(runs, Run{Scenario: s, Repeat: round})
+		}
+	}
+	return runs
+}
+
+func findNamed[T any](what, name string, list []T, nameOf func(T) string) (T, error) {
+	var names []string
+	for _, item := range list {
+		if nameOf(item) == name {
+			return item, nil
+		}
+		names = append(names, nameOf(item))
+	}
+	var zero T
+	return zero, unknown(what, name, names)
+}
+
+func unknown(what, name string, known []string) error {
+	return fmt.Errorf("unknown %s %q: want one of %s", what, name, strings.Join(known, ", "))
+}

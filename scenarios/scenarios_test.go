@@ -1,0 +1,235 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+func catalogue(t *testing.T) Catalogue {
+	t.Helper()
+	c, err := NewCatalogue()
+	require.NoError(t, err)
+	return c
+}
+
+func names(list []Scenario) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, s.Name())
+	}
+	return out
+}
+
+func TestQuickProfile(t *testing.T) {
+	list, err := catalogue(t).Profile("quick", DefaultRate)
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"no-handler/none",
+		"no-handler/rolling-update", "no-handler/pod-deletion",
+		"shutdown-at-once/rolling-update", "shutdown-at-once/pod-deletion",
+		"in-app-delay/rolling-update", "in-app-delay/pod-deletion",
+		"prestop-exec-sleep/rolling-update", "prestop-exec-sleep/pod-deletion",
+		"prestop-sleep/rolling-update", "prestop-sleep/pod-deletion",
+	}, names(list))
+	for _, s := range list {
+		assert.Equal(t, s.Strategy.Name == "no-handler", s.Control, s.Name())
+	}
+}
+
+func TestFullProfileHasEveryStrategy(t *testing.T) {
+	c := catalogue(t)
+	list, err := c.Profile("full", DefaultRate)
+	require.NoError(t, err)
+	assert.Len(t, list, 1+2*len(c.strategies))
+}
+
+func TestEveryProfileIsValid(t *testing.T) {
+	for _, p := range Profiles() {
+		list, err := catalogue(t).Profile(p.Name, DefaultRate)
+		require.NoError(t, err, p.Name)
+		assert.NotEmpty(t, list, p.Name)
+		assert.NotEmpty(t, p.Summary, p.Name)
+	}
+}
+
+func TestUnknownNames(t *testing.T) {
+	c := catalogue(t)
+	_, err := c.Profile("qick", DefaultRate)
+	require.ErrorContains(t, err, `unknown profile "qick": want one of quick, full, nightly, smoke`)
+	_, err = c.Find("prestop", "rolling-update", DefaultRate)
+	require.ErrorContains(t, err, `unknown strategy "prestop"`)
+	require.ErrorContains(t, err, "prestop-sleep")
+	_, err = c.Find("prestop-sleep", "reboot", DefaultRate)
+	require.ErrorContains(t, err, `unknown disruption "reboot"`)
+	_, err = c.Profile("quick", 0)
+	require.ErrorContains(t, err, "has a rate of 0 requests/s")
+}
+
+func TestExpectationsOfTheControls(t *testing.T) {
+	c := catalogue(t)
+	none, err := c.Find("no-handler", "none", DefaultRate)
+	require.NoError(t, err)
+	for _, l := range none.Lanes {
+		e, err := none.Expect(l.Load.Name)
+		require.NoError(t, err)
+		assert.Equal(t, Clean, e, "undisturbed, nothing may be lost on %s", l.Name())
+	}
+	rolling, err := c.Find("no-handler", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	e, err := rolling.Expect("new")
+	require.NoError(t, err)
+	assert.Equal(t, Drops, e)
+	_, err = rolling.Expect("upside-down")
+	require.ErrorContains(t, err, "expects nothing of load upside-down")
+}
+
+func TestExpect(t *testing.T) {
+	tests := []struct {
+		name    string
+		expect  Expect
+		dropped int
+		want    bool
+	}{
+		{"clean and nothing lost", Clean, 0, true},
+		{"clean and one lost", Clean, 1, false},
+		{"drops and nothing lost", Drops, 0, false},
+		{"drops and one lost", Drops, 1, true},
+		{"measured and nothing lost", Measured, 0, true},
+		{"measured and all lost", Measured, math.MaxInt, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, tt.expect.Allows(tt.dropped)) })
+	}
+	assert.Equal(t, "2..3", Expect{2, 3}.String())
+	for _, e := range []Expect{Clean, Drops, Measured} {
+		got, err := ParseExpect(e.String())
+		require.NoError(t, err)
+		assert.Equal(t, e, got)
+	}
+	_, err := ParseExpect("cleen")
+	require.ErrorContains(t, err, `unknown expectation "cleen"`)
+}
+
+// TestBlindLoadIsRefused: whatever http.Transport would send again on a dead connection hides the loss of it.
+func TestBlindLoadIsRefused(t *testing.T) {
+	for _, method := range []string{"", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace} {
+		l := Reused(DefaultRate)
+		l.Method = method
+		require.ErrorIs(t, l.Validate(), errBlind, "method %q", method)
+	}
+	for _, lane := range catalogue(t).Lanes(DefaultRate) {
+		require.NoError(t, lane.Load.Validate(), lane.Name())
+	}
+}
+
+func TestBadLoads(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Load)
+		want   string
+	}{
+		{"no name", func(l *Load) { l.Name = "" }, "has no name"},
+		{"rate of zero", func(l *Load) { l.Rate = 0 }, "want 1 to 1000"},
+		{"negative rate", func(l *Load) { l.Rate = -1 }, "want 1 to 1000"},
+		{"rate above the timer grain", func(l *Load) { l.Rate = 1001 }, "want 1 to 1000"},
+		{"no timeout", func(l *Load) { l.Timeout = 0 }, "has a timeout of 0s"},
+		{"endless timeout", func(l *Load) { l.Timeout = time.Hour }, "has a timeout of 1h0m0s"},
+		{"work as long as the timeout", func(l *Load) { l.Work = l.Timeout }, "every request would time out"},
+		{"negative work", func(l *Load) { l.Work = -1 }, "every request would time out"},
+		{"unknown connections", func(l *Load) { l.Connections = "some" }, "unknown connections"},
+		{"reused without any", func(l *Load) { *l = Reused(1); l.Clients = 0 }, "has none"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := New(DefaultRate)
+			tt.change(&l)
+			require.ErrorContains(t, l.Validate(), tt.want)
+		})
+	}
+}
+
+func TestBadScenarios(t *testing.T) {
+	require.ErrorContains(t, Scenario{}.Validate(), "has no strategy")
+	require.ErrorContains(t, Scenario{}.Validate(), "has no disruption")
+	require.ErrorContains(t, Scenario{}.Validate(), "has no lanes")
+	s, err := catalogue(t).Find("prestop-sleep", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	s.Lanes = append(s.Lanes, s.Lanes[0])
+	require.ErrorContains(t, s.Validate(), "has lane nodeport/new twice")
+	s.Strategy = fixtures.Strategy{Name: "mine", Expect: map[string]string{"new": "sometimes", "reused": "clean", "slow": "clean"}}
+	require.ErrorContains(t, s.Validate(), `unknown expectation "sometimes"`)
+}
+
+func TestInterleave(t *testing.T) {
+	a, b := Scenario{Strategy: fixtures.Strategy{Name: "a"}}, Scenario{Strategy: fixtures.Strategy{Name: "b"}}
+	var got []string
+	for _, r := range Interleave([]Scenario{a, b}, 3) {
+		got = append(got, r.Strategy.Name+string(rune('0'+r.Repeat)))
+	}
+	assert.Equal(t, []string{"a1", "b1", "b2", "a2", "a3", "b3"}, got)
+}
+
+// fakeApp writes down what a disruption does to it.
+type fakeApp struct {
+	pods []string
+	did  []string
+	fail string // the verb that fails
+}
+
+var errFake = errors.New("fake")
+
+func (f *fakeApp) do(what string) error {
+	f.did = append(f.did, what)
+	if what == f.fail {
+		return errFake
+	}
+	return nil
+}
+func (f *fakeApp) Pods(context.Context) ([]string, error)         { return f.pods, f.do("pods") }
+func (f *fakeApp) Restart(context.Context) error                  { return f.do("restart") }
+func (f *fakeApp) DeletePod(_ context.Context, name string) error { return f.do("delete " + name) }
+func (f *fakeApp) WaitReady(context.Context) error                { return f.do("ready") }
+
+func TestDisruptions(t *testing.T) {
+	tests := []struct {
+		name string
+		want []string
+	}{
+		{"none", nil},
+		{"rolling-update", []string{"restart"}},
+		{"pod-deletion", []string{"pods", "delete a", "ready", "delete b", "ready"}},
+	}
+	require.Len(t, Disruptions(), len(tests))
+	for i, d := range Disruptions() {
+		t.Run(tests[i].name, func(t *testing.T) {
+			app := &fakeApp{pods: []string{"a", "b"}}
+			require.Equal(t, tests[i].name, d.Name)
+			if !d.Replaces {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				cancel(errFake)
+				require.ErrorIs(t, d.Run(ctx, app), errFake, "the quiet ends with the run")
+				return
+			}
+			require.NoError(t, d.Run(t.Context(), app))
+			assert.Equal(t, tests[i].want, app.did)
+			for _, step := range app.did {
+				require.ErrorIs(t, d.Run(t.Context(), &fakeApp{pods: app.pods, fail: step}), errFake, "a failure of %q is told", step)
+			}
+		})
+	}
+	require.NoError(t, keepQuiet(t.Context(), time.Millisecond))
+	require.ErrorContains(t, deleteInTurn(t.Context(), &fakeApp{}), "there are none")
+}
+
+func TestSummaries(t *testing.T) {
+	assert.Contains(t, catalogue(t).Summaries()["prestop-sleep"], "preStop")
+}
