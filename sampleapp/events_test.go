@@ -1,0 +1,92 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// writes keeps each Write apart.
+type writes struct {
+	mu   sync.Mutex
+	each []string
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.each = append(w.each, string(p))
+	return len(p), nil
+}
+
+// TestLines is the format that others read.
+func TestLines(t *testing.T) {
+	at := time.Unix(1700000000, 123456789)
+	zero, one := 0, 1
+	tests := []struct {
+		name string
+		give event
+		want string
+	}{
+		{"plain", event{Event: eventStart}, `{"event":"start","unixNano":1700000000123456789,"pod":"pod-1"}`},
+		{"listening", event{Event: eventListening, Addr: "[::]:8080"}, `{"event":"listening","unixNano":1700000000123456789,"pod":"pod-1","addr":"[::]:8080"}`},
+		{"last request", event{Event: eventLastRequest, Requests: 7}, `{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7}`},
+		{"good exit", event{Event: eventExit, Code: &zero}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":0}`},
+		{"bad exit", event{Event: eventExit, Code: &one, Error: "a\nb"}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":1,"error":"a\nb"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out writes
+			(&lifeLog{out: &out, pod: "pod-1"}).record(at, tt.give)
+			assert.Equal(t, []string{tt.want + "\n"}, out.each)
+		})
+	}
+}
+
+// TestOneWritePerLine: also when many things happen at once.
+func TestOneWritePerLine(t *testing.T) {
+	var out writes
+	life := &lifeLog{out: &out, pod: "pod-1"}
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() { life.record(time.Now(), event{Event: eventReady}) })
+	}
+	group.Wait()
+	require.Len(t, out.each, 50)
+	for _, line := range out.each {
+		assert.True(t, json.Valid([]byte(line)), line)
+		assert.Equal(t, byte('\n'), line[len(line)-1])
+	}
+}
+
+// slowListener closes late and badly.
+type slowListener struct{ net.Listener }
+
+var errStuck = errors.New("stuck")
+
+func (slowListener) Close() error {
+	<-time.After(20 * time.Millisecond)
+	return errStuck
+}
+
+// TestListenerClosedIsTold: once, with the instant at which it was done, and with what went wrong.
+func TestListenerClosedIsTold(t *testing.T) {
+	var out writes
+	l := &witnessedListener{Listener: slowListener{}, life: &lifeLog{out: &out, pod: "pod-1"}}
+	called := time.Now()
+	assert.ErrorIs(t, l.Close(), errStuck)
+	assert.NoError(t, l.Close())
+
+	require.Len(t, out.each, 1)
+	var e event
+	require.NoError(t, json.Unmarshal([]byte(out.each[0]), &e))
+	assert.Equal(t, "listener-closed", e.Event)
+	assert.Equal(t, "stuck", e.Error)
+	assert.GreaterOrEqual(t, e.UnixNano, called.Add(20*time.Millisecond).UnixNano())
+}

@@ -1,0 +1,190 @@
+// Command sampleapp is the server under test: a small HTTP server whose way of stopping is chosen by flags, so that one binary plays every shutdown strategy.
+//
+// It is written as an ordinary Go service is, on net/http and nothing else, because what is measured is what such a service does to its clients. What it adds
+// is testimony: every answer says which Pod, which connection and which moment of the Pod's life it came from, and the instants of its life go to stdout.
+//
+// It exits with 0 after a complete shutdown, 1 when it could not serve or had to cut requests off, and 2 when it was called wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Exit codes. 2 for wrong usage is what the flag package itself uses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// config is what the flags say; there is no other source of configuration.
+type config struct {
+	addr            string
+	onSIGTERM       action
+	delay           time.Duration
+	close           bool
+	unready         bool
+	shutdownTimeout time.Duration
+	startupDelay    time.Duration
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole life of the process, from its arguments to its exit code. It writes life events to stdout and what a wrong call needs to know to stderr.
+func run(args []string, stdout, stderr io.Writer) int {
+	started := time.Now()
+
+	flags, cfg := newFlagSet()
+	if err := cfg.parse(flags, args); errors.Is(err, flag.ErrHelp) {
+		_, _ = fmt.Fprintln(stdout, "Usage: sampleapp [flags]")
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return exitOK
+	} else if err != nil {
+		_, _ = fmt.Fprintf(stderr, "sampleapp: %v (-h lists the flags)\n", err)
+		return exitUsage
+	}
+	pod, err := podName()
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "sampleapp: %v\n", err)
+		return exitFailed
+	}
+
+	life := &lifeLog{out: stdout, pod: pod}
+	app := &server{config: *cfg, pod: pod, life: life, departure: newDeparture(*cfg, life)}
+	app.departure.arm() // before anything is told or slow: a Pod can be deleted while it starts
+	life.record(started, event{Event: eventStart})
+	err = app.live(started)
+
+	if requests, last := app.answered.total(); requests > 0 {
+		life.record(last, event{Event: eventLastRequest, Requests: requests})
+	}
+	code, reason := exitOK, ""
+	if err != nil {
+		code, reason = exitFailed, err.Error()
+	}
+	life.record(time.Now(), event{Event: eventExit, Code: &code, Error: reason})
+	return code
+}
+
+// live starts the server, serves until the departure says that it is time to shut down, and shuts down. It returns nil when no request was cut off.
+func (s *server) live(started time.Time) error {
+	go s.departure.pass()
+
+	select {
+	case <-time.After(s.startupDelay - time.Since(started)):
+	case <-s.departure.over:
+		return nil // nothing was opened, so nothing is left to close
+	}
+
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.addr)
+	if err != nil {
+		return fmt.Errorf("open the listener: %w", err)
+	}
+	s.life.record(time.Now(), event{Event: eventListening, Addr: listener.Addr().String()})
+
+	httpServer := s.httpServer()
+	served := make(chan error, 1)
+	go func() { served <- httpServer.Serve(&witnessedListener{Listener: listener, life: s.life}) }()
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-s.departure.over:
+	}
+	err = shutdown(httpServer, s.shutdownTimeout, s.life)
+	// Serve returns last if SIGTERM came before it had taken the listener over, and closes it then.
+	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve: %w", serveErr))
+	}
+	return err
+}
+
+// newFlagSet returns the flags and the configuration that they fill. The set is silent: what to print, and where, is for run to say.
+func newFlagSet() (*flag.FlagSet, *config) {
+	cfg := &config{onSIGTERM: actionDefault}
+	flags := flag.NewFlagSet("sampleapp", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	flags.StringVar(&cfg.addr, "addr", ":8080", "`host:port` to listen on; port 0 takes any free one, see the event listening.")
+	flags.StringVar((*string)(&cfg.onSIGTERM), "on-sigterm", string(actionDefault),
+		"`action` on SIGTERM. default: no handler, the Go runtime ends the process. ignore: serve on as if nothing had happened. "+
+			"shutdown: http.Server.Shutdown at once. delay: serve on for -delay, then Shutdown.")
+	flags.DurationVar(&cfg.delay, "delay", 15*time.Second,
+		"`time` to serve on after SIGTERM, for clients that haven't heard yet that this Pod goes away. Needs -on-sigterm=delay.")
+	flags.BoolVar(&cfg.close, "close", false, "From SIGTERM on, answer with Connection: close, so that clients move to another Pod.")
+	flags.BoolVar(&cfg.unready, "unready", false, "From SIGTERM on, answer /readyz with 503.")
+	flags.DurationVar(&cfg.shutdownTimeout, "shutdown-timeout", 10*time.Second,
+		"`time` that Shutdown may wait for requests in flight; those left after it are cut off. Needs -on-sigterm=shutdown or delay.")
+	flags.DurationVar(&cfg.startupDelay, "startup-delay", 0,
+		"`time` from process start until the listener is opened: a slow start, during which connections are refused.")
+	return flags, cfg
+}
+
+// parse fills the configuration from args and refuses what can't be meant: a flag without effect is a strategy that isn't the one its name says.
+func (c *config) parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	shutsDown := c.onSIGTERM == actionShutdown || c.onSIGTERM == actionDelay
+
+	switch _, _, addrErr := net.SplitHostPort(c.addr); {
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
+	case addrErr != nil:
+		return fmt.Errorf("-addr %q: %w", c.addr, addrErr)
+	case !slices.Contains(actions, c.onSIGTERM):
+		return fmt.Errorf("-on-sigterm %q is unknown, want one of %s", c.onSIGTERM, actionNames())
+	case given["delay"] && c.onSIGTERM != actionDelay:
+		return fmt.Errorf("-delay needs -on-sigterm=delay, not %s", c.onSIGTERM)
+	case c.delay <= 0:
+		return fmt.Errorf("-delay %s: want more than 0; without a delay it is -on-sigterm=shutdown", c.delay)
+	case c.close && c.onSIGTERM == actionDefault:
+		return errors.New("-close needs an -on-sigterm other than default, which leaves nobody to answer")
+	case c.unready && c.onSIGTERM == actionDefault:
+		return errors.New("-unready needs an -on-sigterm other than default, which leaves nobody to answer")
+	case given["shutdown-timeout"] && !shutsDown:
+		return fmt.Errorf("-shutdown-timeout needs -on-sigterm=shutdown or delay, not %s", c.onSIGTERM)
+	case c.shutdownTimeout <= 0:
+		return fmt.Errorf("-shutdown-timeout %s: want more than 0", c.shutdownTimeout)
+	case c.startupDelay < 0:
+		return fmt.Errorf("-startup-delay %s: want 0 or more", c.startupDelay)
+	}
+	return nil
+}
+
+// actionNames lists what -on-sigterm takes, for an error message.
+func actionNames() string {
+	names := make([]string, len(actions))
+	for i, a := range actions {
+		names[i] = string(a)
+	}
+	return strings.Join(names, ", ")
+}
+
+// podName is the name that this process goes by: POD_NAME, which the Pod template fills from metadata.name, else the hostname, which is the Pod's name too
+// unless the Pod uses the host's network.
+func podName() (string, error) {
+	if name := os.Getenv("POD_NAME"); name != "" {
+		return name, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("find a name for this Pod (POD_NAME isn't set): %w", err)
+	}
+	return name, nil
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Body is the body of every good answer to /work, with its Content-Length. Clients compare it byte for byte, because a truncated or foreign answer is a lost
+// request too. Package main can't be imported: e2e/internal/traffic has a copy of this constant, and a test in e2e keeps the two equal.
+const Body = "ok from zerodrop sampleapp\n"
+
+// The headers of every answer, by which a client knows who answered and when in its life.
+const (
+	headerPod         = "Zerodrop-Pod"          // POD_NAME, else the hostname
+	headerLeaving     = "Zerodrop-Leaving-Ms"   // milliseconds from SIGTERM to this answer, "-1" before SIGTERM
+	headerConn        = "Zerodrop-Conn"         // number of this connection in this process, from 1; probes have connections too
+	headerConnRequest = "Zerodrop-Conn-Request" // number of this request on this connection, from 1
+)
+
+const (
+	// readHeaderTimeout bounds a client that connects and says nothing. It is far above any client time-out of the load, so it is never what loses a request.
+	readHeaderTimeout = 10 * time.Second
+	// idleTimeout is longer than any run: a server that closes an idle connection of its own accord, in the instant in which the client reuses it, loses a
+	// request that would be charged to the shutdown.
+	idleTimeout = time.Hour
+	// maxWork is the longest work that can be asked for; beyond it a request is a typing error that would outlive every grace period.
+	maxWork = time.Minute
+	// maxPreStop is the longest preStop hook; a hook longer than the grace period (30 s by default) is a mistake worth showing, so the limit is far above it.
+	maxPreStop = time.Hour
+)
+
+// server answers requests, as one Pod among several.
+type server struct {
+	config
+
+	pod       string
+	life      *lifeLog
+	departure *departure
+
+	connections atomic.Int64
+	ready       sync.Once
+	answered    tally // requests to /work
+}
+
+// httpServer returns the net/http server that is to be started and shut down, with its time-outs. It has no access log, which would cost more than the answers.
+func (s *server) httpServer() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ConnContext:       s.connContext,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+	}
+}
+
+// ServeHTTP routes by hand, because http.ServeMux answers some requests itself (redirects to clean paths), without the headers.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	connectionOf(r).requests.Add(1)
+	switch r.URL.Path {
+	case "/work":
+		if err := s.work(w, r); err == nil {
+			s.answered.add(time.Now())
+		}
+	case "/readyz":
+		s.readyz(w, r)
+	case "/livez":
+		_ = s.answer(w, r, http.StatusOK, "live\n")
+	case "/prestop":
+		s.prestop(w, r)
+	default:
+		_ = s.answer(w, r, http.StatusNotFound, "no such path: there are /work, /readyz, /livez and /prestop\n")
+	}
+}
+
+// work reads the request to its end, works for ?for=2s (nothing if absent, maxWork at most; it only waits, so that many can be in flight on a small machine),
+// and answers. It returns nil when an answer, whatever its status, has been written.
+func (s *server) work(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodPost {
+		w.Header().Set("Allow", "GET, POST")
+		return s.answer(w, r, http.StatusMethodNotAllowed, "want GET or POST\n")
+	}
+	// First, because net/http notices that a client is gone only once its request has been read.
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return s.answer(w, r, http.StatusBadRequest, fmt.Sprintf("read the body: %v\n", err))
+	}
+	duration, err := durationOf(r, "0s", maxWork)
+	if err != nil {
+		return s.answer(w, r, http.StatusBadRequest, err.Error()+"\n")
+	}
+	if pause(r.Context(), duration) != nil {
+		panic(http.ErrAbortHandler) // the client is gone; to return would be to answer 200
+	}
+	return s.answer(w, r, http.StatusOK, Body)
+}
+
+// readyz is the readiness probe.
+func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
+	if s.unready && s.departure.begun() {
+		_ = s.answer(w, r, http.StatusServiceUnavailable, "leaving\n")
+		return
+	}
+	if s.answer(w, r, http.StatusOK, "ready\n") == nil {
+		s.ready.Do(func() { s.life.record(time.Now(), event{Event: eventReady}) })
+	}
+}
+
+// prestop is for a preStop hook of kind httpGet: it answers after ?for=15s, and the kubelet holds SIGTERM back until then. The time has to be given, because a
+// hook that returns at once protects nothing.
+func (s *server) prestop(w http.ResponseWriter, r *http.Request) {
+	duration, err := durationOf(r, "", maxPreStop)
+	if err != nil {
+		_ = s.answer(w, r, http.StatusBadRequest, err.Error()+"\n")
+		return
+	}
+	s.life.record(time.Now(), event{Event: eventPreStopStart})
+	err = pause(r.Context(), duration)
+	if err == nil {
+		err = s.answer(w, r, http.StatusOK, "waited\n")
+	}
+	end := event{Event: eventPreStopEnd}
+	at := time.Now()
+	if err != nil {
+		end.Error = fmt.Sprintf("the kubelet hung up: %v", err)
+	}
+	s.life.record(at, end)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// answer writes one complete answer and returns nil once all of it has been handed to the kernel. What depends on the moment is decided here, at the end of the
+// work: a request that was in flight when SIGTERM came is answered as one of a leaving Pod.
+func (s *server) answer(w http.ResponseWriter, r *http.Request, code int, body string) error {
+	conn := connectionOf(r)
+	header := w.Header()
+	header.Set(headerPod, s.pod)
+	header.Set(headerLeaving, s.departure.milliseconds())
+	header.Set(headerConn, strconv.FormatInt(conn.number, 10))
+	header.Set(headerConnRequest, strconv.FormatInt(conn.requests.Load(), 10))
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	if s.close && s.departure.begun() {
+		// Per answer, not by SetKeepAlivesEnabled(false): that closes idle connections at once, under clients that are just about to use them.
+		header.Set("Connection", "close")
+	}
+	w.WriteHeader(code)
+	if _, err := io.WriteString(w, body); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// durationOf reads ?for=2s; absent stands for a value that isn't there, "" for one that has to be.
+func durationOf(r *http.Request, absent string, limit time.Duration) (time.Duration, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery) // r.URL.Query would drop what it can't read
+	if err != nil {
+		return 0, fmt.Errorf("read the query: %w", err)
+	}
+	text := absent
+	if query.Has("for") {
+		text = query.Get("for")
+	}
+	duration, err := time.ParseDuration(text)
+	if err != nil || duration < 0 || duration > limit {
+		return 0, fmt.Errorf("for=%q: want a duration from 0s to %s", text, limit)
+	}
+	return duration, nil
+}
+
+// connection is what the server knows of one TCP connection.
+type connection struct {
+	number   int64        // of this connection in this process, from 1, in the order of Accept
+	requests atomic.Int64 // begun on it so far; HTTP/1 has one at a time, so an answer's own number is the count so far
+}
+
+// connectionKey is the context key of a request's *connection.
+type connectionKey struct{}
+
+// connContext numbers a new connection, as http.Server.ConnContext.
+func (s *server) connContext(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, &connection{number: s.connections.Add(1)})
+}
+
+func connectionOf(r *http.Request) *connection {
+	return r.Context().Value(connectionKey{}).(*connection)
+}
+
+// tally counts and keeps the last instant, the two always of the same request.
+type tally struct {
+	mu    sync.Mutex
+	count int64
+	last  time.Time
+}
+
+func (t *tally) add(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count++
+	if at.After(t.last) {
+		t.last = at
+	}
+}
+
+// total returns how many were added and the latest of their instants.
+func (t *tally) total() (count int64, last time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.count, t.last
+}
+
+// pause waits for the duration, and returns early with an error when ctx ends.
+func pause(ctx context.Context, duration time.Duration) error {
+	if duration == 0 {
+		return ctx.Err() // no timer for the fast path; the load uses it
+	}
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// pipes is a listener without a network, so that a server can run on the fake clock of a synctest bubble.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
+
+// dial opens a connection to the server behind p.
+func (p *pipes) dial(t *testing.T) *client {
+	near, far := net.Pipe()
+	p.conns <- far
+	return newClient(t, near)
+}
+
+// onFakeClock runs test in a bubble, with a server that is closed at its end, and returns the server's life log.
+func onFakeClock(t *testing.T, cfg config, test func(t *testing.T, s *server, p *pipes)) string {
+	t.Helper()
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		life := &lifeLog{out: &log, pod: "pod-1"}
+		s := &server{config: cfg, pod: "pod-1", life: life, departure: newDeparture(cfg, life)}
+		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		httpServer := s.httpServer()
+		served := make(chan error)
+		go func() { served <- httpServer.Serve(p) }()
+		test(t, s, p)
+		require.NoError(t, httpServer.Close())
+		require.ErrorIs(t, <-served, http.ErrServerClosed)
+	})
+	return log.String()
+}
+
+func TestAnswers(t *testing.T) {
+	tests := []struct {
+		name     string
+		request  string // first line
+		wantBody string // part of it, all of it for 200
+		wantTime time.Duration
+		want     int
+	}{
+		{"work", "GET /work", Body, 0, 200},
+		{"work for no time", "GET /work?for=0s", Body, 0, 200},
+		{"work that takes time", "POST /work?for=2s", Body, 2 * time.Second, 200},
+		{"longest work", "GET /work?for=60s", Body, time.Minute, 200},
+		{"too much work", "GET /work?for=60.001s", `for="60.001s": want a duration from 0s to 1m0s`, 0, 400},
+		{"negative work", "GET /work?for=-1ms", `for="-1ms": want a duration`, 0, 400},
+		{"work without a unit", "GET /work?for=2", `for="2": want a duration`, 0, 400},
+		{"empty work", "GET /work?for=", `for="": want a duration`, 0, 400},
+		{"unreadable query", "GET /work?for=2s;x", "read the query: invalid semicolon", 0, 400},
+		{"method", "PUT /work", "want GET or POST", 0, 405},
+		{"below work", "GET /work/1", "no such path", 0, 404},
+		{"root", "GET /", "no such path", 0, 404},
+		{"unclean path", "GET //work", "no such path", 0, 404},
+		{"ready", "GET /readyz", "ready\n", 0, 200},
+		{"live", "GET /livez", "live\n", 0, 200},
+		{"hook", "GET /prestop?for=15s", "waited\n", 15 * time.Second, 200},
+		{"hook longer than grace", "GET /prestop?for=40s", "waited\n", 40 * time.Second, 200},
+		{"hook without time", "GET /prestop", `for="": want a duration from 0s to 1h0m0s`, 0, 400},
+		{"endless hook", "GET /prestop?for=61m", `for="61m": want`, 0, 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			onFakeClock(t, config{}, func(t *testing.T, _ *server, p *pipes) {
+				begun := time.Now()
+				r, err := p.dial(t).try(tt.request + " HTTP/1.1\r\nHost: app\r\n\r\n")
+				require.NoError(t, err)
+				assert.Equal(t, tt.wantTime, time.Since(begun))
+				if tt.want == 200 {
+					assert.Equal(t, tt.wantBody, r.body)
+				} else {
+					assert.Contains(t, r.body, tt.wantBody)
+				}
+				assert.Equal(t, "pod-1", r.header.Get("Zerodrop-Pod"))
+				assert.Equal(t, "-1", r.header.Get(headerLeaving))
+				assert.Equal(t, 1, r.conn)
+				assert.Equal(t, 1, r.connRequest)
+				assert.False(t, r.close)
+				assert.Equal(t, tt.want, r.code)
+			})
+		})
+	}
+}
+
+// TestBodyIsReadFirst: the work begins when the request is complete, and what was read doesn't matter.
+func TestBodyIsReadFirst(t *testing.T) {
+	log := onFakeClock(t, config{}, func(t *testing.T, s *server, p *pipes) {
+		begun := time.Now()
+		c := p.dial(t)
+		body := strings.Repeat("0123456789abcdef", 64<<10) // 1 MiB, more than net/http would read by itself after an answer
+		_, err := fmt.Fprintf(c.conn, "POST /work?for=1s HTTP/1.1\r\nHost: app\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:len(body)/2])
+		require.NoError(t, err)
+		<-time.After(10 * time.Second)
+		r, err := c.try(body[len(body)/2:])
+		require.NoError(t, err)
+		assert.Equal(t, Body, r.body)
+		assert.Equal(t, 11*time.Second, time.Since(begun))
+		assert.Equal(t, 2, c.get("/work").connRequest, "the connection is still good")
+		synctest.Wait() // an answer is counted when it has been written, which is when the client has it already
+		n, last := s.answered.total()
+		assert.EqualValues(t, 2, n)
+		assert.Equal(t, 11*time.Second, last.Sub(begun))
+	})
+	assert.Empty(t, log, "no access log")
+}
+
+// TestIdleConnectionsAreKept: the server never closes an idle connection during a run, while a client that never says anything is dropped.
+func TestIdleConnectionsAreKept(t *testing.T) {
+	onFakeClock(t, config{}, func(t *testing.T, _ *server, p *pipes) {
+		c := p.dial(t)
+		for i := range 3 {
+			assert.Equal(t, i+1, c.get("/work").connRequest)
+			<-time.After(15 * time.Minute)
+		}
+		begun := time.Now()
+		silent := p.dial(t)
+		_, err := silent.in.ReadByte()
+		assert.ErrorIs(t, err, io.EOF)
+		assert.Equal(t, readHeaderTimeout, time.Since(begun))
+	})
+}
+
+// TestLeavingMilliseconds: counted from SIGTERM, the same on all connections, to the microsecond.
+func TestLeavingMilliseconds(t *testing.T) {
+	log := onFakeClock(t, config{onSIGTERM: actionIgnore}, func(t *testing.T, s *server, p *pipes) {
+		c := p.dial(t)
+		assert.Equal(t, "-1", c.get("/work").header.Get("Zerodrop-Leaving-Ms"))
+		s.departure.begin(time.Now())
+		assert.Equal(t, "0.000", c.get("/work").header.Get("Zerodrop-Leaving-Ms"))
+		<-time.After(1234567890 * time.Nanosecond)
+		assert.Equal(t, "1234.568", c.get("/work").header.Get("Zerodrop-Leaving-Ms"))
+		assert.Equal(t, "3234.568", p.dial(t).get("/work?for=2s").header.Get("Zerodrop-Leaving-Ms"), "of the answer, not of the arrival")
+	})
+	assert.Equal(t, 1, strings.Count(log, "\n"))
+	assert.Contains(t, log, `"event":"sigterm"`)
+}
+
+// TestConnectionAndRequestNumbers: many connections at once; each has a number of its own, and its requests are numbered from 1 without gaps.
+func TestConnectionAndRequestNumbers(t *testing.T) {
+	t.Parallel()
+	const connections, requests = 20, 10
+	app := listening(t, "-on-sigterm=shutdown")
+	clients := make([]*client, connections)
+	for i := range clients {
+		clients[i] = app.dial()
+	}
+	numbers := make([][]int, connections)
+	var group sync.WaitGroup
+	for i, c := range clients {
+		group.Go(func() {
+			for n := range requests {
+				target := "/work"
+				if n%3 == 0 {
+					target = "/livez" // a request like any other on this connection, but none of /work
+				}
+				r, err := c.try("GET " + target + " HTTP/1.1\r\nHost: app\r\n\r\n")
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.Equal(t, n+1, r.connRequest)
+				assert.Equal(t, app.pod, r.header.Get("Zerodrop-Pod"))
+				numbers[i] = append(numbers[i], r.conn)
+			}
+		})
+	}
+	group.Wait()
+
+	owner := map[int]int{}
+	for i, of := range numbers {
+		require.Len(t, of, requests)
+		for _, number := range of {
+			assert.Equal(t, of[0], number, "one connection, one number")
+		}
+		assert.Positive(t, of[0])
+		assert.LessOrEqual(t, of[0], connections)
+		_, taken := owner[of[0]]
+		assert.False(t, taken, "connection number %d twice", of[0])
+		owner[of[0]] = i
+	}
+
+	app.sigterm()
+	app.exited()
+	assert.EqualValues(t, connections*6, app.await("last-request").Requests)
+}
+
+func TestPodName(t *testing.T) {
+	t.Setenv("POD_NAME", "web-7f9c-x2v")
+	name, err := podName()
+	require.NoError(t, err)
+	assert.Equal(t, "web-7f9c-x2v", name)
+
+	t.Setenv("POD_NAME", "")
+	name, err = podName()
+	require.NoError(t, err)
+	assert.NotEmpty(t, name)
+}
