@@ -1,0 +1,47 @@
+package timeline
+
+import "time"
+
+// Event is something that happened in the cluster during a run.
+type Event struct {
+	At     time.Duration `json:"at"` // when this run saw it
+	Kind   Kind          `json:"kind"`
+	Pod    string        `json:"pod,omitempty"`
+	Node   string        `json:"node,omitempty"`
+	IP     string        `json:"ip,omitempty"`
+	Code   int           `json:"code,omitempty"` // exit code of a container
+	Detail string        `json:"detail,omitempty"`
+}
+
+// Kind names what happened.
+type Kind string
+
+// Kinds seen by watching the API server: At is the instant at which the watch delivered the change.
+const (
+	PodCreated          Kind = "pod-created"          // the Pod was first seen
+	PodReady            Kind = "pod-ready"            // its Ready condition became true
+	PodUnready          Kind = "pod-unready"          // its Ready condition became false again
+	PodDeleted          Kind = "pod-deleted"          // its deletionTimestamp was first seen: it is terminating
+	PodGone             Kind = "pod-gone"             // the object was removed
+	ContainerExit       Kind = "container-exit"       // its container terminated; Code and Detail say how
+	EndpointServing     Kind = "endpoint-serving"     // its endpoint was first seen ready in an EndpointSlice
+	EndpointUnready     Kind = "endpoint-unready"     // its endpoint became unready without terminating
+	EndpointTerminating Kind = "endpoint-terminating" // its endpoint was first seen terminating
+	EndpointGone        Kind = "endpoint-gone"        // its endpoint left the EndpointSlices
+	LogCut              Kind = "log-cut"              // the log of the Pod could not be read to its end; Detail says why
+	WatchGap            Kind = "watch-gap"            // a watch was interrupted and changes may have been missed; Detail says which and why
+)
+
+// Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset. On one machine that is the same clock.
+const (
+	AppStart          Kind = "app-start"           // the process runs
+	AppListening      Kind = "app-listening"       // the listener is open
+	AppReady          Kind = "app-ready"           // the readiness probe was answered with 200 for the first time
+	AppPreStopStart   Kind = "app-prestop-start"   // the httpGet preStop hook arrived
+	AppPreStopEnd     Kind = "app-prestop-end"     // and was answered
+	AppSIGTERM        Kind = "app-sigterm"         // SIGTERM arrived
+	AppShutdown       Kind = "app-shutdown-begin"  // Shutdown was called
+	AppListenerClosed Kind = "app-listener-closed" // no new connection is accepted from here on
+	AppLastRequest    Kind = "app-last-request"    // the last request it answered had been answered
+	AppExit           Kind = "app-exit"            // the process is about to exit by itself
+)

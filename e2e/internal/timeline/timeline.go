@@ -1,0 +1,117 @@
+// Package timeline holds the facts of a run and nothing else: every request that was planned, every cluster event that was seen, all on one
+// clock. What the facts mean is said elsewhere (package verdict), so that a stored timeline can be judged again, by other rules, without a cluster.
+package timeline
+
+import (
+	"time"
+)
+
+// Timeline is the record of one run: one strategy under one disruption, with all lanes at the same time.
+//
+// Every time.Duration in a Timeline is an offset from Start, unless its comment says otherwise. Offsets come from the monotonic clock (see Clock), so a
+// step of the wall clock during a run moves nothing.
+type Timeline struct {
+	Schema      string       `json:"schema"`
+	Strategy    string       `json:"strategy"`
+	Disruption  string       `json:"disruption"`
+	Repeat      int          `json:"repeat"`
+	Replicas    int          `json:"replicas"` // Pods the Deployment asks for
+	Start       time.Time    `json:"start"`    // wall clock at offset zero, for people and for the offsets of other clocks
+	Window      Window       `json:"window"`
+	Lanes       []LaneRecord `json:"lanes"`
+	Events      []Event      `json:"events"`
+	Environment Environment  `json:"environment"`
+	// Faults are what went wrong with the measurement itself, in the order in which it happened: the disruption ended in an error, the run was
+	// interrupted, the API server went away. A timeline with a fault is a record of what was seen until then.
+	Faults []string `json:"faults,omitempty"`
+}
+
+// Window says when the phases of a run began. A phase that was never reached is zero, except LoadStart, which is zero by definition of the clock.
+type Window struct {
+	DisruptStart time.Duration `json:"disruptStart"` // lead is over, the disruption begins
+	DisruptEnd   time.Duration `json:"disruptEnd"`   // the disruption's function returned
+	Settled      time.Duration `json:"settled"`      // all Pods ready and no Pod terminating
+	LoadEnd      time.Duration `json:"loadEnd"`      // instant up to which requests were due
+	Overhead     time.Duration `json:"overhead"`     // length, not an offset: what the harness added beyond lead, disruption, termination and tail
+}
+
+// LaneRecord is what one lane (one path and one load) did.
+type LaneRecord struct {
+	Name        string        `json:"lane"` // path/load, as in nodeport/new
+	URL         string        `json:"url"`
+	Method      string        `json:"method"`
+	Connections string        `json:"connections"` // new, reused
+	Rate        int           `json:"rate"`        // requests per second
+	Work        time.Duration `json:"work"`        // length: what the server is asked to work for each request
+	Timeout     time.Duration `json:"timeout"`     // length: how long the client waits for a complete answer
+	// Planned is how many requests were due before the end of the load, counted by the schedule and not by the records.
+	Planned int `json:"planned"`
+	// Pods are the names that Request.Pod indexes, from 1.
+	Pods []string `json:"pods"`
+	// Requests has one record per planned request, in the order of the plan. It is stored beside the JSON, as CSV.
+	Requests []Request `json:"-"`
+}
+
+// Request is one planned request. It has a fixed size of 48 bytes, so that a run of a million requests can be kept in memory.
+type Request struct {
+	Planned time.Duration // when it was due
+	Lag     time.Duration // length: how late it left, from the due instant to the start of sending
+	Latency time.Duration // length: from the due instant to the last byte of the answer, or to the failure. A late sender can't hide a slow server
+	Leaving time.Duration // length: how long the answering Pod had known of its SIGTERM; NotLeaving if it had not got any, or nothing answered
+	Conn    uint32        // number of the connection in the answering Pod's process, from 1; 0 if nothing answered
+	ConnUse uint32        // which request on that connection this was, from 1; 0 if nothing answered
+	Pod     uint16        // 1 + index in LaneRecord.Pods of the Pod that answered; 0 if nothing answered
+	Port    uint16        // local port of the last attempt's connection; 0 if there was no connection
+	Code    uint16        // HTTP status; 0 if there was no complete header
+	Cause   Cause
+	// Attempts counts how often the request went on the wire: connections it was given, and connections that could not be made. An ok request
+	// with more than one attempt is a loss that an ordinary client would have hidden.
+	Attempts uint8
+}
+
+// NotLeaving is the Leaving of a request that no Pod on its way out has answered.
+const NotLeaving = time.Duration(-1)
+
+// Sent is the instant at which the request left.
+func (r Request) Sent() time.Duration { return r.Planned + r.Lag }
+
+// Done is the instant at which the request ended, well or not.
+func (r Request) Done() time.Duration { return r.Planned + r.Latency }
+
+// Masked says that the request succeeded only because the client sent it again.
+func (r Request) Masked() bool { return r.Cause == OK && r.Attempts > 1 }
+
+// Dropped says that the request was sent and did not succeed.
+func (r Request) Dropped() bool { return r.Cause != Unsent && r.Cause != OK }
+
+// PodOf names the Pod that answered a request of this lane; "" if none did.
+func (l LaneRecord) PodOf(r Request) string {
+	if r.Pod == 0 || int(r.Pod) > len(l.Pods) {
+		return ""
+	}
+	return l.Pods[r.Pod-1]
+}
+
+// Environment says where a run was measured. A number without its environment compares with nothing.
+type Environment struct {
+	Kubernetes    string `json:"kubernetes"`    // version of the API server, as in v1.37.2
+	Nodes         int    `json:"nodes"`         // of the cluster, control plane included
+	ProxyMode     string `json:"proxyMode"`     // of kube-proxy: iptables, nftables; unknown if it can't be read
+	MinSyncPeriod string `json:"minSyncPeriod"` // of kube-proxy in that mode, as configured
+	Kernel        string `json:"kernel"`        // of the first node
+	Runtime       string `json:"runtime"`       // container runtime of the first node
+	CPUs          int    `json:"cpus"`          // of the machine that sends the load
+}
+
+// Clock turns instants into offsets from one start. It relies on the monotonic reading that time.Now carries.
+type Clock struct{ start time.Time }
+
+// NewClock starts a clock at the given instant, which must come from time.Now.
+func NewClock(start time.Time) Clock { return Clock{start: start} }
+
+// Start is the instant of offset zero.
+func (c Clock) Start() time.Time { return c.start }
+
+// Offset is the offset of an instant. An instant without a monotonic reading, such as one that another process wrote down, is compared by wall
+// clock: then a step of the wall clock since the start shows in the result.
+func (c Clock) Offset(t time.Time) time.Duration { return t.Sub(c.start) }

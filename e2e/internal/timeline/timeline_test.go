@@ -1,0 +1,246 @@
+package timeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func example() Timeline {
+	return Timeline{
+		Schema: Schema, Strategy: "prestop-sleep", Disruption: "rolling-update", Repeat: 2, Replicas: 3,
+		Start:  time.Date(2026, 11, 22, 3, 4, 5, 678, time.UTC),
+		Window: Window{DisruptStart: 2 * time.Second, DisruptEnd: 8 * time.Second, Settled: 23 * time.Second, LoadEnd: 29 * time.Second, Overhead: 12 * time.Millisecond},
+		Lanes: []LaneRecord{
+			{
+				Name: "nodeport/new", URL: "http://127.0.0.1:30080", Method: "GET", Connections: "new", Rate: 100, Timeout: 5 * time.Second, Planned: 3,
+				Pods: []string{"app-1", "app-2"},
+				Requests: []Request{
+					{
+						Planned: 10 * time.Millisecond, Lag: 83 * time.Microsecond, Latency: 1234 * time.Microsecond, Leaving: NotLeaving,
+						Conn: 7, ConnUse: 1, Pod: 2, Port: 65535, Code: 200, Cause: OK, Attempts: 1,
+					},
+					{Planned: 20 * time.Millisecond, Latency: 5 * time.Second, Leaving: NotLeaving, Cause: Timeout, Attempts: 255},
+					{Planned: 30 * time.Millisecond, Leaving: NotLeaving},
+				},
+			},
+			{
+				Name: "nodeport/slow", Rate: 1, Planned: 1, Pods: []string{"app-1"},
+				Requests: []Request{{Leaving: 14999999 * time.Microsecond, Pod: 1, Conn: 4294967295, ConnUse: 4294967295, Code: 503, Cause: HTTP5xx, Attempts: 2}},
+			},
+			{Name: "nodeport/reused", Requests: []Request{}},
+		},
+		Events:      []Event{{At: time.Second, Kind: PodDeleted, Pod: "app-1", Node: "worker", IP: "10.244.1.2"}, {At: 2 * time.Second, Kind: ContainerExit, Pod: "app-1", Code: 143, Detail: "Error"}},
+		Environment: Environment{Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", CPUs: 2},
+		Faults:      []string{"the cluster went away"},
+	}
+}
+
+func TestSaveAndLoad(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	want := example()
+	require.NoError(t, Save(dir, want))
+	got, err := Load(dir)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 2, "no temporary file is left")
+
+	want.Strategy = "another"
+	require.NoError(t, Save(dir, want), "a second time, over the first")
+	got, err = Load(dir)
+	require.NoError(t, err)
+	assert.Equal(t, "another", got.Strategy)
+}
+
+// TestCutOffAnywhere cuts each file at every length: a timeline is read whole or not at all.
+func TestCutOffAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, Save(dir, example()))
+	for _, name := range []string{JSONFile, CSVFile} {
+		path := filepath.Join(dir, name)
+		whole, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for n := range len(whole) - 1 { // the last byte of the JSON is a line feed, which nobody misses
+			require.NoError(t, os.WriteFile(path, whole[:n], 0o644))
+			_, err := Load(dir)
+			require.ErrorIs(t, err, ErrDamaged, "%s cut to %d of %d bytes", name, n, len(whole))
+			require.ErrorContains(t, err, name)
+		}
+		require.NoError(t, os.WriteFile(path, whole, 0o644))
+	}
+}
+
+func TestDamage(t *testing.T) {
+	edit := func(change func(*stored)) func(t *testing.T, dir string) {
+		return func(t *testing.T, dir string) {
+			path := filepath.Join(dir, JSONFile)
+			raw, err := os.ReadFile(path)
+			require.NoError(t, err)
+			var s stored
+			require.NoError(t, json.Unmarshal(raw, &s))
+			change(&s)
+			raw, err = json.Marshal(s)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(path, raw, 0o644))
+		}
+	}
+	tests := []struct {
+		name   string
+		damage func(t *testing.T, dir string)
+		want   string
+	}{
+		{"no JSON", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, JSONFile))) }, "no such file"},
+		{"no CSV", func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, CSVFile))) }, "no such file"},
+		{"not gzip", func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, CSVFile), []byte("lane,seq"), 0o644))
+		}, "damaged"},
+		{"another schema", edit(func(s *stored) { s.Schema = "zerodrop.timeline/v2" }), `has schema "zerodrop.timeline/v2"`},
+		{"more counted than stored", edit(func(s *stored) { s.Counts[0]++ }), "damaged"},
+		{"fewer counted than stored", edit(func(s *stored) { s.Counts[1] = 0 }), "more requests than counted"},
+		{"lanes in another order", edit(func(s *stored) { s.Lanes[0].Name = "nodeport/slow" }), "found nodeport/new 0 in its place"},
+		{"no counts", edit(func(s *stored) { s.Counts = nil }), "3 lanes, 0 counts"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, Save(dir, example()))
+			tt.damage(t, dir)
+			_, err := Load(dir)
+			require.ErrorContains(t, err, tt.want)
+			require.ErrorContains(t, err, dir)
+		})
+	}
+}
+
+func TestBadRows(t *testing.T) {
+	good := func() []string {
+		return []string{"a/b", "0", "1", "2", "3", "ok", "200", "1", "1", "-1", "1", "1", "1"}
+	}
+	_, err := parse(good(), "a/b", 0)
+	require.NoError(t, err)
+	for i, column := range columns {
+		row := good()
+		row[i] = "x"
+		_, err := parse(row, "a/b", 0)
+		require.Error(t, err, column)
+	}
+}
+
+func TestSaveSaysWhatWentWrong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o644))
+	require.ErrorContains(t, Save(filepath.Join(file, "sub"), example()), "save timeline")
+	tl := example()
+	tl.Lanes[0].Name = "a,b"
+	dir := t.TempDir()
+	require.ErrorContains(t, Save(dir, tl), "can't stand in a CSV")
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, entries, "a failed save leaves nothing behind")
+	require.ErrorIs(t, replace(filepath.Join(dir, "x"), func(io.Writer) error { return io.ErrShortWrite }), io.ErrShortWrite, "as a full disk does")
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Find(dir)
+	require.ErrorContains(t, err, "no timeline.json")
+	_, err = Find(filepath.Join(dir, "nowhere"))
+	require.Error(t, err)
+	for _, name := range []string{"b/rolling-update", "a/pod-deletion"} {
+		require.NoError(t, Save(filepath.Join(dir, name), example()))
+	}
+	got, err := Find(dir)
+	require.NoError(t, err)
+	assert.Equal(t, []string{filepath.Join(dir, "a/pod-deletion"), filepath.Join(dir, "b/rolling-update")}, got)
+}
+
+func TestRequestIsSmall(t *testing.T) {
+	assert.LessOrEqual(t, unsafe.Sizeof(Request{}), uintptr(64))
+}
+
+func TestZeroRequestIsUnsent(t *testing.T) {
+	var r Request
+	assert.Equal(t, Unsent, r.Cause)
+	assert.False(t, r.Dropped())
+	assert.False(t, r.Masked())
+}
+
+func TestRequest(t *testing.T) {
+	l := example().Lanes[0]
+	r := l.Requests[0]
+	assert.Equal(t, 10083*time.Microsecond, r.Sent())
+	assert.Equal(t, 11234*time.Microsecond, r.Done())
+	assert.Equal(t, "app-2", l.PodOf(r))
+	assert.Empty(t, l.PodOf(Request{Pod: 3}))
+	assert.Empty(t, l.PodOf(Request{}))
+	assert.True(t, Request{Cause: OK, Attempts: 2}.Masked())
+	assert.False(t, Request{Cause: Reset, Attempts: 2}.Masked(), "a loss that is told is not masked")
+	assert.True(t, Request{Cause: Reset}.Dropped())
+}
+
+func TestCauses(t *testing.T) {
+	seen := map[string]bool{}
+	for c := Unsent; c < numCauses; c++ {
+		name := c.String()
+		require.NotEmpty(t, name)
+		require.False(t, seen[name], name)
+		seen[name] = true
+		text, err := c.MarshalText()
+		require.NoError(t, err)
+		var back Cause
+		require.NoError(t, back.UnmarshalText(text))
+		assert.Equal(t, c, back)
+	}
+	assert.Len(t, Causes(), int(numCauses)-2)
+	assert.NotContains(t, Causes(), OK)
+	assert.Equal(t, "cause(200)", Cause(200).String())
+	_, err := Cause(200).MarshalText()
+	require.Error(t, err)
+	_, err = ParseCause("lost")
+	require.ErrorContains(t, err, `unknown cause "lost"`)
+}
+
+func TestClock(t *testing.T) {
+	start := time.Now()
+	c := NewClock(start)
+	assert.Equal(t, start, c.Start())
+	assert.Equal(t, time.Second, c.Offset(start.Add(time.Second)))
+	assert.Equal(t, time.Second, c.Offset(start.Add(time.Second).Round(0)), "an instant that another process wrote down")
+}
+
+// BenchmarkLoad shows the time and the bytes on disk per request of a million-request timeline.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			dir := b.TempDir()
+			tl := example()
+			l := &tl.Lanes[0]
+			l.Requests = make([]Request, n)
+			for i := range l.Requests {
+				l.Requests[i] = Request{
+					Planned: time.Duration(i) * time.Millisecond, Lag: time.Duration(50+i*7919%97) * time.Microsecond,
+					Latency: time.Duration(600+i*104729%1009) * time.Microsecond, Leaving: NotLeaving, Conn: uint32(i), ConnUse: 1,
+					Pod: uint16(1 + i*31%2), Port: uint16(32768 + i*17%28000), Code: 200, Cause: OK, Attempts: 1,
+				}
+			}
+			require.NoError(b, Save(dir, tl))
+			info, err := os.Stat(filepath.Join(dir, CSVFile))
+			require.NoError(b, err)
+			b.ReportMetric(float64(info.Size())/float64(n), "B/request")
+			for b.Loop() {
+				_, err := Load(dir)
+				require.NoError(b, err)
+			}
+		})
+	}
+}
