@@ -1,0 +1,84 @@
+package traffic
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+)
+
+// classify gives the cause of an error that came instead of an answer. The first that fits counts; the order matters where one error wraps another.
+func classify(err error) timeline.Cause {
+	var (
+		dns     *net.DNSError
+		timeout net.Error
+	)
+	switch {
+	case errors.As(err, &dns):
+		return timeline.DNS
+	case isTLS(err):
+		return timeline.TLS
+	case is(err, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.EACCES, syscall.EPERM):
+		return timeline.Client
+	case is(err, syscall.ECONNREFUSED):
+		return timeline.Refused
+	case is(err, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED):
+		return timeline.Reset
+	case is(err, syscall.EHOSTUNREACH, syscall.ENETUNREACH):
+		return timeline.Unreachable
+	case is(err, context.DeadlineExceeded, syscall.ETIMEDOUT), errors.As(err, &timeout) && timeout.Timeout():
+		return timeline.Timeout
+	case is(err, io.EOF, io.ErrUnexpectedEOF), isIdleClose(err):
+		return timeline.EOF
+	}
+	return timeline.Other
+}
+
+// classifyAnswer gives the cause of an answer: its status, then whether all of its body came, then whether it is the app's.
+func classifyAnswer(code int, body string, readErr error) timeline.Cause {
+	switch {
+	case code >= 500 && code <= 599:
+		return timeline.HTTP5xx
+	case code < 200 || code > 299:
+		return timeline.HTTPOther
+	case readErr != nil && classify(readErr) == timeline.Timeout:
+		return timeline.Timeout
+	case readErr != nil:
+		return timeline.Truncated // by FIN or by RST: the answer ended within its body
+	case body != Body:
+		return timeline.WrongBody
+	}
+	return timeline.OK
+}
+
+func is(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func isTLS(err error) bool {
+	var (
+		record tls.RecordHeaderError
+		alert  tls.AlertError
+		verify *tls.CertificateVerificationError
+		host   x509.HostnameError
+		signer x509.UnknownAuthorityError
+	)
+	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &verify) ||
+		errors.As(err, &host) || errors.As(err, &signer)
+}
+
+// isIdleClose knows net/http's errServerClosedIdle by its text, as it isn't exported: the server closed a kept-alive connection just as we took it.
+func isIdleClose(err error) bool {
+	return strings.Contains(err.Error(), "server closed idle connection")
+}

@@ -1,0 +1,190 @@
+package traffic
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// sender is the RoundTripper under vegeta: it sends, reads the whole answer and writes the record.
+type sender struct {
+	lane    Lane
+	pacer   *pacer
+	clients []*http.Transport
+	ledger  ledger
+}
+
+func newSender(lane Lane, p *pacer) *sender {
+	s := &sender{lane: lane, pacer: p}
+	n := 1
+	if lane.Load.Connections == scenarios.ReusedConnections {
+		n = lane.Load.Clients
+	}
+	dialer := &net.Dialer{Timeout: lane.Load.Timeout, KeepAlive: -1}
+	for range n {
+		s.clients = append(s.clients, &http.Transport{
+			Proxy:              nil, // HTTP_PROXY must not come between
+			DialContext:        dialer.DialContext,
+			DisableKeepAlives:  lane.Load.Connections == scenarios.NewConnections,
+			DisableCompression: true,
+			MaxIdleConns:       0, // no limit
+			// One client needs more than one connection only when its answers are slower than its own pace.
+			MaxIdleConnsPerHost: 16,
+		})
+	}
+	return s
+}
+
+func (s *sender) close() {
+	for _, c := range s.clients {
+		c.CloseIdleConnections()
+	}
+}
+
+// maxAnswer bounds what is read of an answer. The app's is shorter, so anything that reaches the bound is wrong anyway.
+const maxAnswer = 4 << 10
+
+// RoundTrip implements http.RoundTripper. It is called once per planned request, as http.Client follows no redirect here.
+func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
+	start := s.pacer.plan.Clock.Offset(time.Now())
+	seq, err := strconv.Atoi(req.Header.Get("X-Vegeta-Seq"))
+	if err != nil {
+		return nil, err
+	}
+	due := s.pacer.due(seq)
+	r := timeline.Request{Planned: due, Lag: max(0, start-due).Round(time.Microsecond), Leaving: timeline.NotLeaving}
+
+	ctx, cancel := context.WithTimeout(req.Context(), s.lane.Load.Timeout)
+	defer cancel()
+	var wire attempts
+	sent := req.WithContext(httptrace.WithClientTrace(ctx, wire.trace()))
+	// http.Transport sends a request again, silently, when a reused connection dies under it and it can have the body once more. Without GetBody it can't.
+	sent.GetBody = nil
+	resp, err := s.clients[seq%len(s.clients)].RoundTrip(sent)
+	if err != nil {
+		r.Cause = classify(err)
+	} else {
+		r.Code = uint16(resp.StatusCode)
+		body, readErr := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		_ = resp.Body.Close() // what can go wrong with the answer has gone wrong in reading it
+		r.Cause = classifyAnswer(resp.StatusCode, string(body), readErr)
+		s.ledger.identify(&r, resp.Header)
+		resp.Body, err = http.NoBody, nil
+	}
+	r.Latency = max(0, s.pacer.plan.Clock.Offset(time.Now())-due).Round(time.Microsecond)
+	r.Attempts, r.Port = wire.seen()
+	s.ledger.put(seq, r)
+	return resp, err
+}
+
+// attempts counts what went on the wire for one request. http.Transport may go on dialling after the request was given up, hence the lock.
+type attempts struct {
+	mu    sync.Mutex
+	count uint8
+	port  uint16
+}
+
+func (a *attempts) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			var port int
+			if addr, ok := info.Conn.LocalAddr().(*net.TCPAddr); ok {
+				port = addr.Port
+			}
+			a.add(uint16(port))
+		},
+		ConnectDone: func(_, _ string, err error) {
+			if err != nil {
+				a.add(0)
+			}
+		},
+	}
+}
+
+func (a *attempts) add(port uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.count < 255 {
+		a.count++
+	}
+	a.port = port
+}
+
+// seen returns how many attempts there were and the local port of the last one. A request that timed out while its SYNs were swallowed is one attempt.
+func (a *attempts) seen() (uint8, uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return max(1, a.count), a.port
+}
+
+// ledger keeps the records of a lane by sequence number.
+type ledger struct {
+	mu       sync.Mutex
+	requests []timeline.Request
+	filled   int
+	pods     []string
+}
+
+func (l *ledger) put(seq int, r timeline.Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.requests) <= seq {
+		l.requests = append(l.requests, timeline.Request{})
+	}
+	l.requests[seq] = r
+	l.filled++
+}
+
+// identify fills in who answered, as far as the answer says so.
+func (l *ledger) identify(r *timeline.Request, h http.Header) {
+	pod := h.Get(headerPod)
+	if pod == "" {
+		return
+	}
+	if ms, err := strconv.ParseFloat(h.Get(headerLeaving), 64); err == nil {
+		r.Leaving = millis(ms)
+	}
+	r.Conn = number(h.Get(headerConn))
+	r.ConnUse = number(h.Get(headerConnUse))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, known := range l.pods {
+		if known == pod {
+			r.Pod = uint16(i + 1)
+			return
+		}
+	}
+	l.pods = append(l.pods, pod)
+	r.Pod = uint16(len(l.pods))
+}
+
+func number(s string) uint32 {
+	n, err := strconv.ParseUint(s, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
+}
+
+// records returns one record per planned request, those never sent included, the Pods that they index, and how many records were put.
+func (l *ledger) records(planned int, due func(seq int) time.Duration) ([]timeline.Request, []string, int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.requests) < planned {
+		l.requests = append(l.requests, timeline.Request{})
+	}
+	for seq := range l.requests {
+		if l.requests[seq].Cause == timeline.Unsent {
+			l.requests[seq] = timeline.Request{Planned: due(seq), Leaving: timeline.NotLeaving}
+		}
+	}
+	return l.requests, l.pods, l.filled
+}

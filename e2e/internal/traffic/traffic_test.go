@@ -1,0 +1,338 @@
+package traffic
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// send runs one lane for n requests and returns its record.
+func send(t *testing.T, load scenarios.Load, url string, n int) timeline.LaneRecord {
+	t.Helper()
+	record, err := sendUntil(load, url, time.Duration(n-1)*time.Second/time.Duration(load.Rate))
+	require.NoError(t, err)
+	require.Equal(t, n, record.Planned)
+	require.Len(t, record.Requests, n)
+	return record
+}
+
+func sendUntil(load scenarios.Load, url string, length time.Duration) (timeline.LaneRecord, error) {
+	const lead = 10 * time.Millisecond
+	end := &End{}
+	end.Set(lead + length)
+	return Send(Lane{Name: "test/" + load.Name, URL: url, Load: load},
+		Plan{Clock: timeline.NewClock(time.Now()), Start: lead, End: end, Max: time.Minute})
+}
+
+func count(record timeline.LaneRecord) map[timeline.Cause]int {
+	causes := map[timeline.Cause]int{}
+	for _, r := range record.Requests {
+		causes[r.Cause]++
+	}
+	return causes
+}
+
+// faulty is a server that commits a known fault on every tenth request and answers as the app does otherwise.
+type faulty struct {
+	fault func(http.ResponseWriter, *http.Request)
+	mu    sync.Mutex
+	seen  map[int]int // how often each request arrived
+}
+
+func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	seq, err := strconv.Atoi(r.Header.Get("X-Vegeta-Seq"))
+	if err != nil {
+		http.Error(w, "no sequence number", http.StatusBadRequest)
+		return
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	f.mu.Lock()
+	f.seen[seq]++
+	f.mu.Unlock()
+	if seq%10 == 9 {
+		f.fault(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set(headerPod, "pod-a")
+	h.Set(headerLeaving, "12.5")
+	h.Set(headerConn, "3")
+	h.Set(headerConnUse, "4")
+	_, _ = io.WriteString(w, Body)
+}
+
+// hangUp ends the connection under a request: by RST, or by FIN.
+func hangUp(byReset bool, answer string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, answer)
+		if byReset {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+		}
+		_ = conn.Close()
+	}
+}
+
+func status(code int) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, Body) // the right body doesn't make a wrong status right
+	}
+}
+
+// TestPlantedFaults commits exactly k faults of each kind and wants exactly k back, under the right cause, each sent once.
+func TestPlantedFaults(t *testing.T) {
+	const n, k = 100, 10
+	shortened := "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(len(Body)) + "\r\n\r\n" + Body[:5]
+	faults := []struct {
+		name  string
+		fault func(http.ResponseWriter, *http.Request)
+		want  timeline.Cause
+	}{
+		{"FIN before the answer", hangUp(false, ""), timeline.EOF},
+		{"FIN within the header", hangUp(false, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"), timeline.EOF},
+		{"RST before the answer", hangUp(true, ""), timeline.Reset},
+		{"FIN within the body", hangUp(false, shortened), timeline.Truncated},
+		{"status 500", status(http.StatusInternalServerError), timeline.HTTP5xx},
+		{"status 503", status(http.StatusServiceUnavailable), timeline.HTTP5xx},
+		{"status 404", status(http.StatusNotFound), timeline.HTTPOther},
+		{"redirect", status(http.StatusFound), timeline.HTTPOther},
+		{"empty body", func(http.ResponseWriter, *http.Request) {}, timeline.WrongBody},
+		{"another body", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "It works!") }, timeline.WrongBody},
+		{"no answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, timeline.Timeout},
+		{"half an answer", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(Body)))
+			_, _ = io.WriteString(w, Body[:5])
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}, timeline.Timeout},
+	}
+	for _, load := range []scenarios.Load{scenarios.New(400), scenarios.Reused(400)} {
+		load.Timeout = 500 * time.Millisecond
+		for _, tt := range faults {
+			t.Run(load.Name+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				app := &faulty{fault: tt.fault, seen: map[int]int{}}
+				server := httptest.NewServer(app)
+				defer server.Close()
+				record := send(t, load, server.URL, n)
+				assert.Equal(t, map[timeline.Cause]int{timeline.OK: n - k, tt.want: k}, count(record))
+				app.mu.Lock()
+				defer app.mu.Unlock()
+				require.Len(t, app.seen, n)
+				for seq, times := range app.seen {
+					assert.Equal(t, 1, times, "request %d arrived once", seq)
+				}
+				for seq, r := range record.Requests {
+					assert.EqualValues(t, 1, r.Attempts, "request %d was counted once", seq)
+				}
+			})
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	record := send(t, scenarios.New(200), "http://"+listener.Addr().String(), 20)
+	assert.Equal(t, map[timeline.Cause]int{timeline.Refused: 20}, count(record))
+}
+
+func TestUnknownName(t *testing.T) {
+	record := send(t, scenarios.New(200), "http://app.invalid", 5)
+	assert.Equal(t, map[timeline.Cause]int{timeline.DNS: 5}, count(record))
+}
+
+func TestNotTLS(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	record := send(t, scenarios.New(200), "https://"+server.Listener.Addr().String(), 5)
+	assert.Equal(t, map[timeline.Cause]int{timeline.TLS: 5}, count(record))
+}
+
+// TestIdleConnectionsThatDie closes every kept-alive connection after its first answer, at the instant when the client is likely to use it again. An
+// ordinary GET client resends and reports nothing; here every request that arrived twice or not at all must show.
+func TestIdleConnectionsThatDie(t *testing.T) {
+	var arrived atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		arrived.Add(1)
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(Body), Body)
+		// The client of this connection has its next turn in 10 ms: linger about as long, then read what it may have sent and die without a word.
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if n, _ := conn.Read(make([]byte, 1)); n > 0 {
+			arrived.Add(1)
+		}
+		_ = conn.Close()
+	}))
+	defer server.Close()
+	load := scenarios.Reused(200)
+	load.Clients = 2
+	record := send(t, load, server.URL, 400)
+	causes := count(record)
+	assert.Positive(t, causes[timeline.OK])
+	assert.Positive(t, causes[timeline.EOF]+causes[timeline.Reset], "some requests met a dying connection")
+	for seq, r := range record.Requests {
+		assert.EqualValues(t, 1, r.Attempts, "request %d was sent once", seq)
+		assert.False(t, r.Masked())
+	}
+	assert.LessOrEqual(t, int(arrived.Load()), record.Planned, "nothing arrived that was not planned")
+}
+
+func TestRecordSaysWhoAnswered(t *testing.T) {
+	server := httptest.NewServer(&faulty{fault: status(500), seen: map[int]int{}})
+	defer server.Close()
+	record := send(t, scenarios.New(200), server.URL, 10)
+	r := record.Requests[0]
+	assert.Equal(t, "pod-a", record.PodOf(r))
+	assert.Equal(t, 12500*time.Microsecond, r.Leaving)
+	assert.EqualValues(t, 3, r.Conn)
+	assert.EqualValues(t, 4, r.ConnUse)
+	assert.EqualValues(t, 200, r.Code)
+	assert.NotZero(t, r.Port)
+	failed := record.Requests[9]
+	assert.Empty(t, record.PodOf(failed))
+	assert.Equal(t, timeline.NotLeaving, failed.Leaving)
+	assert.EqualValues(t, 500, failed.Code)
+}
+
+// TestLatencyCountsFromThePlan: the sender is late by 50 ms, because the clock says so; the server is fast. The latency must hold both.
+func TestLatencyCountsFromThePlan(t *testing.T) {
+	server := httptest.NewServer(&faulty{seen: map[int]int{}})
+	defer server.Close()
+	const late = 50 * time.Millisecond
+	end := &End{}
+	end.Set(time.Millisecond)
+	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(1000)},
+		Plan{Clock: timeline.NewClock(time.Now().Add(-late)), Start: 0, End: end, Max: time.Minute})
+	require.NoError(t, err)
+	require.Len(t, record.Requests, 2)
+	for seq, r := range record.Requests {
+		assert.Equal(t, time.Duration(seq)*time.Millisecond, r.Planned)
+		assert.GreaterOrEqual(t, r.Lag, late-time.Millisecond)
+		assert.GreaterOrEqual(t, r.Latency, r.Lag)
+	}
+}
+
+// TestPaceIsKept: a server that needs 100 ms for each answer doesn't slow an open-loop load down.
+func TestPaceIsKept(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "/work", r.URL.Path)
+		assert.Equal(t, "100ms", r.URL.Query().Get("for"))
+		<-time.After(100 * time.Millisecond)
+		_, _ = io.WriteString(w, Body)
+	}))
+	defer server.Close()
+	load := scenarios.New(100)
+	load.Work = 100 * time.Millisecond
+	began := time.Now()
+	record := send(t, load, server.URL, 50)
+	assert.Less(t, time.Since(began), 2*time.Second, "one after the other they would take 5 s")
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 50}, count(record))
+	for _, r := range record.Requests {
+		assert.GreaterOrEqual(t, r.Latency, load.Work)
+	}
+}
+
+func TestEndIsAgreed(t *testing.T) {
+	var end End
+	_, ok := end.At()
+	assert.False(t, ok)
+	end.Set(time.Second)
+	end.Set(time.Minute)
+	at, ok := end.At()
+	assert.True(t, ok)
+	assert.Equal(t, time.Second, at, "only the first call counts")
+}
+
+func TestLoadStopsByItself(t *testing.T) {
+	server := httptest.NewServer(&faulty{seen: map[int]int{}, fault: status(500)})
+	defer server.Close()
+	record, err := Send(Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(100)},
+		Plan{Clock: timeline.NewClock(time.Now()), End: &End{}, Max: 200 * time.Millisecond})
+	require.ErrorIs(t, err, ErrBound)
+	assert.Equal(t, 21, record.Planned)
+	assert.Len(t, record.Requests, 21, "what was recorded is kept")
+}
+
+// TestEndLosesNothing: what is in flight at the end is still waited for.
+func TestEndLosesNothing(t *testing.T) {
+	end := &End{}
+	clock := timeline.NewClock(time.Now())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		end.Set(clock.Offset(time.Now()) + 50*time.Millisecond) // one interval of notice
+		<-time.After(100 * time.Millisecond)
+		_, _ = io.WriteString(w, Body)
+	}))
+	defer server.Close()
+	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(20)}, Plan{Clock: clock, End: end, Max: time.Minute})
+	require.NoError(t, err)
+	assert.Positive(t, record.Planned)
+	assert.Len(t, record.Requests, record.Planned)
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: record.Planned}, count(record))
+}
+
+func TestBlindLoadIsNotSent(t *testing.T) {
+	load := scenarios.Reused(100)
+	load.Method = http.MethodGet
+	_, err := Send(Lane{Load: load}, Plan{})
+	require.ErrorContains(t, err, "can't see what it measures")
+}
+
+func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
+	var l ledger
+	l.put(2, timeline.Request{Planned: 20, Cause: timeline.OK})
+	requests, _, filled := l.records(4, func(seq int) time.Duration { return time.Duration(10 * seq) })
+	require.Len(t, requests, 4)
+	assert.Equal(t, 1, filled)
+	for seq, r := range requests {
+		assert.Equal(t, seq == 2, r.Cause == timeline.OK)
+		assert.Equal(t, time.Duration(10*seq), r.Planned, "unsent requests, too, were due at some time")
+	}
+}
+
+func TestClassifyWhatServersCantDo(t *testing.T) {
+	tests := []struct {
+		name string
+		err  error
+		want timeline.Cause
+	}{
+		{"no free port", fmt.Errorf("dial: %w", errno("EADDRNOTAVAIL")), timeline.Client},
+		{"no descriptor left", fmt.Errorf("dial: %w", errno("EMFILE")), timeline.Client},
+		{"no route", fmt.Errorf("dial: %w", errno("EHOSTUNREACH")), timeline.Unreachable},
+		{"write to a closed connection", fmt.Errorf("write: %w", errno("EPIPE")), timeline.Reset},
+		{"idle close", errors.New("http: server closed idle connection"), timeline.EOF},
+		{"anything else", errors.New("malformed HTTP response"), timeline.Other},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, classify(tt.err)) })
+	}
+	assert.Equal(t, timeline.NotLeaving, millis(-1))
+	assert.Zero(t, number("x"))
+}
