@@ -1,0 +1,81 @@
+package verdict
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// judgeLane counts what became of a lane's requests and compares the losses with what the strategy promises.
+func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Scenario, pods lives) Lane {
+	l := Lane{
+		Name: record.Name, Planned: record.Planned, Causes: map[timeline.Cause]int{}, Window: Visible(record.Rate),
+		LastArrival: lastArrival(record, pods),
+	}
+	var lags, latencies []time.Duration
+	for _, r := range record.Requests {
+		switch {
+		case r.Cause == timeline.Unsent:
+			l.Unsent++
+			continue
+		case r.Dropped():
+			if l.Dropped == 0 {
+				l.FirstDropped = r.Sent() - tl.Window.DisruptStart
+			}
+			l.DroppedEnd = r.Sent() - tl.Window.DisruptStart
+			l.Dropped++
+			l.Causes[r.Cause]++
+		default:
+			l.OK++
+			latencies = append(latencies, r.Latency)
+		}
+		if r.Masked() {
+			l.Masked++
+		}
+		l.Sent++
+		lags = append(lags, r.Lag)
+	}
+	lags, latencies = sorted(lags), sorted(latencies)
+	l.LagP50, l.LagP99, l.LagMax = percentile(lags, 0.50), percentile(lags, 0.99), percentile(lags, 1)
+	l.LatencyP50, l.LatencyP99 = percentile(latencies, 0.50), percentile(latencies, 0.99)
+
+	expect, err := s.Expect(loadOf(record.Name))
+	l.Expect = expect
+	switch {
+	case err != nil:
+		l.Reasons = []string{err.Error()}
+	case l.Dropped < expect.Min:
+		l.Reasons = []string{fmt.Sprintf("lost %d of %d where at least %d must be lost: the instrument can't see losses", l.Dropped, l.Sent, expect.Min)}
+	case l.Dropped > expect.Max:
+		l.Outcome = Fail
+		l.Reasons = []string{fmt.Sprintf("lost %d of %d where at most %d may be lost", l.Dropped, l.Sent, expect.Max)}
+	case expect == scenarios.Clean && l.Masked > 0:
+		l.Outcome = Fail
+		l.Reasons = []string{fmt.Sprintf("%d of %d were lost once and sent again", l.Masked, l.Sent)}
+	default:
+		l.Outcome = Pass
+	}
+	return l
+}
+
+// loadOf is the load of a lane named path/load.
+func loadOf(lane string) string { return lane[strings.LastIndex(lane, "/")+1:] }
+
+// lastArrival is the longest time from the first sight of a Pod's deletion to the last request that this Pod answered, well or not; nil if none did.
+func lastArrival(record timeline.LaneRecord, pods lives) *time.Duration {
+	var last *time.Duration
+	for _, r := range record.Requests {
+		pod := record.PodOf(r)
+		if pod == "" {
+			continue
+		}
+		deleted, ok := pods[pod][timeline.PodDeleted]
+		if after := r.Sent() - deleted; ok && after > 0 && (last == nil || after > *last) {
+			last = &after
+		}
+	}
+	return last
+}
