@@ -1,0 +1,47 @@
+package report_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew; read the difference before it is committed")
+
+var goldenSuites = []struct {
+	name   string
+	report report.Report
+}{
+	{"quick", quick()},
+	{"failing", failing()},
+	{"inconclusive", inconclusive()},
+	{"repeats", repeats()},
+	{"many-repeats", manyRepeats()},
+	{"six-lanes", sixLanes()},
+	{"empty", suite()},
+}
+
+func TestGolden(t *testing.T) {
+	for _, s := range goldenSuites {
+		for _, f := range report.Formats() {
+			t.Run(s.name+"/"+f.File, func(t *testing.T) {
+				var got bytes.Buffer
+				require.NoError(t, f.Write(&got, s.report))
+				file := filepath.Join("testdata", s.name, f.File)
+				if *update {
+					require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+					require.NoError(t, os.WriteFile(file, got.Bytes(), 0o644))
+				}
+				want, err := os.ReadFile(file)
+				require.NoError(t, err, "run go test -update")
+				require.Equal(t, string(want), got.String())
+			})
+		}
+	}
+}

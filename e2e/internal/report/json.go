@@ -1,0 +1,241 @@
+package report
+
+import (
+	"bytes"
+	_ "embed" // the schema
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// SchemaVersion names the contract that report.json keeps. What it binds doesn't change under the same name; fields may be added.
+const SchemaVersion = "zerodrop.report/v1"
+
+// Schema is the JSON Schema of report.json, for who reads it with a program.
+//
+//go:embed report.schema.json
+var Schema []byte
+
+type jsonReport struct {
+	Schema         string      `json:"schema"`
+	Outcome        string      `json:"outcome"`
+	Reasons        []string    `json:"reasons"`
+	Profile        string      `json:"profile"`
+	Rate           int         `json:"rate"`    // requests/s per lane
+	Started        *time.Time  `json:"started"` // null if unknown
+	ElapsedSeconds float64     `json:"elapsedSeconds"`
+	Replay         bool        `json:"replay"`
+	Cluster        jsonCluster `json:"cluster"`
+	Phases         []jsonPhase `json:"phases"`
+	Runs           []jsonRun   `json:"runs"`
+}
+
+type jsonCluster struct {
+	Kubernetes    string `json:"kubernetes"`
+	Nodes         int    `json:"nodes"`
+	ProxyMode     string `json:"proxyMode"`
+	MinSyncPeriod string `json:"minSyncPeriod"`
+	Kernel        string `json:"kernel"`
+	Runtime       string `json:"runtime"`
+	CPUs          int    `json:"cpus"`
+}
+
+type jsonPhase struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+type jsonRun struct {
+	Strategy        string       `json:"strategy"`
+	Disruption      string       `json:"disruption"`
+	Repeat          int          `json:"repeat"`
+	Control         bool         `json:"control"`
+	Outcome         string       `json:"outcome"`
+	Reasons         []string     `json:"reasons"`
+	PodsReplaced    int          `json:"podsReplaced"`
+	RolloutSeconds  float64      `json:"rolloutSeconds"`
+	PeakPods        int          `json:"peakPods"`
+	ExtraPodSeconds float64      `json:"extraPodSeconds"`
+	OverheadSeconds float64      `json:"overheadSeconds"`
+	Cluster         *jsonCluster `json:"cluster,omitempty"` // only of a run that was measured elsewhere than the report says
+	Lanes           []jsonLane   `json:"lanes"`
+}
+
+type jsonLane struct {
+	Lane                string         `json:"lane"`
+	Expect              string         `json:"expect"`
+	Outcome             string         `json:"outcome"`
+	Reasons             []string       `json:"reasons"`
+	Planned             int            `json:"planned"`
+	Sent                int            `json:"sent"`
+	Unsent              int            `json:"unsent"`
+	OK                  int            `json:"ok"`
+	Dropped             int            `json:"dropped"`
+	Masked              int            `json:"masked"`
+	Causes              map[string]int `json:"causes"`
+	FirstDroppedSeconds *float64       `json:"firstDroppedSeconds"` // since the start of the disruption; null without losses
+	LastDroppedSeconds  *float64       `json:"lastDroppedSeconds"`
+	LastArrivalSeconds  *float64       `json:"lastArrivalSeconds"` // null if no Pod was deleted, or none answered anything afterwards
+	WindowMs            float64        `json:"windowMs"`
+	LagP50Ms            float64        `json:"lagP50Ms"`
+	LagP99Ms            float64        `json:"lagP99Ms"`
+	LagMaxMs            float64        `json:"lagMaxMs"`
+	LatencyP50Ms        float64        `json:"latencyP50Ms"`
+	LatencyP99Ms        float64        `json:"latencyP99Ms"`
+}
+
+// JSON writes a report for programs, as Schema says. A value that the schema has no word for is an error: nobody reads a contract that is broken now and
+// then.
+func JSON(w io.Writer, r Report) error {
+	out, err := newJSONReport(r)
+	if err != nil {
+		return fmt.Errorf("write JSON report: %w", err)
+	}
+	var buffer bytes.Buffer
+	enc := json.NewEncoder(&buffer)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(out); err != nil {
+		return fmt.Errorf("write JSON report: %w", err)
+	}
+	if _, err := w.Write(buffer.Bytes()); err != nil {
+		return fmt.Errorf("write JSON report: %w", err)
+	}
+	return nil
+}
+
+func newJSONReport(r Report) (jsonReport, error) {
+	out := jsonReport{
+		Schema:         SchemaVersion,
+		Reasons:        because(r.Suite.Outcome, r.Suite.Reasons),
+		Profile:        r.Profile,
+		Rate:           r.Rate,
+		ElapsedSeconds: seconds(r.Elapsed),
+		Replay:         r.Replay,
+		Cluster:        newJSONCluster(r.Cluster),
+		Phases:         []jsonPhase{},
+		Runs:           []jsonRun{},
+	}
+	var err error
+	if out.Outcome, err = outcomeWord(r.Suite.Outcome); err != nil {
+		return out, err
+	}
+	if !r.Started.IsZero() {
+		started := r.Started.UTC().Truncate(time.Millisecond)
+		out.Started = &started
+	}
+	for _, p := range r.Phases {
+		out.Phases = append(out.Phases, jsonPhase{p.Name, seconds(p.Took)})
+	}
+	for _, v := range r.Suite.Runs {
+		run, err := newJSONRun(v, r.Cluster)
+		if err != nil {
+			return out, fmt.Errorf("run %s: %w", v.Name(), err)
+		}
+		out.Runs = append(out.Runs, run)
+	}
+	return out, nil
+}
+
+func newJSONCluster(e timeline.Environment) jsonCluster { return jsonCluster(e) }
+
+func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error) {
+	out := jsonRun{
+		Strategy:        v.Strategy,
+		Disruption:      v.Disruption,
+		Repeat:          v.Repeat,
+		Control:         v.Control,
+		Reasons:         because(v.Outcome, v.Reasons),
+		PodsReplaced:    v.PodsReplaced,
+		RolloutSeconds:  seconds(v.Rollout),
+		PeakPods:        v.PeakPods,
+		ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
+		OverheadSeconds: seconds(v.Overhead),
+		Lanes:           []jsonLane{},
+	}
+	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
+		elsewhere := newJSONCluster(v.Environment)
+		out.Cluster = &elsewhere
+	}
+	var err error
+	if out.Outcome, err = outcomeWord(v.Outcome); err != nil {
+		return out, err
+	}
+	for _, l := range v.Lanes {
+		lane, err := newJSONLane(l)
+		if err != nil {
+			return out, fmt.Errorf("lane %s: %w", l.Name, err)
+		}
+		out.Lanes = append(out.Lanes, lane)
+	}
+	return out, nil
+}
+
+func newJSONLane(l verdict.Lane) (jsonLane, error) {
+	out := jsonLane{
+		Lane:         l.Name,
+		Expect:       l.Expect.String(),
+		Reasons:      because(l.Outcome, l.Reasons),
+		Planned:      l.Planned,
+		Sent:         l.Sent,
+		Unsent:       l.Unsent,
+		OK:           l.OK,
+		Dropped:      l.Dropped,
+		Masked:       l.Masked,
+		Causes:       map[string]int{},
+		WindowMs:     milliseconds(l.Window),
+		LagP50Ms:     milliseconds(l.LagP50),
+		LagP99Ms:     milliseconds(l.LagP99),
+		LagMaxMs:     milliseconds(l.LagMax),
+		LatencyP50Ms: milliseconds(l.LatencyP50),
+		LatencyP99Ms: milliseconds(l.LatencyP99),
+	}
+	var err error
+	if out.Outcome, err = outcomeWord(l.Outcome); err != nil {
+		return out, err
+	}
+	if _, err := scenarios.ParseExpect(out.Expect); err != nil {
+		return out, err
+	}
+	for cause, n := range l.Causes {
+		if !slices.Contains(timeline.Causes(), cause) {
+			return out, fmt.Errorf("%s is not a cause of a dropped request", cause)
+		}
+		if n != 0 {
+			out.Causes[cause.String()] = n
+		}
+	}
+	if l.Dropped > 0 {
+		first, last := seconds(l.FirstDropped), seconds(l.DroppedEnd)
+		out.FirstDroppedSeconds, out.LastDroppedSeconds = &first, &last
+	}
+	if l.LastArrival != nil {
+		last := seconds(*l.LastArrival)
+		out.LastArrivalSeconds = &last
+	}
+	return out, nil
+}
+
+func outcomeWord(o verdict.Outcome) (string, error) {
+	var known verdict.Outcome
+	if err := known.UnmarshalText([]byte(o.String())); err != nil {
+		return "", err
+	}
+	return known.String(), nil
+}
+
+// seconds and milliseconds are rounded to a thousandth: the clock is finer, what it measures isn't.
+func seconds(d time.Duration) float64 { return thousandths(d.Seconds()) }
+
+func milliseconds(d time.Duration) float64 {
+	return thousandths(float64(d) / float64(time.Millisecond))
+}
+
+func thousandths(v float64) float64 { return math.Round(v*1000) / 1000 }

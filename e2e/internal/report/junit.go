@@ -1,0 +1,108 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+)
+
+// JUnit writes a report for CI: a testsuite per disruption and a testcase per run. What failed is a failure, what can't be believed is an error. The
+// time of a testcase is that of its rollout.
+func JUnit(w io.Writer, r Report) error {
+	all := junit.Testsuites{Name: "zerodrop"}
+	var total float64
+	m := newModel(r)
+	for _, part := range m.Parts {
+		suite := junit.Testsuite{Name: plain(part[0].Disruption), ID: len(all.Suites)}
+		properties(&suite, r)
+		var took float64
+		for _, v := range r.Suite.Runs {
+			if v.Disruption == part[0].Disruption {
+				suite.AddTestcase(testcase(m, v))
+				took += v.Rollout.Seconds()
+			}
+		}
+		suite.Time = xmlSeconds(took)
+		total += took
+		all.AddSuite(suite)
+	}
+	// A red suite must not look green, nor empty, because no run says why.
+	if r.Suite.Outcome != verdict.Pass && all.Errors+all.Failures == 0 {
+		suite := junit.Testsuite{Name: "suite", ID: len(all.Suites), Time: xmlSeconds(0)}
+		properties(&suite, r)
+		tc := junit.Testcase{Name: "suite", Classname: "zerodrop", Time: xmlSeconds(0)}
+		tc.Failure, tc.Error = result(r.Suite.Outcome, r.Suite.Reasons)
+		suite.AddTestcase(tc)
+		all.AddSuite(suite)
+	}
+	all.Time = xmlSeconds(total)
+	var buffer bytes.Buffer
+	buffer.WriteString(xml.Header)
+	if err := all.WriteXML(&buffer); err != nil {
+		return fmt.Errorf("write JUnit report: %w", err)
+	}
+	if _, err := w.Write(buffer.Bytes()); err != nil {
+		return fmt.Errorf("write JUnit report: %w", err)
+	}
+	return nil
+}
+
+func testcase(m model, v verdict.Verdict) junit.Testcase {
+	tc := junit.Testcase{Name: plain(m.name(v)), Classname: "zerodrop." + plain(v.Disruption), Time: xmlSeconds(v.Rollout.Seconds())}
+	if v.Outcome != verdict.Pass {
+		tc.Failure, tc.Error = result(v.Outcome, v.Reasons)
+	}
+	var out []string
+	for _, lane := range m.Lanes {
+		if sum := sumLane([]verdict.Verdict{v}, lane); sum.Runs > 0 {
+			out = append(out, fmt.Sprintf("%s: dropped %d of %d (%s)", lane, sum.Dropped, sum.Sent, sum.causes()))
+		}
+	}
+	if len(out) > 0 {
+		tc.SystemOut = &junit.Output{Data: plainLines(out)}
+	}
+	return tc
+}
+
+// result is the failure or the error of what isn't a pass.
+func result(o verdict.Outcome, reasons []string) (failure, problem *junit.Result) {
+	reasons = because(o, reasons)
+	r := &junit.Result{Message: strings.Join(plains(reasons), "; "), Type: o.String(), Data: plainLines(reasons)}
+	if o == verdict.Fail {
+		return r, nil
+	}
+	return nil, r
+}
+
+// plainLines is lines without what XML can't hold.
+func plainLines(lines []string) string { return strings.Join(plains(lines), "\n") }
+
+func properties(s *junit.Testsuite, r Report) {
+	if !r.Started.IsZero() {
+		s.SetTimestamp(r.Started.UTC())
+	}
+	for _, p := range [][2]string{
+		{"kubernetes", r.Cluster.Kubernetes},
+		{"nodes", strconv.Itoa(r.Cluster.Nodes)},
+		{"proxyMode", r.Cluster.ProxyMode},
+		{"minSyncPeriod", r.Cluster.MinSyncPeriod},
+		{"kernel", r.Cluster.Kernel},
+		{"runtime", r.Cluster.Runtime},
+		{"cpus", strconv.Itoa(r.Cluster.CPUs)},
+		{"profile", r.Profile},
+		{"ratePerLane", strconv.Itoa(r.Rate)},
+		{"replay", strconv.FormatBool(r.Replay)},
+	} {
+		s.AddProperty(p[0], plain(p[1]))
+	}
+}
+
+// xmlSeconds is how JUnit writes a length: in seconds, with a point.
+func xmlSeconds(s float64) string { return strconv.FormatFloat(s, 'f', 3, 64) }

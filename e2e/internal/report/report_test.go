@@ -1,0 +1,301 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+)
+
+func written(t *testing.T, write func(io.Writer, report.Report) error, r report.Report) string {
+	t.Helper()
+	var out bytes.Buffer
+	require.NoError(t, write(&out, r))
+	return out.String()
+}
+
+type fullDisk struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
+
+func TestFormatsSayThatTheyCouldNotWrite(t *testing.T) {
+	for _, f := range report.Formats() {
+		err := f.Write(fullDisk{}, quick())
+		require.ErrorIs(t, err, errFull, f.File)
+		assert.ErrorContains(t, err, "write ", f.File)
+	}
+}
+
+func TestFormatsAreDeterministic(t *testing.T) {
+	for _, f := range report.Formats() {
+		first := written(t, f.Write, inconclusive())
+		for range 5 {
+			require.Equal(t, first, written(t, f.Write, inconclusive()), f.File)
+		}
+	}
+}
+
+// Whatever the zero values of a report are, no format may call it a pass.
+func TestZeroReportIsInconclusive(t *testing.T) {
+	assert.Contains(t, written(t, report.Text, report.Report{}), "INCONCLUSIVE suite: no reason was given")
+	assert.Contains(t, written(t, report.Markdown, report.Report{}), "## INCONCLUSIVE: no run was made")
+	assert.Contains(t, written(t, report.JSON, report.Report{}), `"outcome": "inconclusive"`)
+	assert.Contains(t, written(t, report.JUnit, report.Report{}), `<error message="no reason was given" type="inconclusive">`)
+}
+
+// A suite can be red for a reason of its own, while every run is a pass.
+func TestSuiteWithAReasonOfItsOwn(t *testing.T) {
+	r := quick()
+	r.Suite.Outcome, r.Suite.Reasons = verdict.Fail, []string{"in-app-delay got worse than last week"}
+	for _, f := range report.Formats() {
+		assert.Contains(t, written(t, f.Write, r), "in-app-delay got worse than last week", f.File)
+	}
+	assert.Contains(t, written(t, report.Text, r), "FAIL: of 11 runs, 11 passed")
+	assert.Contains(t, written(t, report.JUnit, r), `<failure message="in-app-delay got worse than last week" type="fail">`)
+}
+
+func TestEveryReasonIsTold(t *testing.T) {
+	for _, r := range []report.Report{failing(), inconclusive(), repeats()} {
+		for _, f := range report.Formats() {
+			told := unwrapped(written(t, f.Write, r))
+			for _, v := range r.Suite.Runs {
+				for _, reason := range v.Reasons {
+					assert.Contains(t, told, unwrapped(strings.Split(reason, `"`)[0]), f.File)
+				}
+			}
+		}
+	}
+}
+
+// unwrapped is the text without line breaks, and without what XML and markdown do to some characters.
+func unwrapped(s string) string {
+	return strings.Join(strings.Fields(strings.NewReplacer("&#39;", "'", "&#34;", `"`).Replace(s)), " ")
+}
+
+func TestTextFitsATerminal(t *testing.T) {
+	reports := map[string]report.Report{"full": full()}
+	for _, s := range goldenSuites {
+		reports[s.name] = s.report
+	}
+	for name, r := range reports {
+		text := written(t, report.Text, r)
+		for line := range strings.Lines(text) {
+			line = strings.TrimSuffix(line, "\n")
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 130, "%s: %s", name, line)
+			assert.Equal(t, strings.TrimRight(line, " "), line, "%s: blanks at the end", name)
+			assert.False(t, strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, line)
+		}
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		assert.Regexp(t, `^(PASS|FAIL|INCONCLUSIVE): `, lines[0], name)
+		assert.Equal(t, lines[0], lines[len(lines)-1], "%s: a terminal shows the end", name)
+	}
+}
+
+// Counts are checked here against the verdicts, so that a golden file that was updated in haste doesn't hide that they were mixed up.
+func TestTextCounts(t *testing.T) {
+	text := written(t, report.Text, quick())
+	for _, row := range [][]string{
+		{"rolling-update", "no-handler †", "pass", "│", "84/2270", "43/2270", "654/2270", "│", "–", "│", "9.8s", "4", "4.1"},
+		{"pod-deletion", "prestop-sleep", "pass", "│", "0/3900", "0/3900", "0/3900", "│", "≤ 95 %", "│", "26.0s", "6", "46.3"},
+		{"rolling-update", "no-handler †", "nodeport/new", "drops", "84/2270", "timeout 61 · eof 18 · reset 5", "3.4s–11.8s"},
+		{"nodeport/new", "11", "30ms", "34120", "34120", "0", "0.1ms", "1.8ms", "no-handler/none"},
+	} {
+		assert.True(t, regexp.MustCompile("(?m)^"+strings.Join(row, " +")+"$").MatchString(text), row)
+	}
+}
+
+func TestMarkdownIsWellFormed(t *testing.T) {
+	for _, s := range goldenSuites {
+		md := written(t, report.Markdown, s.report)
+		assert.Equal(t, strings.Count(md, "<details>"), strings.Count(md, "</details>"), s.name)
+		lines := strings.Split(md, "\n")
+		cells := 0
+		for i, line := range lines {
+			if !strings.HasPrefix(line, "|") {
+				cells = 0
+				continue
+			}
+			n := strings.Count(line, "|") - strings.Count(line, `\|`)
+			if cells == 0 {
+				assert.Empty(t, lines[i-1], "%s: a table needs an empty line above it", s.name)
+				cells = n
+			}
+			assert.Equal(t, cells, n, "%s: %s", s.name, line)
+		}
+		for _, tag := range []string{"<summary>", "</details>"} {
+			for i, line := range lines {
+				if strings.HasPrefix(line, tag) {
+					assert.Empty(t, lines[i+1], "%s: markdown after %s needs an empty line", s.name, tag)
+				}
+			}
+		}
+	}
+}
+
+// Errors of other programs find their way into reasons. They must not become markup, nor end a line.
+func TestHostileReasons(t *testing.T) {
+	nasty := "boom | <script>x</script> *a* _b_ `c` [d](e) ]]>\nsecond\x1b[31m line\x00 \xff"
+	r := suite(disbelieve(inAppRolling, nasty), preStopRolling)
+
+	text := written(t, report.Text, r)
+	assert.Contains(t, text, "boom | <script>x</script> *a* _b_ `c` [d](e) ]]> second line� �")
+
+	md := written(t, report.Markdown, r)
+	assert.NotContains(t, md, "<script>")
+	assert.Contains(t, md, "boom | &lt;script&gt;x&lt;/script&gt; \\*a\\* \\_b\\_ \\`c\\` \\[d\\](e) \\]\\]&gt; second line")
+
+	r.Artifacts, r.Summaries = "# art", map[string]string{"in-app-delay": "serves on\nfor 15 s"}
+	assert.Contains(t, written(t, report.Markdown, r), "- in-app-delay: serves on for 15 s\n")
+
+	var suites junit.Testsuites
+	require.NoError(t, xml.Unmarshal([]byte(written(t, report.JUnit, r)), &suites))
+	assert.Equal(t, "boom | <script>x</script> *a* _b_ `c` [d](e) ]]> second line� �", suites.Suites[0].Testcases[0].Error.Data)
+
+	assert.Equal(t, []any{strings.ToValidUTF8(nasty, "�")}, decoded(t, r).list("runs")[0]["reasons"])
+}
+
+func TestJUnitCounts(t *testing.T) {
+	tests := []struct {
+		name                    string
+		report                  report.Report
+		tests, failures, errors int
+	}{
+		{"quick", quick(), 11, 0, 0},
+		{"failing", failing(), 7, 3, 0},
+		{"inconclusive", inconclusive(), 7, 0, 5},
+		{"repeats", repeats(), 6, 1, 0},
+		{"empty", suite(), 1, 0, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got junit.Testsuites
+			require.NoError(t, xml.Unmarshal([]byte(written(t, report.JUnit, tt.report)), &got))
+			assert.Equal(t, []int{tt.tests, tt.failures, tt.errors}, []int{got.Tests, got.Failures, got.Errors})
+			seen := map[string]bool{}
+			for _, s := range got.Suites {
+				assert.Contains(t, *s.Properties, junit.Property{Name: "kubernetes", Value: "v1.37.2"})
+				for _, tc := range s.Testcases {
+					assert.False(t, seen[tc.Name], "%s is there twice", tc.Name)
+					seen[tc.Name] = true
+				}
+			}
+		})
+	}
+}
+
+func TestRunsOfAnotherClusterAreNamed(t *testing.T) {
+	other := preStopRolling
+	other.Environment = timeline.Environment{Kubernetes: "v1.36.1", Nodes: 1, ProxyMode: "nftables", MinSyncPeriod: "10s", CPUs: 8}
+	r := suite(inAppRolling, other)
+	assert.Contains(t, unwrapped(written(t, report.Text, r)),
+		"measured elsewhere (Kubernetes v1.36.1 · 1 node · kube-proxy nftables, minSyncPeriod 10s · 8 CPUs · kernel unknown · unknown), "+
+			"compare with care: prestop-sleep/rolling-update")
+	runs := decoded(t, r).list("runs")
+	assert.NotContains(t, runs[0], "cluster")
+	assert.Equal(t, "v1.36.1", runs[1].object("cluster")["kubernetes"])
+}
+
+func TestHeadToHead(t *testing.T) {
+	withMasked := lane("nodeport/new", measured, 3760, nil, time.Second)
+	withMasked.Masked = 4
+	tests := []struct {
+		name   string
+		report report.Report
+		want   []string
+	}{
+		{
+			"no in-app strategy", suite(noHandlerRolling, preStopRolling),
+			[]string{"Nothing to compare: no in-app delay strategy (in-app-…) was run."},
+		},
+		{
+			"no preStop strategy", suite(noHandlerRolling, inAppRolling),
+			[]string{"Nothing to compare: no preStop strategy (prestop-…) was run."},
+		},
+		{
+			"neither", suite(noHandlerRolling),
+			[]string{"Nothing to compare: no preStop strategy (prestop-…) and no in-app delay strategy (in-app-…) was run."},
+		},
+		{
+			"one side under one disruption only", suite(inAppRolling, preStopRolling, preStopDeletion),
+			[]string{"pod-deletion: - Nothing to compare: no in-app delay strategy (in-app-…) has a run that can be believed."},
+		},
+		{
+			"one of two repeats can't be believed",
+			suite(inAppRolling, disbelieve(repeat(2, inAppRolling), "lag"), preStopRolling, repeat(2, preStopRolling)),
+			[]string{"Left out as inconclusive: in-app-delay (1 of 2 runs).", "With 1 to 2 runs each, no difference above can be told from noise"},
+		},
+		{
+			"clean everywhere",
+			suite(run("in-app-delay", "eviction", time.Second, 1, lane("a/new", clean, 100, nil, 0)),
+				run("prestop-sleep", "eviction", time.Second, 1, lane("a/new", clean, 100, nil, 0))),
+			[]string{
+				"On all lanes, no request was lost with either side (1 rollout each: up to 95 % of rollouts may still lose some).",
+				"Cost: rollout time 1.0s with both; most Pods at once 4 with both; extra Pod-seconds 1.0 with both.",
+			},
+		},
+		{
+			"masked requests are lost ones",
+			suite(run("in-app-delay", "rolling-update", time.Second, 1, withMasked), preStopRolling),
+			[]string{"On nodeport/new requests were lost with in-app-delay (0 of 3760 and 4 masked); none with prestop-sleep."},
+		},
+		{
+			"enough rollouts", manyRepeats(),
+			[]string{
+				"nodeport/reused, prestop-sleep against in-app-delay-close: lost something in 5 of 10 against 0 of 10 rollouts (p = 0.033).",
+				"rollout time, prestop-exec-sleep against in-app-delay-close: 26.9s–27.2s against 24.6s–24.8s (p < 0.001).",
+				"No other difference can be told from noise at the 5 % level (10 runs each).",
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			text := unwrapped(written(t, report.Text, tt.report))
+			for _, want := range tt.want {
+				assert.Contains(t, text, want)
+			}
+		})
+	}
+}
+
+// Both sides lose in every rollout, one of them always more: then the amount tells them apart.
+func TestHeadToHeadByTheAmountLost(t *testing.T) {
+	var runs []verdict.Verdict
+	for i := range 5 {
+		runs = append(runs,
+			repeat(i+1, run("in-app-delay", "rolling-update", time.Second, 1, lane("nodeport/reused", measured, 100, causes{timeline.EOF: 1 + i%2}, 0))),
+			repeat(i+1, run("prestop-sleep", "rolling-update", time.Second, 1, lane("nodeport/reused", measured, 100, causes{timeline.EOF: 8 + i}, 0))))
+	}
+	assert.Contains(t, unwrapped(written(t, report.Text, suite(runs...))),
+		"nodeport/reused, prestop-sleep against in-app-delay: lost per rollout 8–12 against 1–2 (p = 0.008).")
+}
+
+func TestLanesWithoutAPath(t *testing.T) {
+	text := written(t, report.Text, suite(run("prestop-sleep", "rolling-update", time.Second, 1, lane("reads", clean, 100, nil, 0))))
+	assert.Contains(t, text, "dropped/sent")
+	assert.Contains(t, text, "0/100")
+}
+
+func TestMaskedOnAMeasuredLaneIsMarked(t *testing.T) {
+	l := lane("nodeport/reused", measured, 100, nil, 0)
+	l.Masked = 7
+	text := unwrapped(written(t, report.Text, suite(run("prestop-sleep", "rolling-update", time.Second, 1, l))))
+	assert.Contains(t, text, "~ 0/100")
+	assert.Contains(t, text, "~ requests that succeeded only because the client sent them again")
+	assert.NotContains(t, text, "nothing lost with")
+}

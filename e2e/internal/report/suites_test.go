@@ -1,0 +1,289 @@
+package report_test
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// Made-up suites with numbers as a real cluster gives them.
+
+const ms = time.Millisecond
+
+var kindCluster = timeline.Environment{
+	Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", Kernel: "6.18.5", Runtime: "containerd://2.3.7", CPUs: 2,
+}
+
+var summaries = map[string]string{
+	"no-handler":         "no SIGTERM handler: the runtime ends the process at once (control: must lose requests)",
+	"shutdown-at-once":   "graceful shutdown at once: the listener closes at SIGTERM, requests in flight are finished",
+	"in-app-delay":       "the app serves on for 15 s after SIGTERM, then shuts down gracefully",
+	"in-app-delay-close": "as in-app-delay, and answers with Connection: close meanwhile, so that clients move on",
+	"prestop-exec-sleep": "preStop runs sleep 15 in the container, which needs that command in its image; then graceful shutdown",
+	"prestop-sleep":      "preStop with the kubelet's own sleep action, 15 s, which needs nothing in the image; then graceful shutdown",
+}
+
+type causes = map[timeline.Cause]int
+
+// lane makes a lane whose ledger balances, judged by its expectation.
+func lane(name string, expect scenarios.Expect, planned int, lost causes, lastArrival time.Duration) verdict.Lane {
+	dropped := 0
+	for _, n := range lost {
+		dropped += n
+	}
+	l := verdict.Lane{
+		Name: name, Expect: expect, Outcome: verdict.Pass, Planned: planned, Sent: planned, OK: planned - dropped, Dropped: dropped, Causes: lost,
+		LagP50: 90 * time.Microsecond, LagP99: time.Duration(1200+planned%700) * time.Microsecond, LagMax: 14 * ms,
+		LatencyP50: 2100 * time.Microsecond, LatencyP99: 11 * ms, Window: 30 * ms,
+	}
+	if lastArrival > 0 {
+		l.LastArrival = &lastArrival
+	}
+	if dropped > 0 {
+		l.FirstDropped, l.DroppedEnd = 3400*ms, 3400*ms+time.Duration(dropped)*100*ms
+	}
+	switch {
+	case dropped < expect.Min:
+		l.Outcome, l.Reasons = verdict.Inconclusive, []string{fmt.Sprintf("lost 0 of %d where at least 1 must be lost: the instrument can't see losses", planned)}
+	case dropped > expect.Max:
+		l.Outcome, l.Reasons = verdict.Fail, []string{fmt.Sprintf("lost %d of %d where at most 0 may be lost", dropped, planned)}
+	}
+	return l
+}
+
+// run makes a run that is judged by its lanes.
+func run(strategy, disruption string, rollout time.Duration, extra float64, lanes ...verdict.Lane) verdict.Verdict {
+	v := verdict.Verdict{
+		Strategy: strategy, Disruption: disruption, Repeat: 1, Control: strategy == "no-handler", Outcome: verdict.Pass, Lanes: lanes,
+		PodsReplaced: 3, Rollout: rollout, PeakPods: 4, ExtraPodSeconds: extra,
+		Overhead: 300*ms + rollout/200, Environment: kindCluster,
+	}
+	switch {
+	case disruption == "none":
+		v.PodsReplaced, v.PeakPods = 0, 3
+	case extra > 40:
+		v.PeakPods = 6
+	}
+	for _, l := range lanes {
+		if l.Outcome != verdict.Pass {
+			v.Outcome = l.Outcome
+			v.Reasons = append(v.Reasons, l.Name+": "+l.Reasons[0])
+		}
+	}
+	return v
+}
+
+func repeat(n int, v verdict.Verdict) verdict.Verdict {
+	v.Repeat = n
+	return v
+}
+
+func disbelieve(v verdict.Verdict, reasons ...string) verdict.Verdict {
+	v.Outcome, v.Reasons = verdict.Inconclusive, reasons
+	return v
+}
+
+// suite is a report of its own: a test may change it.
+func suite(runs ...verdict.Verdict) report.Report {
+	for i := range runs {
+		runs[i].Lanes = slices.Clone(runs[i].Lanes)
+	}
+	return report.Report{
+		Suite: verdict.JudgeSuite(runs), Cluster: kindCluster, Profile: "quick", Rate: 100,
+		Started: time.Date(2026, 10, 1, 9, 30, 12, 345e6, time.FixedZone("CEST", 7200)), Elapsed: 7*time.Minute + 12*time.Second,
+		Phases: []report.Phase{
+			{Name: "docker", Took: 400 * ms},
+			{Name: "node image", Took: 2300 * ms},
+			{Name: "cluster", Took: 34100 * ms},
+			{Name: "images", Took: 5200 * ms},
+			{Name: "runs", Took: 6*time.Minute + 28*time.Second},
+		},
+		Artifacts: "artifacts",
+		Summaries: summaries,
+	}
+}
+
+var (
+	clean, drops, measured = scenarios.Clean, scenarios.Drops, scenarios.Measured
+
+	undisturbed = run("no-handler", "none", 40*ms, 0,
+		lane("nodeport/new", clean, 1300, nil, 0), lane("nodeport/reused", clean, 1300, nil, 0), lane("nodeport/slow", clean, 1300, nil, 0))
+	noHandlerRolling = run("no-handler", "rolling-update", 9800*ms, 4.1,
+		lane("nodeport/new", drops, 2270, causes{timeline.Timeout: 61, timeline.EOF: 18, timeline.Reset: 5}, 140*ms),
+		lane("nodeport/reused", measured, 2270, causes{timeline.EOF: 31, timeline.Timeout: 12}, 90*ms),
+		lane("nodeport/slow", drops, 2270, causes{timeline.EOF: 588, timeline.Timeout: 66}, 120*ms))
+	noHandlerDeletion = run("no-handler", "pod-deletion", 11200*ms, 0.9,
+		lane("nodeport/new", drops, 2410, causes{timeline.Timeout: 74, timeline.EOF: 22}, 130*ms),
+		lane("nodeport/reused", measured, 2410, causes{timeline.EOF: 30, timeline.Timeout: 15}, 80*ms),
+		lane("nodeport/slow", drops, 2410, causes{timeline.EOF: 601, timeline.Timeout: 80}, 110*ms))
+	atOnceRolling = run("shutdown-at-once", "rolling-update", 11900*ms, 9.6,
+		lane("nodeport/new", measured, 2480, causes{timeline.Timeout: 88, timeline.EOF: 14}, 160*ms),
+		lane("nodeport/reused", measured, 2480, causes{timeline.EOF: 3}, 2010*ms),
+		lane("nodeport/slow", measured, 2480, causes{timeline.Timeout: 91, timeline.EOF: 11}, 150*ms))
+	atOnceDeletion = run("shutdown-at-once", "pod-deletion", 13000*ms, 6.2,
+		lane("nodeport/new", measured, 2590, causes{timeline.Timeout: 80, timeline.EOF: 20}, 120*ms),
+		lane("nodeport/reused", measured, 2590, causes{timeline.EOF: 4}, 1980*ms),
+		lane("nodeport/slow", measured, 2590, causes{timeline.Timeout: 79, timeline.EOF: 16}, 130*ms))
+	inAppRolling = run("in-app-delay", "rolling-update", 24600*ms, 47.9,
+		lane("nodeport/new", clean, 3760, nil, 1310*ms),
+		lane("nodeport/reused", measured, 3760, causes{timeline.EOF: 6, timeline.Reset: 2}, 15010*ms),
+		lane("nodeport/slow", clean, 3760, nil, 1290*ms))
+	inAppDeletion = run("in-app-delay", "pod-deletion", 25900*ms, 46.1,
+		lane("nodeport/new", clean, 3890, nil, 1120*ms),
+		lane("nodeport/reused", measured, 3890, causes{timeline.EOF: 5}, 15000*ms),
+		lane("nodeport/slow", clean, 3890, nil, 1170*ms))
+	execRolling = run("prestop-exec-sleep", "rolling-update", 25100*ms, 48.4,
+		lane("nodeport/new", clean, 3810, nil, 1270*ms),
+		lane("nodeport/reused", measured, 3810, causes{timeline.EOF: 7}, 15040*ms),
+		lane("nodeport/slow", clean, 3810, nil, 1330*ms))
+	execDeletion = run("prestop-exec-sleep", "pod-deletion", 26200*ms, 46.6,
+		lane("nodeport/new", clean, 3920, nil, 1150*ms),
+		lane("nodeport/reused", measured, 3920, causes{timeline.EOF: 4, timeline.Reset: 1}, 15050*ms),
+		lane("nodeport/slow", clean, 3920, nil, 1140*ms))
+	preStopRolling = run("prestop-sleep", "rolling-update", 24900*ms, 48.0,
+		lane("nodeport/new", clean, 3790, nil, 1290*ms),
+		lane("nodeport/reused", measured, 3790, causes{timeline.EOF: 5}, 15020*ms),
+		lane("nodeport/slow", clean, 3790, nil, 1320*ms))
+	preStopDeletion = run("prestop-sleep", "pod-deletion", 26000*ms, 46.3,
+		lane("nodeport/new", clean, 3900, nil, 1110*ms),
+		lane("nodeport/reused", measured, 3900, nil, 15010*ms),
+		lane("nodeport/slow", clean, 3900, nil, 1160*ms))
+)
+
+// quick is the default profile, as it should come out.
+func quick() report.Report {
+	return suite(undisturbed, noHandlerRolling, noHandlerDeletion, atOnceRolling, atOnceDeletion, inAppRolling, inAppDeletion, execRolling, execDeletion,
+		preStopRolling, preStopDeletion)
+}
+
+// failing has two strategies that lost requests where nothing may be lost, and a run that ended in mid-way.
+func failing() report.Report {
+	lossy := run("in-app-delay", "pod-deletion", 25900*ms, 46.1,
+		lane("nodeport/new", clean, 3890, causes{timeline.Timeout: 12, timeline.Refused: 1}, 1120*ms),
+		lane("nodeport/reused", measured, 3890, causes{timeline.EOF: 5}, 15000*ms),
+		lane("nodeport/slow", clean, 3890, causes{timeline.Timeout: 9}, 1170*ms))
+	wrong := lane("nodeport/slow", clean, 3790, causes{timeline.WrongBody: 1}, 1320*ms)
+	wrong.Masked = 3
+	resent := lane("nodeport/new", clean, 3900, nil, 1110*ms)
+	resent.Masked, resent.Outcome, resent.Reasons = 2, verdict.Fail, []string{"2 of 3900 were lost once and sent again"}
+	r := suite(undisturbed, noHandlerRolling, noHandlerDeletion, inAppRolling, lossy,
+		run("prestop-sleep", "rolling-update", 24900*ms, 48.0,
+			lane("nodeport/new", clean, 3790, nil, 1290*ms), lane("nodeport/reused", measured, 3790, causes{timeline.EOF: 5}, 15020*ms), wrong),
+		run("prestop-sleep", "pod-deletion", 26000*ms, 46.3, resent, lane("nodeport/reused", measured, 3900, nil, 15010*ms)))
+	return r
+}
+
+// inconclusive has a control that lost nothing, which takes the belief in all others away, a run that never settled and one with a sender too late.
+func inconclusive() report.Report {
+	blind := run("no-handler", "rolling-update", 9800*ms, 4.1,
+		lane("nodeport/new", drops, 2270, nil, 140*ms), lane("nodeport/reused", measured, 2270, causes{timeline.EOF: 31}, 90*ms),
+		lane("nodeport/slow", drops, 2270, causes{timeline.EOF: 588}, 120*ms))
+	late := lane("nodeport/new", clean, 3760, causes{timeline.Client: 40}, 1310*ms)
+	late.Outcome, late.Reasons, late.LagP99, late.LagMax = verdict.Inconclusive, []string{"requests left late: lag p99 412ms, at most 30ms at 100 requests/s"}, 412*ms, 1900*ms
+	late.Sent, late.Unsent, late.OK = 3611, 149, 3571
+	torn := disbelieve(run("prestop-sleep", "pod-deletion", 1, 0), "the run ended early: delete Pod app-7c9f-x2x1k: Delete \"https://127.0.0.1:39211/api\":\n\tdial tcp 127.0.0.1:39211: connect: connection refused\x1b[0m")
+	torn.PodsReplaced, torn.Rollout, torn.PeakPods = 0, 0, 0
+	torn.Lanes = nil
+	return suite(undisturbed, blind, noHandlerDeletion, inAppDeletion,
+		disbelieve(run("in-app-delay", "rolling-update", 24600*ms, 47.9, late, lane("nodeport/reused", measured, 3760, nil, 15010*ms)),
+			"nodeport/new: 149 of 3760 planned requests were not sent",
+			"nodeport/new: the sender had no port or descriptor for 40 of 3760 requests",
+			"nodeport/new: requests left late: lag p99 412ms, at most 30ms at 100 requests/s"),
+		preStopRolling, torn)
+}
+
+// repeats is three rounds of two strategies, the second round backwards.
+func repeats() report.Report {
+	var runs []verdict.Verdict
+	for i := range 3 {
+		drift := time.Duration(i) * 40 * ms
+		round := []verdict.Verdict{
+			run("in-app-delay", "rolling-update", 24600*ms+5*drift, 47.9+float64(i),
+				lane("nodeport/new", clean, 3760, nil, 1310*ms+drift),
+				lane("nodeport/reused", measured, 3760, causes{timeline.EOF: 6 - i}, 15010*ms),
+				lane("nodeport/slow", clean, 3760, nil, 1290*ms)),
+			run("prestop-sleep", "rolling-update", 24900*ms+3*drift, 48.0,
+				lane("nodeport/new", clean, 3790, nil, 1290*ms),
+				lane("nodeport/reused", measured, 3790, causes{timeline.EOF: 2 * (i % 2)}, 15020*ms),
+				lane("nodeport/slow", clean, 3790, causes{timeline.Timeout: i / 2}, 1320*ms)),
+		}
+		if i == 1 {
+			round[0], round[1] = round[1], round[0]
+		}
+		for _, v := range round {
+			runs = append(runs, repeat(i+1, v))
+		}
+	}
+	return suite(runs...)
+}
+
+// manyRepeats is enough of them for differences to mean something.
+func manyRepeats() report.Report {
+	var runs []verdict.Verdict
+	for i := range 10 {
+		runs = append(runs,
+			repeat(i+1, run("in-app-delay-close", "rolling-update", 24600*ms+time.Duration(i)*20*ms, 47.9+float64(i%3)/10,
+				lane("nodeport/new", clean, 3760, nil, 1310*ms), lane("nodeport/reused", measured, 3760, nil, 2210*ms))),
+			repeat(i+1, run("prestop-exec-sleep", "rolling-update", 26900*ms+time.Duration(i)*30*ms, 48.0,
+				lane("nodeport/new", clean, 3990, nil, 1290*ms), lane("nodeport/reused", measured, 3990, causes{timeline.EOF: 3 + i%4}, 15020*ms))),
+			repeat(i+1, run("prestop-sleep", "rolling-update", 24600*ms+time.Duration(i)*30*ms, 48.0,
+				lane("nodeport/new", clean, 3790, nil, 1290*ms), lane("nodeport/reused", measured, 3790, causes{timeline.EOF: i % 2}, 15020*ms))))
+	}
+	r := suite(runs...)
+	r.Profile, r.Elapsed, r.Replay = "nightly", 0, true
+	return r
+}
+
+// sixLanes has two paths of three loads each.
+func sixLanes() report.Report {
+	var runs []verdict.Verdict
+	for _, v := range quick().Suite.Runs {
+		for _, l := range v.Lanes {
+			_, load, _ := cutLast(l.Name)
+			l.Name = "service/" + load
+			v.Lanes = append(slices.Clip(v.Lanes), l)
+		}
+		runs = append(runs, v)
+	}
+	return suite(runs...)
+}
+
+func cutLast(name string) (before, after string, found bool) {
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] == '/' {
+			return name[:i], name[i+1:], true
+		}
+	}
+	return "", name, false
+}
+
+// full is every strategy, with three paths: the widest table there is.
+func full() report.Report {
+	strategies := []string{
+		"no-handler", "ignore-sigterm", "shell-as-pid1", "shutdown-at-once", "in-app-delay", "in-app-delay-close", "in-app-delay-unready",
+		"prestop-exec-sleep", "prestop-sleep", "prestop-http", "prestop-longer-than-grace", "no-readiness-probe",
+	}
+	var runs []verdict.Verdict
+	for n := range 2 {
+		for _, strategy := range strategies {
+			for _, disruption := range []string{"rolling-update", "pod-deletion"} {
+				var lanes []verdict.Lane
+				for _, path := range []string{"nodeport", "service", "ingress"} {
+					for _, load := range []string{"new", "reused", "slow"} {
+						lost := causes{timeline.Timeout: 1200, timeline.HTTP5xx: 310, timeline.EOF: 24, timeline.Reset: 3}
+						lanes = append(lanes, lane(path+"/"+load, measured, 12000, lost, 15*time.Second))
+					}
+				}
+				runs = append(runs, repeat(n+1, run(strategy, disruption, 128*time.Second+time.Duration(n)*time.Second, 147.9+float64(n), lanes...)))
+			}
+		}
+	}
+	r := suite(runs...)
+	r.Profile, r.Elapsed = "full", 72*time.Minute
+	return r
+}

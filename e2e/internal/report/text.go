@@ -1,0 +1,152 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// textWidth is the columns that a text report keeps to: a CI log doesn't wrap it, and lines of prose get hard to read beyond.
+const textWidth = 120
+
+// tableWidth is what a table may take before it is cut: a little more than text, since a cut table is harder to read than a wide one.
+const tableWidth = 130
+
+// Text writes a report for a terminal: plain, without colours, at most 120 columns wide as far as the names in it allow. What matters most is at the
+// top and, since a terminal shows the end, again at the end.
+func Text(w io.Writer, r Report) error {
+	var t textWriter
+	d := newDocument(r)
+	t.lines("", d.Verdict)
+	for _, fact := range d.Facts {
+		t.lines("  ", fact)
+	}
+	for _, reason := range d.Reasons {
+		t.item(reason)
+	}
+	for _, s := range d.Sections {
+		t.title(s.Title)
+		for i, b := range s.Blocks {
+			if i > 0 {
+				t.gap()
+			}
+			t.block(b)
+		}
+	}
+	if len(d.Reasons) > 0 && len(d.Sections) > 0 {
+		t.title("Why this is not a pass")
+		for _, reason := range d.Reasons {
+			t.item(reason)
+		}
+	}
+	t.gap()
+	for _, line := range d.Closing {
+		t.lines("", line)
+	}
+	t.lines("", d.Verdict)
+	if _, err := io.WriteString(w, t.out.String()); err != nil {
+		return fmt.Errorf("write text report: %w", err)
+	}
+	return nil
+}
+
+type textWriter struct{ out strings.Builder }
+
+func (t *textWriter) gap() { t.out.WriteString("\n") }
+
+func (t *textWriter) title(s string) {
+	fmt.Fprintf(&t.out, "\n%s\n%s\n", s, strings.Repeat("=", utf8.RuneCountInString(s)))
+}
+
+func (t *textWriter) block(b block) {
+	if b.Heading != "" {
+		t.lines("", b.Heading+":")
+	}
+	if b.Text != "" {
+		t.lines("", b.Text)
+	}
+	if len(b.Table.Columns) > 0 {
+		for i, part := range cut(b.Table, tableWidth) {
+			if i > 0 {
+				t.gap()
+			}
+			for _, line := range draw(part) {
+				t.out.WriteString(strings.TrimRight(line, " ") + "\n")
+			}
+		}
+	}
+	for _, item := range b.List {
+		t.item(item)
+	}
+}
+
+// item writes one entry of a list.
+func (t *textWriter) item(s string) { t.wrapped("- ", "  ", s) }
+
+// lines writes a paragraph.
+func (t *textWriter) lines(indent, s string) { t.wrapped(indent, indent, s) }
+
+func (t *textWriter) wrapped(first, rest, s string) {
+	indent := first
+	for line := range strings.SplitSeq(text.WrapSoft(s, textWidth-len(first)), "\n") {
+		t.out.WriteString(indent + strings.TrimRight(line, " ") + "\n")
+		indent = rest
+	}
+}
+
+// cut divides a table that is too wide into several, each with the key columns. Columns of one group stay together as long as they fit.
+func cut(t table, width int) []table {
+	var keys []int
+	var groups [][]int // columns that stay together
+	for i, c := range t.Columns {
+		switch {
+		case c.Key:
+			keys = append(keys, i)
+		case i > 0 && c.Group != "" && c.Group == t.Columns[i-1].Group:
+			groups[len(groups)-1] = append(groups[len(groups)-1], i)
+		default:
+			groups = append(groups, []int{i})
+		}
+	}
+	var out []table
+	picked := keys
+	fits := func(more []int) bool {
+		return len(picked) == len(keys) && len(more) == 1 || drawnWidth(t.pick(slices.Concat(picked, more))) <= width
+	}
+	for len(groups) > 0 {
+		group := groups[0]
+		switch {
+		case fits(group):
+			picked = slices.Concat(picked, group)
+			groups = groups[1:]
+		case len(picked) == len(keys): // the group alone is too wide
+			groups = append([][]int{group[:len(group)-1], group[len(group)-1:]}, groups[1:]...)
+		default:
+			out = append(out, t.pick(picked))
+			picked = keys
+		}
+	}
+	return append(out, t.pick(picked))
+}
+
+// pick is the table with only the given columns.
+func (t table) pick(columns []int) table {
+	out := table{Parts: make([][][]string, len(t.Parts))}
+	for _, c := range columns {
+		out.Columns = append(out.Columns, t.Columns[c])
+	}
+	for i, part := range t.Parts {
+		for _, cells := range part {
+			var picked []string
+			for _, c := range columns {
+				picked = append(picked, cells[c])
+			}
+			out.Parts[i] = append(out.Parts[i], picked)
+		}
+	}
+	return out
+}

@@ -1,0 +1,159 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+)
+
+// none stands in a cell that has nothing to say: not measured, or meaningless for this row.
+const none = "–"
+
+// duration is a measured length with its unit: 1.9ms, 310ms, 21.4s. It stays in seconds above a minute, so that the lengths of a column compare.
+func duration(d time.Duration) string {
+	switch ms := float64(d) / float64(time.Millisecond); {
+	case d < 0: // an instant before the one that it counts from
+		return "-" + duration(-d)
+	case d == 0:
+		return "0s"
+	case ms < 9.95:
+		return fmt.Sprintf("%.1fms", ms)
+	case ms < 999.5:
+		return fmt.Sprintf("%.0fms", ms)
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
+}
+
+// span is the length of a phase of work: as duration up to a minute, above it 7m12s or 1h02m.
+func span(d time.Duration) string {
+	whole := d.Round(time.Second)
+	switch {
+	case whole < time.Minute:
+		return duration(d)
+	case whole < time.Hour:
+		return fmt.Sprintf("%dm%02ds", whole/time.Minute, whole%time.Minute/time.Second)
+	}
+	whole = d.Round(time.Minute)
+	return fmt.Sprintf("%dh%02dm", whole/time.Hour, whole%time.Hour/time.Minute)
+}
+
+// percent writes a share. Small ones keep a digit, as a bound must not look like zero.
+func percent(share float64) string {
+	if share < 0.0095 {
+		return fmt.Sprintf("%.1f %%", 100*share)
+	}
+	return fmt.Sprintf("%.0f %%", 100*share)
+}
+
+// count is "1 run", "3 runs".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// extent is the least and the greatest of values, or the one value that both are when written: "21.0s–21.9s".
+func extent[T cmp.Ordered](values []T, write func(T) string) string {
+	if len(values) == 0 {
+		return none
+	}
+	least, most := write(slices.Min(values)), write(slices.Max(values))
+	if least == most {
+		return most
+	}
+	return least + "–" + most
+}
+
+// enumerate is "a", "a and b", "a, b and c".
+func enumerate(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
+
+// escapes are the sequences that set colours and move the cursor in a terminal.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+// plain makes a line of text that came from elsewhere, an error for instance, fit for a report: one line, no control characters.
+func plain(s string) string {
+	s = escapes.ReplaceAllString(s, "")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	return strings.Join(strings.Fields(s), " ")
+}
+
+func plains(lines []string) []string {
+	out := make([]string, 0, len(lines))
+	for _, line := range lines {
+		out = append(out, plain(line))
+	}
+	return out
+}
+
+// because is the reasons for an outcome. What isn't a pass never goes without.
+func because(o verdict.Outcome, reasons []string) []string {
+	if len(reasons) == 0 && o != verdict.Pass {
+		return []string{"no reason was given"}
+	}
+	return append([]string{}, reasons...)
+}
+
+// probability is a p-value, three digits of it.
+func probability(p float64) string {
+	if p < 0.001 {
+		return "p < 0.001"
+	}
+	return fmt.Sprintf("p = %.3f", p)
+}
+
+// known is the word, or says that there is none.
+func known(word string) string { return cmp.Or(plain(word), "unknown") }
+
+// verdictLine opens and closes a report: PASS, FAIL or INCONCLUSIVE, and how many runs came out how.
+func verdictLine(s verdict.Suite) string {
+	word := strings.ToUpper(s.Outcome.String())
+	if len(s.Runs) == 0 {
+		return word + ": no run was made"
+	}
+	tally := map[verdict.Outcome]int{}
+	for _, v := range s.Runs {
+		tally[v.Outcome]++
+	}
+	if s.Outcome == verdict.Pass && tally[verdict.Pass] == len(s.Runs) {
+		if len(s.Runs) == 1 {
+			return word + ": the only run came out as expected"
+		}
+		return fmt.Sprintf("%s: all %d runs came out as expected", word, len(s.Runs))
+	}
+	var parts []string
+	for _, kind := range []struct {
+		outcome verdict.Outcome
+		word    string
+	}{{verdict.Inconclusive, "inconclusive"}, {verdict.Fail, "failed"}, {verdict.Pass, "passed"}} {
+		if n := tally[kind.outcome]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, kind.word))
+		}
+	}
+	return fmt.Sprintf("%s: of %s, %s", word, count(len(s.Runs), "run"), enumerate(parts))
+}
+
+func integer(n int) string { return fmt.Sprint(n) }
+
+// podSeconds is Pod-seconds without the unit, which the column says.
+func podSeconds(s float64) string { return fmt.Sprintf("%.1f", s) }

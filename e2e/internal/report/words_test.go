@@ -1,0 +1,176 @@
+package report
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+)
+
+func TestDuration(t *testing.T) {
+	tests := []struct {
+		d              time.Duration
+		duration, span string
+	}{
+		{0, "0s", "0s"},
+		{1900 * time.Microsecond, "1.9ms", "1.9ms"},
+		{9949 * time.Microsecond, "9.9ms", "9.9ms"},
+		{9950 * time.Microsecond, "10ms", "10ms"},
+		{310 * time.Millisecond, "310ms", "310ms"},
+		{999600 * time.Microsecond, "1.0s", "1.0s"},
+		{21400 * time.Millisecond, "21.4s", "21.4s"},
+		{59600 * time.Millisecond, "59.6s", "1m00s"},
+		{432 * time.Second, "432.0s", "7m12s"},
+		{3*time.Hour + 4*time.Minute, "11040.0s", "3h04m"},
+		{-20 * time.Millisecond, "-20ms", "-20ms"},
+	}
+	for _, tt := range tests {
+		assert.Equal(t, tt.duration, duration(tt.d))
+		assert.Equal(t, tt.span, span(tt.d))
+	}
+}
+
+func TestPercent(t *testing.T) {
+	for n, want := range map[int]string{0: "100 %", 1: "95 %", 3: "63 %", 10: "26 %", 20: "14 %", 59: "5 %", 299: "1 %", 1000: "0.3 %"} {
+		assert.Equal(t, want, percent(verdict.ZeroBound(n)), "after %d clean rollouts", n)
+	}
+}
+
+func TestEnumerate(t *testing.T) {
+	assert.Empty(t, enumerate(nil))
+	assert.Equal(t, "a", enumerate([]string{"a"}))
+	assert.Equal(t, "a and b", enumerate([]string{"a", "b"}))
+	assert.Equal(t, "a, b and c", enumerate([]string{"a", "b", "c"}))
+}
+
+func TestExtent(t *testing.T) {
+	assert.Equal(t, "–", extent(nil, integer))
+	assert.Equal(t, "3–7", extent([]int{5, 7, 3}, integer))
+	assert.Equal(t, "21.4s", extent([]time.Duration{21390 * time.Millisecond, 21410 * time.Millisecond}, duration))
+}
+
+func TestVerdictLine(t *testing.T) {
+	one := verdict.Suite{Outcome: verdict.Pass, Runs: []verdict.Verdict{{Outcome: verdict.Pass}}}
+	assert.Equal(t, "PASS: the only run came out as expected", verdictLine(one))
+	mixed := verdict.Suite{Runs: []verdict.Verdict{{Outcome: verdict.Pass}, {}, {Outcome: verdict.Fail}, {}}}
+	assert.Equal(t, "INCONCLUSIVE: of 4 runs, 2 inconclusive, 1 failed and 1 passed", verdictLine(mixed))
+}
+
+func TestRowsOf(t *testing.T) {
+	run := func(strategy, disruption string, n int) verdict.Verdict {
+		return verdict.Verdict{Strategy: strategy, Disruption: disruption, Repeat: n}
+	}
+	var got []string
+	for _, part := range rowsOf([]verdict.Verdict{
+		run("a", "eviction", 1), run("b", "pod-deletion", 1), run("b", "rolling-update", 1), run("a", "rolling-update", 1), run("c", "none", 1),
+		run("a", "rolling-update", 2), run("b", "rolling-update", 2), run("b", "pod-deletion", 2),
+	}) {
+		for _, r := range part {
+			got = append(got, r.Disruption+" "+r.Strategy+strings.Repeat("+", len(r.Runs)))
+		}
+	}
+	assert.Equal(t, []string{"none c+", "rolling-update b++", "rolling-update a++", "pod-deletion b++", "eviction a+"}, got)
+}
+
+func TestOutcomeOfARow(t *testing.T) {
+	of := func(outcomes ...verdict.Outcome) string {
+		var r row
+		for _, o := range outcomes {
+			r.Runs = append(r.Runs, verdict.Verdict{Outcome: o})
+		}
+		return r.outcome()
+	}
+	assert.Equal(t, "pass", of(verdict.Pass, verdict.Pass))
+	assert.Equal(t, "inconclusive", of(verdict.Inconclusive))
+	assert.Equal(t, "fail 1/3", of(verdict.Pass, verdict.Fail, verdict.Pass))
+	assert.Equal(t, "inconclusive 1/3, fail 1/3", of(verdict.Fail, verdict.Inconclusive, verdict.Pass))
+}
+
+func TestLanesOfKeepsPathsTogether(t *testing.T) {
+	lanes := func(names ...string) verdict.Verdict {
+		var v verdict.Verdict
+		for _, n := range names {
+			v.Lanes = append(v.Lanes, verdict.Lane{Name: n})
+		}
+		return v
+	}
+	assert.Equal(t, []string{"p/b", "p/a", "p/c", "q/a"}, lanesOf([]verdict.Verdict{lanes("p/b", "q/a"), lanes("p/a", "q/a", "p/c")}))
+}
+
+func TestCut(t *testing.T) {
+	wide := func(groups ...string) table {
+		out := table{Columns: []header{{Name: "key", Key: true, Left: true}}, Parts: [][][]string{{{"row"}}}}
+		for _, g := range groups {
+			out.Columns = append(out.Columns, header{Group: g, Name: "1234567890"})
+			out.Parts[0][0] = append(out.Parts[0][0], g)
+		}
+		return out
+	}
+	tests := []struct {
+		name  string
+		table table
+		width int
+		want  []string // groups of the columns of each part
+	}{
+		{"fits", wide("a", "a", "b"), 60, []string{" aab"}},
+		{"groups stay together", wide("a", "a", "b", "b"), 45, []string{" aa", " bb"}},
+		{"as many as fit", wide("a", "b", "b", "c"), 45, []string{" abb", " c"}},
+		{"a group too wide by itself", wide("a", "a", "a", "a", "b"), 30, []string{" aa", " aa", " b"}},
+		{"a column too wide by itself", wide("a", "b"), 5, []string{" a", " b"}},
+		{"keys only", wide(), 60, []string{" "}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, part := range cut(tt.table, tt.width) {
+				groups := " "
+				for i, c := range part.Columns {
+					groups += c.Group
+					if c.Group != "" {
+						assert.Equal(t, c.Group, part.Parts[0][0][i], "a cell under another column's name")
+					}
+				}
+				got = append(got, groups)
+			}
+			assert.Equal(t, tt.want, got)
+		})
+	}
+}
+
+func TestDraw(t *testing.T) {
+	tab := table{
+		Columns: []header{{Name: "strategy", Left: true, Key: true}, {Group: "a long name", Name: "n"}, {Group: "cost", Name: "rollout"}, {Group: "cost", Name: "m"}},
+		Parts:   [][][]string{{{"x", "1", "21.4s", "≤ 5"}}, {{"prestop-y", "–", "9s", ""}}},
+	}
+	assert.Equal(t, []string{
+		"          │ a long name │ cost        ",
+		"strategy  │           n │ rollout    m",
+		"──────────┼─────────────┼─────────────",
+		"x         │           1 │   21.4s  ≤ 5",
+		"──────────┼─────────────┼─────────────",
+		"prestop-y │           – │      9s     ",
+	}, draw(tab))
+	assert.Equal(t, len([]rune(draw(tab)[2])), drawnWidth(tab))
+}
+
+// The pairs that FACTS names, and textbook values.
+func TestFisher(t *testing.T) {
+	assert.InDelta(t, 0.0325, fisher(0, 10, 5, 10), 1e-4)
+	assert.InDelta(t, 0.0867, fisher(0, 10, 4, 10), 1e-4)
+	assert.InDelta(t, 0.0286, fisher(4, 4, 0, 4), 1e-4)
+	assert.InDelta(t, 0.1, fisher(0, 3, 3, 3), 1e-4)
+	assert.InDelta(t, 0.4857, fisher(1, 4, 3, 4), 1e-4) // the lady tasting tea, two-sided
+	assert.InDelta(t, 1, fisher(3, 3, 3, 3), 1e-9)
+	assert.InDelta(t, 1, fisher(0, 0, 3, 3), 1e-9)
+	assert.InDelta(t, fisher(2, 7, 9, 12), fisher(9, 12, 2, 7), 1e-12)
+	assert.InDelta(t, 1, fisher(300, 600, 300, 600), 1e-9)
+}
+
+func TestFewestRuns(t *testing.T) {
+	assert.InDelta(t, 0.1, disjoint(3, 3), 1e-9)
+	assert.InDelta(t, 2.0/70, disjoint(4, 4), 1e-9)
+	assert.Equal(t, 4, fewestRuns())
+}
