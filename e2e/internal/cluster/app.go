@@ -1,0 +1,326 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/yaml"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// Names within the manifests in fixtures.
+const (
+	appName       = "app" // the Deployment, the Service, the container and the label's value
+	manifestsFile = "manifests.yaml"
+	podsDir       = "pods"
+	releaseKey    = "zerodrop.dev/release" // annotation on the Pod template: what changes with a new release
+)
+
+// deployWithin is how long Pods may take to be there, to be ready or to go.
+const deployWithin = 2 * time.Minute
+
+// App is the app under one strategy, deployed. It implements harness.App.
+type App struct {
+	cluster  *Cluster
+	dir      string // for artifacts
+	replicas int
+}
+
+// Deploy replaces whatever app is deployed by one with the scenario's strategy, and returns when each Pod of it has answered a request on each path. What it
+// has deployed is written to dir/manifests.yaml; the Pods' logs will be in dir/pods.
+func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
+	app := &App{cluster: c, dir: dir}
+	if err := app.deploy(ctx, s); err != nil {
+		return nil, fmt.Errorf("deploy %s: %w", s.Strategy.Name, err)
+	}
+	return app, nil
+}
+
+func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
+	deployment, err := s.Strategy.Deployment()
+	if err != nil {
+		return err
+	}
+	if image := a.cluster.config.AppImage; image != "" {
+		deployment.Spec.Template.Spec.Containers[0].Image = image
+	}
+	a.replicas = int(*deployment.Spec.Replicas)
+	paths := map[string]fixtures.Path{}
+	manifests := []any{deployment}
+	for _, lane := range s.Lanes {
+		if _, ok := paths[lane.Path.Name]; !ok {
+			paths[lane.Path.Name] = lane.Path
+			manifests = append(manifests, lane.Path.Service)
+		}
+	}
+	if err := a.save(manifests); err != nil {
+		return err
+	}
+	if err := a.removeOld(ctx); err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err := a.expose(ctx, path); err != nil {
+			return fmt.Errorf("path %s: %w", path.Name, err)
+		}
+	}
+	if _, err = a.deployments().Create(ctx, deployment, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	if err := a.WaitStable(ctx); err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err := a.waitServed(ctx, path); err != nil {
+			return fmt.Errorf("path %s: %w", path.Name, err)
+		}
+	}
+	return nil
+}
+
+// expose makes the path's Service unless the run before has. One that is there would fail to be created for want of its NodePort, not because it is there.
+func (a *App) expose(ctx context.Context, path fixtures.Path) error {
+	services := a.cluster.client.CoreV1().Services(a.cluster.namespace)
+	if _, err := services.Get(ctx, path.Service.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		return err
+	}
+	_, err := services.Create(ctx, path.Service.DeepCopy(), metav1.CreateOptions{})
+	return err
+}
+
+func (a *App) save(manifests []any) error {
+	if err := os.MkdirAll(filepath.Join(a.dir, podsDir), 0o755); err != nil {
+		return fmt.Errorf("save manifests: %w", err)
+	}
+	var out []byte
+	for _, m := range manifests {
+		raw, err := yaml.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("save manifests: %w", err)
+		}
+		out = append(append(out, "---\n"...), raw...)
+	}
+	if err := os.WriteFile(filepath.Join(a.dir, manifestsFile), out, 0o644); err != nil {
+		return fmt.Errorf("save manifests: %w", err)
+	}
+	return nil
+}
+
+// removeOld takes the app of an earlier run away, at once: nobody measures how that one goes.
+func (a *App) removeOld(ctx context.Context) error {
+	now := int64(0)
+	err := a.deployments().Delete(ctx, appName, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove the app before: %w", err)
+	}
+	// Its ReplicaSet would make new Pods for those that are deleted, until the garbage collector has found it.
+	return poll(ctx, deployWithin, "the app before to go", func(ctx context.Context) (string, error) {
+		sets, err := a.cluster.client.AppsV1().ReplicaSets(a.cluster.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return "", err
+		}
+		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: selector})
+		if err != nil || len(pods.Items)+len(sets.Items) == 0 {
+			return "", err
+		}
+		err = a.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: selector})
+		return fmt.Sprintf("%d Pods and %d ReplicaSets are there", len(pods.Items), len(sets.Items)), err
+	})
+}
+
+const selector = "app=" + appName
+
+// waitServed asks until every Pod has answered, so that the load doesn't meet a path that is still being set up.
+func (a *App) waitServed(ctx context.Context, path fixtures.Path) error {
+	pods, err := a.Pods(ctx)
+	if err != nil {
+		return err
+	}
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	answered := map[string]bool{}
+	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
+		var lastErr error
+		for range 20 { // chance picks the Pod
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL(path)+"/work", nil)
+			if err != nil {
+				return "", err
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				lastErr = err
+				continue
+			}
+			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10))
+			_ = resp.Body.Close()
+			answered[resp.Header.Get("Zerodrop-Pod")] = resp.StatusCode == http.StatusOK
+		}
+		if lastErr != nil {
+			return lastErr.Error(), nil
+		}
+		for _, pod := range pods {
+			if !answered[pod] {
+				return fmt.Sprintf("Pod %s has not answered yet", pod), nil
+			}
+		}
+		return "", nil
+	})
+}
+
+// URL is where the host reaches a path.
+func (a *App) URL(path fixtures.Path) string {
+	u, err := url.Parse(path.URL)
+	if address := a.cluster.config.Address; err == nil && address != "" {
+		u.Host = address
+		return u.String()
+	}
+	return path.URL
+}
+
+// Replicas is how many Pods the Deployment asks for.
+func (a *App) Replicas() int { return a.replicas }
+
+// Environment says where the app runs.
+func (a *App) Environment() timeline.Environment { return a.cluster.facts }
+
+// Observe starts to watch the app.
+func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() []timeline.Event, error) {
+	o, err := observe.Start(ctx, clock, observe.Config{
+		Client: a.cluster.client, Namespace: a.cluster.namespace, App: appName, Service: appName, Container: appName,
+		LogDir: filepath.Join(a.dir, podsDir),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o.Stop, nil
+}
+
+// Pods names the Pods that are neither terminating nor gone, oldest first.
+func (a *App) Pods(ctx context.Context) ([]string, error) {
+	list, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list Pods: %w", err)
+	}
+	slices.SortStableFunc(list.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	var names []string
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil {
+			names = append(names, p.Name)
+		}
+	}
+	return names, nil
+}
+
+// Restart changes the Pod template and waits until the Deployment is complete, as kubectl rollout status does.
+func (a *App) Restart(ctx context.Context) error {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		d, err := a.deployments().Get(ctx, appName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if d.Spec.Template.Annotations == nil {
+			d.Spec.Template.Annotations = map[string]string{}
+		}
+		d.Spec.Template.Annotations[releaseKey] = strconv.FormatInt(d.Generation+1, 10)
+		_, err = a.deployments().Update(ctx, d, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("change the Pod template: %w", err)
+	}
+	return poll(ctx, deployWithin, "the rollout", a.rolledOut)
+}
+
+// DeletePod deletes a Pod with its own grace period and doesn't wait for it to go.
+func (a *App) DeletePod(ctx context.Context, name string) error {
+	if err := a.pods().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("delete Pod: %w", err)
+	}
+	return nil
+}
+
+// WaitReady waits until as many Pods as asked for are ready, terminating ones not counted. It looks at the Pods: the Deployment's status lags behind them.
+func (a *App) WaitReady(ctx context.Context) error {
+	return poll(ctx, deployWithin, "Pods to be ready", func(ctx context.Context) (string, error) {
+		ready, _, err := a.count(ctx)
+		if err != nil || ready >= a.replicas {
+			return "", err
+		}
+		return fmt.Sprintf("%d of %d are", ready, a.replicas), nil
+	})
+}
+
+// WaitStable waits until the Deployment is complete, its Pods are ready, and no other Pod is there.
+func (a *App) WaitStable(ctx context.Context) error {
+	return poll(ctx, deployWithin, "new Pods to be ready and old ones to be gone", func(ctx context.Context) (string, error) {
+		ready, all, err := a.count(ctx)
+		if err != nil {
+			return "", err
+		}
+		if ready != a.replicas || all != a.replicas {
+			return fmt.Sprintf("%d of %d Pods are ready, %d are there", ready, a.replicas, all), nil
+		}
+		return a.rolledOut(ctx)
+	})
+}
+
+// count returns how many Pods are ready and not terminating, and how many there are at all.
+func (a *App) count(ctx context.Context) (ready, all int, err error) {
+	list, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil && podReady(p) {
+			ready++
+		}
+	}
+	return ready, len(list.Items), nil
+}
+
+func podReady(p corev1.Pod) bool {
+	for _, condition := range p.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// rolledOut says what the Deployment lacks to be complete, by the rules of kubectl rollout status.
+func (a *App) rolledOut(ctx context.Context) (string, error) {
+	d, err := a.deployments().Get(ctx, appName, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	s, want := d.Status, *d.Spec.Replicas
+	switch {
+	case s.ObservedGeneration < d.Generation:
+		return "the Deployment's controller has not seen the change", nil
+	case s.UpdatedReplicas < want:
+		return fmt.Sprintf("%d of %d Pods are of the new template", s.UpdatedReplicas, want), nil
+	case s.Replicas > s.UpdatedReplicas:
+		return fmt.Sprintf("%d Pods of an old template are there", s.Replicas-s.UpdatedReplicas), nil
+	case s.AvailableReplicas < want:
+		return fmt.Sprintf("%d of %d Pods are available", s.AvailableReplicas, want), nil
+	}
+	return "", nil
+}

@@ -1,0 +1,210 @@
+// Package cluster brings a cluster up, deploys the app into it and does things to its Pods. It is the only importer of kind and the only writer to the API.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+)
+
+// Config says which cluster to use.
+type Config struct {
+	// NodeImage is the image of the kind nodes; empty for kind's default.
+	NodeImage string
+	// Keep leaves the kind cluster running at the end, and takes one that an earlier run has left if it is fit for it.
+	Keep bool
+	// Kubeconfig and Context name a cluster that exists. Both or none: the current context of a user is never taken by accident.
+	Kubeconfig, Context string
+	// Address is where the host reaches the NodePort of a cluster that exists, as in 127.0.0.1:30080; empty for the one that kind.yaml publishes.
+	Address string
+	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the images' own names.
+	AppImage string
+	// Log gets what kind has to say.
+	Log io.Writer
+	// Step hears of each step as it begins.
+	Step func(name string)
+}
+
+// errHalfContext is the guarantee that no cluster is touched that wasn't named in full.
+var errHalfContext = errors.New("-kubeconfig and -context go together: name both, or none for a kind cluster of its own")
+
+// Cluster is a cluster that is ready, with a namespace of our own in it.
+type Cluster struct {
+	config    Config
+	client    kubernetes.Interface
+	kind      *kindCluster // nil for a cluster that exists
+	namespace string
+	facts     timeline.Environment
+}
+
+// Open brings a kind cluster up, or connects to the one that is named. Close must be called, also after an error: it takes away what there is by then.
+func Open(ctx context.Context, config Config) (*Cluster, error) {
+	c := &Cluster{config: config}
+	kubeconfig, contextName := config.Kubeconfig, config.Context
+	switch {
+	case (kubeconfig == "") != (contextName == ""):
+		return c, errHalfContext
+	case kubeconfig == "":
+		var err error
+		if c.kind, err = openKind(ctx, config); err != nil {
+			return c, err
+		}
+		kubeconfig = c.kind.kubeconfig
+	}
+	restConfig, err := loadConfig(kubeconfig, contextName)
+	if err != nil {
+		return c, err
+	}
+	if c.client, err = kubernetes.NewForConfig(restConfig); err != nil {
+		return c, fmt.Errorf("connect to cluster: %w", err)
+	}
+	config.Step("wait for the cluster")
+	if err := c.waitClusterReady(ctx); err != nil {
+		return c, fmt.Errorf("wait for the cluster: %w", err)
+	}
+	if c.facts, err = c.environment(ctx); err != nil {
+		return c, err
+	}
+	if c.kind != nil {
+		config.Step("load the app's images")
+		if err := c.kind.loadImages(ctx); err != nil {
+			return c, err
+		}
+		if err := c.removeNamespaces(ctx); err != nil {
+			return c, err
+		}
+	}
+	return c, c.createNamespace(ctx)
+}
+
+// Close takes away what Open and Deploy have made. It may be called more than once, and with a ctx that is over: then it takes the time it needs.
+func (c *Cluster) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	if c.kind != nil && !c.config.Keep {
+		return c.kind.remove()
+	}
+	var err error
+	if c.client != nil && c.namespace != "" {
+		err = c.client.CoreV1().Namespaces().Delete(ctx, c.namespace, metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) {
+			err = nil
+		}
+		c.namespace = ""
+	}
+	if c.kind != nil {
+		err = errors.Join(err, c.kind.unlock())
+	}
+	return err
+}
+
+// Environment says where runs on this cluster are measured.
+func (c *Cluster) Environment() timeline.Environment { return c.facts }
+
+// Kubeconfig is the file to reach a kind cluster with; empty for a cluster that exists.
+func (c *Cluster) Kubeconfig() string {
+	if c.kind == nil {
+		return ""
+	}
+	return c.kind.kubeconfig
+}
+
+// CollectLogs writes the logs of all nodes of a kind cluster into dir. For a cluster that exists it does nothing.
+func (c *Cluster) CollectLogs(dir string) error {
+	if c.kind == nil {
+		return nil
+	}
+	if err := c.kind.provider.CollectLogs(clusterName, dir); err != nil {
+		return fmt.Errorf("collect logs of the cluster: %w", err)
+	}
+	return nil
+}
+
+func loadConfig(kubeconfig, contextName string) (*rest.Config, error) {
+	raw, err := clientcmd.LoadFromFile(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	if contextName == "" {
+		contextName = raw.CurrentContext
+	}
+	if _, ok := raw.Contexts[contextName]; !ok {
+		var known []string
+		for name := range raw.Contexts {
+			known = append(known, name)
+		}
+		return nil, fmt.Errorf("kubeconfig %s has no context %q: it has %q", kubeconfig, contextName, known)
+	}
+	config, err := clientcmd.NewNonInteractiveClientConfig(*raw, contextName, &clientcmd.ConfigOverrides{}, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s, context %s: %w", kubeconfig, contextName, err)
+	}
+	config.UserAgent = "zerodrop"
+	config.QPS, config.Burst = 100, 200 // the default of 5 requests/s would make every wait late
+	return config, nil
+}
+
+// managed marks the namespaces that are ours.
+var managed = map[string]string{"app.kubernetes.io/managed-by": "zerodrop"}
+
+func (c *Cluster) createNamespace(ctx context.Context) error {
+	labels := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
+	for k, v := range managed {
+		labels[k] = v
+	}
+	ns, err := c.client.CoreV1().Namespaces().Create(ctx,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "zerodrop-", Labels: labels}}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("create namespace: %w", err)
+	}
+	c.namespace = ns.Name
+	return nil
+}
+
+// removeNamespaces takes away what a run that was killed has left in a kept cluster: its Service would hold the NodePort.
+func (c *Cluster) removeNamespaces(ctx context.Context) error {
+	opts := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: managed})}
+	namespaces := c.client.CoreV1().Namespaces()
+	old, err := namespaces.List(ctx, opts)
+	if err != nil {
+		return fmt.Errorf("find old namespaces: %w", err)
+	}
+	for _, ns := range old.Items {
+		if err := namespaces.Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete old namespace: %w", err)
+		}
+	}
+	return poll(ctx, 2*time.Minute, "old namespaces to go", func(ctx context.Context) (string, error) {
+		left, err := namespaces.List(ctx, opts)
+		if err != nil || len(left.Items) == 0 {
+			return "", err
+		}
+		return fmt.Sprintf("%d are there", len(left.Items)), nil
+	})
+}
+
+// stateDir is where the kubeconfig of the kind cluster and the lock on it are.
+func stateDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a folder for the cluster's state: %w", err)
+	}
+	dir = filepath.Join(dir, "zerodrop")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder for the cluster's state: %w", err)
+	}
+	return dir, nil
+}

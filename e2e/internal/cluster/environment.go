@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+)
+
+// readyWithin is how long a cluster may take from the end of its creation until it is of use.
+const readyWithin = 3 * time.Minute
+
+// waitClusterReady waits until all nodes are ready, kube-proxy runs on each and CoreDNS answers, as far as the cluster has these. kind's own wait gives up
+// silently, and it looks at the control plane only.
+func (c *Cluster) waitClusterReady(ctx context.Context) error {
+	return poll(ctx, readyWithin, "nodes, kube-proxy and CoreDNS", func(ctx context.Context) (string, error) {
+		nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return "", err
+		}
+		for _, node := range nodes.Items {
+			if !nodeReady(node) {
+				return fmt.Sprintf("node %s is not ready", node.Name), nil
+			}
+		}
+		if c.kind == nil {
+			return "", nil // somebody else's cluster may have neither by that name
+		}
+		proxy, err := c.client.AppsV1().DaemonSets(metav1.NamespaceSystem).Get(ctx, "kube-proxy", metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		if s := proxy.Status; int(s.DesiredNumberScheduled) < len(nodes.Items) || s.NumberReady < s.DesiredNumberScheduled {
+			return fmt.Sprintf("kube-proxy is ready on %d of %d nodes", s.NumberReady, len(nodes.Items)), nil
+		}
+		dns, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		if s := dns.Status; s.AvailableReplicas == 0 || s.AvailableReplicas < *dns.Spec.Replicas {
+			return fmt.Sprintf("%d of %d CoreDNS Pods are available", s.AvailableReplicas, *dns.Spec.Replicas), nil
+		}
+		return "", nil
+	})
+}
+
+func nodeReady(node corev1.Node) bool {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// unknown stands for what a cluster doesn't tell.
+const unknown = "unknown"
+
+func (c *Cluster) environment(ctx context.Context) (timeline.Environment, error) {
+	e := timeline.Environment{ProxyMode: unknown, MinSyncPeriod: unknown, CPUs: runtime.NumCPU()}
+	version, err := c.client.Discovery().ServerVersion()
+	if err != nil {
+		return e, fmt.Errorf("ask the API server for its version: %w", err)
+	}
+	e.Kubernetes = version.GitVersion
+	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return e, fmt.Errorf("list nodes: %w", err)
+	}
+	if e.Nodes = len(nodes.Items); e.Nodes > 0 {
+		e.Kernel, e.Runtime = nodes.Items[0].Status.NodeInfo.KernelVersion, nodes.Items[0].Status.NodeInfo.ContainerRuntimeVersion
+	}
+	proxy, err := c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kube-proxy", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return e, nil // another proxy, or none of our business
+	}
+	if err != nil {
+		return e, fmt.Errorf("read kube-proxy's configuration: %w", err)
+	}
+	return e, readProxy(proxy.Data["config.conf"], &e)
+}
+
+// readProxy takes mode and minimum sync period from a KubeProxyConfiguration.
+func readProxy(raw string, e *timeline.Environment) error {
+	type perMode struct {
+		MinSyncPeriod metav1.Duration `json:"minSyncPeriod"`
+	}
+	var config struct {
+		Mode     string  `json:"mode"`
+		IPTables perMode `json:"iptables"`
+		NFTables perMode `json:"nftables"`
+		IPVS     perMode `json:"ipvs"`
+	}
+	if err := yaml.Unmarshal([]byte(raw), &config); err != nil {
+		return fmt.Errorf("read kube-proxy's configuration: %w", err)
+	}
+	modes := map[string]perMode{"iptables": config.IPTables, "nftables": config.NFTables, "ipvs": config.IPVS}
+	if config.Mode == "" {
+		config.Mode = "iptables" // the default on Linux
+	}
+	e.ProxyMode = config.Mode
+	if mode, ok := modes[config.Mode]; ok {
+		e.MinSyncPeriod = mode.MinSyncPeriod.Duration.String()
+	}
+	return nil
+}

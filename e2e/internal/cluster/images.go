@@ -1,0 +1,159 @@
+package cluster
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/kind/pkg/cluster/nodes"
+	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+// appPackage is the program under test.
+const appPackage = "github.com/zerodrop/zerodrop/sampleapp"
+
+// loadImages builds the app's images and loads them into all nodes at once.
+func (k *kindCluster) loadImages(ctx context.Context) error {
+	all, err := k.provider.ListInternalNodes(clusterName)
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("list nodes: kind cluster %s has none", clusterName)
+	}
+	binary, err := buildApp(ctx)
+	if err != nil {
+		return err
+	}
+	shell, err := shellOf(ctx, all[0])
+	if err != nil {
+		return err
+	}
+	archive, err := imageArchive(binary, shell)
+	if err != nil {
+		return fmt.Errorf("put the app's images together: %w", err)
+	}
+	var loads errgroup.Group
+	for _, node := range all {
+		loads.Go(func() error {
+			if err := nodeutils.LoadImageArchive(node, bytes.NewReader(archive)); err != nil {
+				return fmt.Errorf("load the app's images into node %s: %w", node, err)
+			}
+			return nil
+		})
+	}
+	return loads.Wait()
+}
+
+// buildApp compiles the app as one static binary for the nodes, which have the architecture of this machine.
+func buildApp(ctx context.Context) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "zerodrop-")
+	if err != nil {
+		return nil, fmt.Errorf("build the app: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "sampleapp")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, appPackage)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOFLAGS=-buildvcs=false")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the app: %w: %s", err, out)
+	}
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("build the app: %w", err)
+	}
+	return binary, nil
+}
+
+// listShell prints the files that sh and sleep consist of: the programs and the libraries they are linked with.
+const listShell = `for program in /bin/sh /bin/sleep; do echo "$program"; ldd "$program" | grep -o '/[^ ]*'; done | sort -u`
+
+// shellOf takes a shell and sleep, with their libraries, from a node, as a tar archive. Every kind node is a Debian, so this gives a real shell on any
+// machine, without a registry and without a package manager.
+func shellOf(ctx context.Context, node nodes.Node) ([]byte, error) {
+	var out, errs bytes.Buffer
+	tarShell := node.CommandContext(ctx, "sh", "-c", "tar --create --dereference --owner=0 --group=0 $("+listShell+")")
+	if err := tarShell.SetStdout(&out).SetStderr(&errs).Run(); err != nil {
+		return nil, fmt.Errorf("take a shell from node %s: %w: %s", node, err, errs.String())
+	}
+	return out.Bytes(), nil
+}
+
+// imageArchive is a Docker archive of two images: the app alone, and the app with a shell.
+func imageArchive(binary, shell []byte) ([]byte, error) {
+	app, err := tarOf("sampleapp", binary)
+	if err != nil {
+		return nil, err
+	}
+	static, err := image(app)
+	if err != nil {
+		return nil, err
+	}
+	withShell, err := image(app, shell)
+	if err != nil {
+		return nil, err
+	}
+	images := map[name.Reference]v1.Image{}
+	for ref, img := range map[string]v1.Image{fixtures.StaticImage: static, fixtures.ShellImage: withShell} {
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			return nil, err
+		}
+		images[tag] = img
+	}
+	var archive bytes.Buffer
+	if err := tarball.MultiRefWrite(images, &archive); err != nil {
+		return nil, err
+	}
+	return archive.Bytes(), nil
+}
+
+func image(layers ...[]byte) (v1.Image, error) {
+	img := empty.Image
+	for _, raw := range layers {
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+		if err != nil {
+			return nil, err
+		}
+		if img, err = mutate.AppendLayers(img, layer); err != nil {
+			return nil, err
+		}
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", runtime.GOARCH
+	file.Config.Entrypoint = []string{"/sampleapp"}
+	file.Config.Env = []string{"PATH=/bin"}
+	file.Config.User = "65532:65532"
+	return mutate.ConfigFile(img, file)
+}
+
+// tarOf is an archive of one program.
+func tarOf(path string, content []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	if err := w.WriteHeader(&tar.Header{Name: path, Mode: 0o755, Size: int64(len(content))}); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(content); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), w.Close()
+}

@@ -1,0 +1,223 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
+	kind "sigs.k8s.io/kind/pkg/cluster"
+	"sigs.k8s.io/kind/pkg/log"
+	"sigs.k8s.io/yaml"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+// clusterName is the name of the kind cluster. A cluster of that name is ours, whoever left it.
+const clusterName = "zerodrop"
+
+// kindCluster is a cluster of kind that this process, and no other, uses.
+type kindCluster struct {
+	provider   *kind.Provider
+	kubeconfig string
+	lock       *os.File
+}
+
+// errBusy is the guarantee that no run takes the cluster from under another.
+var errBusy = errors.New("another run is using the kind cluster " + clusterName + " on this machine: wait until it is done")
+
+// openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for it.
+func openKind(ctx context.Context, config Config) (*kindCluster, error) {
+	dir, err := stateDir()
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(dir, "cluster.lock"))
+	if err != nil {
+		return nil, err
+	}
+	detected, err := kind.DetectNodeProvider()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("find a container engine for kind (make e2e brings one up): %w", err), lock.Close())
+	}
+	k := &kindCluster{
+		provider:   kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), detected),
+		kubeconfig: filepath.Join(dir, "kubeconfig"), lock: lock,
+	}
+	if err := k.open(ctx, config); err != nil {
+		return k, err
+	}
+	return k, nil
+}
+
+func (k *kindCluster) open(ctx context.Context, config Config) error {
+	raw, err := fixtures.Kind()
+	if err != nil {
+		return err
+	}
+	identity := fmt.Sprintf("%x", sha256.Sum256(append(raw, config.NodeImage...)))[:16]
+	identityFile := k.kubeconfig + ".identity"
+	names, err := k.provider.List()
+	if err != nil {
+		return fmt.Errorf("list kind clusters: %w", err)
+	}
+	if slices.Contains(names, clusterName) {
+		if known, err := os.ReadFile(identityFile); config.Keep && err == nil && string(known) == identity && k.answers(ctx) {
+			config.Step("take the cluster that was kept")
+			return nil
+		}
+		config.Step("delete a cluster left by an earlier run")
+		if err := k.provider.Delete(clusterName, k.kubeconfig); err != nil {
+			return fmt.Errorf("delete left-over kind cluster: %w", err)
+		}
+	}
+	if err := portsAreFree(raw); err != nil {
+		return err
+	}
+	config.Step("create a kind cluster")
+	if err := k.create(ctx, raw, config.NodeImage); err != nil {
+		return err
+	}
+	if err := os.WriteFile(identityFile, []byte(identity), 0o600); err != nil {
+		return fmt.Errorf("write down the cluster's identity: %w", err)
+	}
+	return nil
+}
+
+// create creates the cluster. kind takes no context: when ours is over, the nodes are taken from under kind, which then gives up at once.
+func (k *kindCluster) create(ctx context.Context, raw []byte, image string) error {
+	options := []kind.CreateOption{
+		kind.CreateWithRawConfig(raw), kind.CreateWithKubeconfigPath(k.kubeconfig), kind.CreateWithRetain(true),
+		kind.CreateWithDisplayUsage(false), kind.CreateWithDisplaySalutation(false),
+	}
+	if image != "" {
+		options = append(options, kind.CreateWithNodeImage(image))
+	}
+	created := make(chan error, 1)
+	go func() { created <- k.provider.Create(clusterName, options...) }()
+	select {
+	case err := <-created:
+		if err != nil {
+			return fmt.Errorf("create kind cluster with node image %s: %w", cmp.Or(image, "of kind's choice"), err)
+		}
+		return nil
+	case <-ctx.Done():
+		for {
+			err := k.provider.Delete(clusterName, k.kubeconfig)
+			select {
+			case <-created:
+				return errors.Join(fmt.Errorf("create kind cluster: %w", context.Cause(ctx)), err)
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+// answers says whether the API server of the cluster that is there can be reached.
+func (k *kindCluster) answers(ctx context.Context) bool {
+	if k.provider.ExportKubeConfig(clusterName, k.kubeconfig, false) != nil {
+		return false
+	}
+	config, err := loadConfig(k.kubeconfig, "")
+	if err != nil {
+		return false
+	}
+	config.Timeout = 5 * time.Second
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return false
+	}
+	_, err = client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+	return err == nil
+}
+
+// remove deletes the cluster and lets others have one. It may be called more than once.
+func (k *kindCluster) remove() error {
+	if k.lock == nil {
+		return nil
+	}
+	err := k.provider.Delete(clusterName, k.kubeconfig)
+	if err != nil {
+		err = fmt.Errorf("delete kind cluster: %w", err)
+	}
+	return errors.Join(err, k.unlock())
+}
+
+func (k *kindCluster) unlock() error {
+	if k.lock == nil {
+		return nil
+	}
+	err := k.lock.Close()
+	k.lock = nil
+	return err
+}
+
+// lockFile takes a lock that ends with this process, however it ends.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the kind cluster: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errBusy
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// portsAreFree looks whether the ports that the cluster publishes on the host can be had. kind would say so, too, but late and in Docker's words.
+func portsAreFree(raw []byte) error {
+	var config v1alpha4.Cluster
+	if err := yaml.UnmarshalStrict(raw, &config); err != nil {
+		return fmt.Errorf("read kind configuration: %w", err)
+	}
+	for _, node := range config.Nodes {
+		for _, port := range node.ExtraPortMappings {
+			address := net.JoinHostPort(port.ListenAddress, fmt.Sprint(port.HostPort))
+			l, err := net.Listen("tcp", address)
+			if err != nil {
+				return fmt.Errorf("address %s, which fixtures/kind.yaml publishes, can't be used: %w", address, err)
+			}
+			if err := l.Close(); err != nil {
+				return fmt.Errorf("try address %s: %w", address, err)
+			}
+		}
+	}
+	return nil
+}
+
+// logger writes what kind says to a writer, without its spinner.
+type logger struct{ w io.Writer }
+
+func (l logger) line(text string)                  { _, _ = fmt.Fprintln(l.w, text) }
+func (l logger) Warn(message string)               { l.line("warning: " + message) }
+func (l logger) Warnf(format string, args ...any)  { l.Warn(fmt.Sprintf(format, args...)) }
+func (l logger) Error(message string)              { l.line("error: " + message) }
+func (l logger) Errorf(format string, args ...any) { l.Error(fmt.Sprintf(format, args...)) }
+func (l logger) V(level log.Level) log.InfoLogger  { return infoLogger{l, level == 0} }
+
+// infoLogger passes on what kind says to a user and nothing of its debugging.
+type infoLogger struct {
+	logger
+	enabled bool
+}
+
+func (l infoLogger) Enabled() bool { return l.enabled }
+func (l infoLogger) Info(message string) {
+	if l.enabled {
+		l.line(message)
+	}
+}
+func (l infoLogger) Infof(format string, args ...any) { l.Info(fmt.Sprintf(format, args...)) }

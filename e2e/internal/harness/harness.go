@@ -1,0 +1,161 @@
+// Package harness is the engine: it runs one scenario against an app that is already deployed, and records what happens. It judges nothing.
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// App is the app under test, as far as the engine needs it.
+type App interface {
+	scenarios.App
+	// URL is where a path is reached from here.
+	URL(path fixtures.Path) string
+	// Observe starts to write down events and returns when the present state is known. The function it returns ends it and gives the events.
+	Observe(ctx context.Context, clock timeline.Clock) (stop func() []timeline.Event, err error)
+	// WaitStable waits until as many Pods as asked for are ready, all of them of the present template, and every other Pod is gone.
+	WaitStable(ctx context.Context) error
+	// Replicas is how many Pods are asked for.
+	Replicas() int
+	Environment() timeline.Environment
+}
+
+// Options are the lengths of a run's phases.
+type Options struct {
+	// Lead is the time of undisturbed load before the disruption. It has to be longer than the slowest answer, or no request would be done by then.
+	Lead time.Duration
+	// Limit bounds the whole run.
+	Limit time.Duration
+	// Phase hears of each phase as it begins; nil if nobody wants to know.
+	Phase func(name string)
+}
+
+// Defaults are a lead of three seconds, which the slow lane's two seconds of work fit in, and a limit that a Deployment of three with 40 s of preStop keeps.
+var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
+
+// settle is the time between the start of the clock and the first request, for all lanes to be ready.
+const settle = 100 * time.Millisecond
+
+// Run runs a scenario: lead, disruption, until all is stable, tail. The load goes on all the time, in all lanes at once. The tail is the longest timeout of
+// a client, so that the last request that could meet a Pod on its way out is over before the end.
+//
+// It always returns a timeline. What went wrong is in its Faults; then the timeline holds what was seen until then.
+func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Timeline {
+	clock := timeline.NewClock(time.Now())
+	now := func() time.Duration { return clock.Offset(time.Now()) }
+	tl := timeline.Timeline{
+		Schema: timeline.Schema, Strategy: run.Strategy.Name, Disruption: run.Disruption.Name, Repeat: run.Repeat, Replicas: app.Replicas(),
+		Start: clock.Start(), Environment: app.Environment(), Lanes: make([]timeline.LaneRecord, len(run.Lanes)),
+	}
+	fault := func(doing string, err error) {
+		if err != nil {
+			tl.Faults = append(tl.Faults, fmt.Sprintf("%s: %s", doing, err))
+		}
+	}
+	if err := run.Validate(); err != nil {
+		fault("scenario", err)
+		return tl
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than its limit of %s", o.Limit))
+	defer cancel()
+	stopObserving, err := app.Observe(context.WithoutCancel(ctx), clock) // what happens to an interrupted run is worth knowing, too
+	if err != nil {
+		fault("observe", err)
+		return tl
+	}
+
+	end := &traffic.End{}
+	started := now()
+	lanes := errgroup.Group{}
+	for i, lane := range run.Lanes {
+		lanes.Go(func() error {
+			plan := traffic.Plan{Clock: clock, Start: started + settle + phase(i, len(run.Lanes), lane.Load.Rate), End: end, Max: o.Limit + longestTimeout(run.Lanes)}
+			var err error
+			tl.Lanes[i], err = traffic.Send(traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Path), Load: lane.Load}, plan)
+			return err
+		})
+	}
+	w := &tl.Window
+	fault("run", disrupt(ctx, app, run, o, now, w))
+	tail := slowestInterval(run.Lanes)
+	if w.Settled > 0 {
+		tail += longestTimeout(run.Lanes)
+	}
+	if o.Phase != nil {
+		o.Phase("tail")
+	}
+	end.Set(now() + tail)
+	fault("load", lanes.Wait())
+	w.LoadEnd, _ = end.At()
+	tl.Events = stopObserving()
+	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes)
+	return tl
+}
+
+// disrupt goes through the phases and writes down when each began.
+func disrupt(ctx context.Context, app App, run scenarios.Run, o Options, now func() time.Duration, w *timeline.Window) error {
+	steps := []struct {
+		name string
+		mark *time.Duration // when it is over
+		do   func(context.Context) error
+	}{
+		{"lead", &w.DisruptStart, func(ctx context.Context) error { return wait(ctx, settle+o.Lead) }},
+		{run.Disruption.Name, &w.DisruptEnd, func(ctx context.Context) error { return run.Disruption.Run(ctx, app) }},
+		{"termination", &w.Settled, app.WaitStable},
+	}
+	for _, step := range steps {
+		if o.Phase != nil {
+			o.Phase(step.name)
+		}
+		if err := step.do(ctx); err != nil {
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+				err = fmt.Errorf("%w: %w", cause, err)
+			}
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		*step.mark = now()
+	}
+	return nil
+}
+
+// phase shifts the lanes against each other, so that they don't all send at the same instant: a third of an interval each if there are three.
+func phase(i, lanes, rate int) time.Duration {
+	return time.Duration(i) * time.Second / time.Duration(rate*lanes)
+}
+
+// slowestInterval is the notice that every lane needs to end on one instant.
+func slowestInterval(lanes []scenarios.Lane) time.Duration {
+	var slowest time.Duration
+	for _, l := range lanes {
+		slowest = max(slowest, time.Second/time.Duration(l.Load.Rate))
+	}
+	return slowest
+}
+
+func longestTimeout(lanes []scenarios.Lane) time.Duration {
+	var longest time.Duration
+	for _, l := range lanes {
+		longest = max(longest, l.Load.Timeout)
+	}
+	return longest
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,300 @@
+// Package observe watches the app's Pods, their endpoints and their logs, and writes down what happens as events on the run's clock. It is the only
+// watcher, and it writes nothing to the cluster.
+package observe
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	toolswatch "k8s.io/client-go/tools/watch"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+)
+
+// Config says what to watch.
+type Config struct {
+	Client    kubernetes.Interface
+	Namespace string
+	App       string // value of the label app on the Pods
+	Service   string // whose EndpointSlices
+	Container string // whose log
+	// LogDir gets the log of each Pod as <pod>.log; empty if nobody wants them. The events in the logs are read all the same.
+	LogDir string
+}
+
+// Observation is a watch that is under way.
+type Observation struct {
+	clock  timeline.Clock
+	config Config
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu     sync.Mutex
+	events []timeline.Event
+	seen   map[mark]bool
+}
+
+// mark is an event that is told once per Pod.
+type mark struct {
+	pod  string
+	kind timeline.Kind
+}
+
+// Start begins to watch and returns when the present state is known. Stop must be called.
+func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	o := &Observation{clock: clock, config: config, cancel: cancel, seen: map[mark]bool{}}
+	pods := config.Client.CoreV1().Pods(config.Namespace)
+	slices := config.Client.DiscoveryV1().EndpointSlices(config.Namespace)
+	for _, w := range []*watcher{
+		{
+			what:   "Pods",
+			labels: "app=" + config.App,
+			list:   func(opts metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, opts) },
+			watch:  func(opts metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, opts) },
+			see:    o.seePods(ctx),
+		},
+		{
+			what:   "EndpointSlices",
+			labels: discoveryv1.LabelServiceName + "=" + config.Service,
+			list:   func(opts metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, opts) },
+			watch:  func(opts metav1.ListOptions) (watch.Interface, error) { return slices.Watch(ctx, opts) },
+			see:    o.seeSlices(),
+		},
+	} {
+		w.observation = o
+		if err := w.start(ctx); err != nil {
+			o.Stop()
+			return nil, fmt.Errorf("observe %s: %w", w.what, err)
+		}
+	}
+	return o, nil
+}
+
+// Stop ends the watch and returns all events in the order of their time.
+func (o *Observation) Stop() []timeline.Event {
+	o.cancel()
+	o.done.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	slices.SortStableFunc(o.events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	return o.events
+}
+
+// once writes an event down unless the Pod had one of the kind already.
+func (o *Observation) once(e timeline.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if key := (mark{e.Pod, e.Kind}); !o.seen[key] {
+		o.seen[key] = true
+		o.events = append(o.events, e)
+	}
+}
+
+func (o *Observation) add(e timeline.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e)
+}
+
+func (o *Observation) now() time.Duration { return o.clock.Offset(time.Now()) }
+
+// seePods returns what to do with the state of Pods: objects that exist, or were deleted, as of the given offset.
+func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object runtime.Object, deleted bool) {
+	wasReady := map[string]bool{}
+	return func(at time.Duration, object runtime.Object, deleted bool) {
+		p, ok := object.(*corev1.Pod)
+		if !ok {
+			return
+		}
+		e := timeline.Event{At: at, Pod: p.Name, Node: p.Spec.NodeName, IP: p.Status.PodIP}
+		tell := func(kind timeline.Kind) { e.Kind = kind; o.once(e) }
+		tell(timeline.PodCreated)
+		ready := isReady(p)
+		if ready && !wasReady[p.Name] {
+			tell(timeline.PodReady)
+		}
+		if wasReady[p.Name] && !ready && p.DeletionTimestamp == nil {
+			e.Kind = timeline.PodUnready
+			o.add(e)
+		}
+		wasReady[p.Name] = ready
+		if p.DeletionTimestamp != nil {
+			tell(timeline.PodDeleted)
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			if c.Name != o.config.Container {
+				continue
+			}
+			if c.State.Running != nil || c.State.Terminated != nil {
+				o.follow(ctx, p.Name)
+			}
+			if t := c.State.Terminated; t != nil {
+				e.Code, e.Detail = int(t.ExitCode), t.Reason
+				tell(timeline.ContainerExit)
+				e.Code, e.Detail = 0, ""
+			}
+		}
+		if deleted {
+			tell(timeline.PodGone)
+		}
+	}
+}
+
+// seeSlices returns what to do with the state of EndpointSlices. An endpoint is gone when no slice has it any more.
+func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, deleted bool) {
+	has := map[string]map[string]bool{} // slice → Pods in it
+	return func(at time.Duration, object runtime.Object, deleted bool) {
+		s, ok := object.(*discoveryv1.EndpointSlice)
+		if !ok {
+			return
+		}
+		now := map[string]bool{}
+		for _, endpoint := range s.Endpoints {
+			if deleted || endpoint.TargetRef == nil || endpoint.TargetRef.Kind != "Pod" {
+				continue
+			}
+			name := endpoint.TargetRef.Name
+			now[name] = true
+			e := timeline.Event{At: at, Pod: name}
+			c := endpoint.Conditions
+			switch {
+			case c.Terminating != nil && *c.Terminating:
+				e.Kind = timeline.EndpointTerminating
+				o.once(e)
+			case c.Ready == nil || *c.Ready: // an unset Ready means ready, says the API
+				e.Kind = timeline.EndpointServing
+				o.once(e)
+			}
+		}
+		before := has[s.Name]
+		has[s.Name] = now
+		for name := range before {
+			if !now[name] && !inAny(has, name) {
+				o.once(timeline.Event{At: at, Pod: name, Kind: timeline.EndpointGone})
+			}
+		}
+	}
+}
+
+func inAny(has map[string]map[string]bool, pod string) bool {
+	for _, pods := range has {
+		if pods[pod] {
+			return true
+		}
+	}
+	return false
+}
+
+func isReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// watcher lists once and watches from there. When a watch can't be resumed where it ended, changes may have been missed: it says so and lists anew.
+type watcher struct {
+	observation *Observation
+	what        string
+	labels      string
+	list        func(metav1.ListOptions) (runtime.Object, error)
+	watch       func(metav1.ListOptions) (watch.Interface, error)
+	see         func(at time.Duration, object runtime.Object, deleted bool)
+	known       map[string]runtime.Object
+}
+
+func (w *watcher) start(ctx context.Context) error {
+	version, err := w.snapshot()
+	if err != nil {
+		return err
+	}
+	w.observation.done.Go(func() {
+		for ctx.Err() == nil {
+			why := w.follow(ctx, version)
+			if ctx.Err() != nil {
+				return
+			}
+			w.observation.add(timeline.Event{At: w.observation.now(), Kind: timeline.WatchGap, Detail: w.what + ": " + why})
+			for version, err = w.snapshot(); err != nil && ctx.Err() == nil; version, err = w.snapshot() {
+				pause(ctx, time.Second)
+			}
+		}
+	})
+	return nil
+}
+
+// snapshot sees everything that is there, and the end of everything that was known and is there no more. It returns the version to watch from.
+func (w *watcher) snapshot() (version string, err error) {
+	list, err := w.list(metav1.ListOptions{LabelSelector: w.labels})
+	if err != nil {
+		return "", err
+	}
+	at := w.observation.now()
+	found := map[string]runtime.Object{}
+	err = eachItem(list, func(object runtime.Object) {
+		name := nameOf(object)
+		found[name] = object
+		w.see(at, object, false)
+	})
+	if err != nil {
+		return "", err
+	}
+	for name, object := range w.known {
+		if found[name] == nil {
+			w.see(at, object, true)
+		}
+	}
+	w.known = found
+	return versionOf(list), nil
+}
+
+// follow sees changes until the watch ends for good, and says why it did.
+func (w *watcher) follow(ctx context.Context, version string) string {
+	source := &cache.ListWatch{WatchFuncWithContext: func(_ context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+		opts.LabelSelector = w.labels
+		return w.watch(opts)
+	}}
+	changes, err := toolswatch.NewRetryWatcherWithContext(ctx, version, source)
+	if err != nil {
+		return err.Error()
+	}
+	defer changes.Stop()
+	for change := range changes.ResultChan() {
+		at := w.observation.now()
+		switch change.Type {
+		case watch.Added, watch.Modified, watch.Deleted:
+			deleted := change.Type == watch.Deleted
+			if deleted {
+				delete(w.known, nameOf(change.Object))
+			} else {
+				w.known[nameOf(change.Object)] = change.Object
+			}
+			w.see(at, change.Object, deleted)
+		case watch.Error:
+			return fmt.Sprint(change.Object)
+		case watch.Bookmark:
+		}
+	}
+	return "watch ended"
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

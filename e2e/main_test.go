@@ -1,0 +1,100 @@
+// Package e2e is the suite: go test ./e2e brings a kind cluster up, deploys the sample app under several shutdown strategies, drives constant load while its
+// Pods are replaced, and reports which requests were lost.
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// settings are the suite's flags. There is no configuration file.
+type settings struct {
+	profile   string
+	artifacts string
+	replay    string
+	rate      int
+	repeat    int
+	cluster   cluster.Config
+}
+
+func (s *settings) register(f *flag.FlagSet) {
+	var profiles []string
+	for _, p := range scenarios.Profiles() {
+		profiles = append(profiles, p.Name+" ("+p.Summary+")")
+	}
+	f.StringVar(&s.profile, "profile", "quick", "which scenarios to run: "+strings.Join(profiles, "; "))
+	f.StringVar(&s.artifacts, "artifacts", "artifacts", "`folder` for timelines, logs and reports; a relative one is relative to the root of the repository")
+	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
+	f.IntVar(&s.rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
+	f.IntVar(&s.repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
+	f.StringVar(&s.cluster.NodeImage, "node-image", "", "image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
+	f.BoolVar(&s.cluster.Keep, "keep", false, "keep the kind cluster at the end, and use one that was kept")
+	f.StringVar(&s.cluster.Kubeconfig, "kubeconfig", "", "`file` to reach a cluster that exists with; needs -context, too")
+	f.StringVar(&s.cluster.Context, "context", "", "`name` of the cluster that exists within -kubeconfig")
+	f.StringVar(&s.cluster.Address, "address", "", "`host:port` at which the NodePort 30080 of a cluster that exists is reached from here (default 127.0.0.1:30080)")
+	f.StringVar(&s.cluster.AppImage, "app-image", "", "sample app's image for a cluster that exists, into which none can be loaded; strategies that need a shell need one in it")
+}
+
+// errSettings wraps what is wrong with the flags.
+var errSettings = errors.New("bad flags")
+
+// validate looks at the flags before anything is brought up for them.
+func (s *settings) validate() error {
+	var errs []error
+	if s.rate <= 0 || s.rate > scenarios.MaxRate {
+		errs = append(errs, fmt.Errorf("-rate %d: want 1 to %d requests per second", s.rate, scenarios.MaxRate))
+	}
+	if s.repeat <= 0 {
+		errs = append(errs, fmt.Errorf("-repeat %d: want 1 or more", s.repeat))
+	}
+	if (s.cluster.Kubeconfig == "") != (s.cluster.Context == "") {
+		errs = append(errs, errors.New("-kubeconfig and -context go together: name both, or none for a kind cluster of its own"))
+	}
+	if s.cluster.Kubeconfig == "" && s.cluster.Address+s.cluster.AppImage != "" {
+		errs = append(errs, errors.New("-address and -app-image are for a cluster that exists: they need -kubeconfig and -context"))
+	}
+	for _, path := range []*string{&s.artifacts, &s.replay, &s.cluster.Kubeconfig} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join("..", *path) // tests run in the folder of their package
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w: %w", errSettings, err)
+	}
+	return nil
+}
+
+// the is the suite of this process. Tests can only share state through a variable of the package.
+var the *suite
+
+func TestMain(m *testing.M) {
+	var s settings
+	s.register(flag.CommandLine)
+	flag.Parse()
+	if err := s.validate(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	the = newSuite(ctx, s)
+	code := m.Run()
+	err := the.finish(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = cmp.Or(code, 1)
+	}
+	os.Exit(code)
+}

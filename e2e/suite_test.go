@@ -1,0 +1,242 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// suite is what the tests of one process share: one cluster, which is brought up when the first test needs it, and the verdicts so far.
+type suite struct {
+	ctx       context.Context
+	settings  settings
+	catalogue scenarios.Catalogue
+	broken    error // why there is no catalogue
+	progress  *progress
+	started   time.Time
+
+	cluster     *cluster.Cluster
+	clusterErr  error
+	clusterTook time.Duration
+	kindLog     *os.File
+	facts       timeline.Environment
+	verdicts    []verdict.Verdict
+	failed      bool // a test failed: the cluster's logs are worth keeping
+}
+
+func newSuite(ctx context.Context, s settings) *suite {
+	out := &suite{ctx: ctx, settings: s, started: time.Now(), progress: newProgress()}
+	out.catalogue, out.broken = scenarios.NewCatalogue()
+	return out
+}
+
+// cleanUp is the time that is left for taking the cluster away when the time of go test -timeout is nearly over.
+const cleanUp = time.Minute
+
+// errTime is what ends a suite that is given too little time.
+var errTime = errors.New("the time of go test -timeout is nearly over: give more, as in -timeout 60m")
+
+// errStopped is what ends a suite on Ctrl-C.
+var errStopped = errors.New("stopped by a signal")
+
+// context is the context of a test. It ends early enough for everything to be taken away in time.
+func (s *suite) context(t *testing.T) context.Context {
+	t.Helper()
+	if s.broken != nil {
+		t.Fatal(s.broken)
+	}
+	if s.ctx.Err() != nil {
+		t.Fatal(errStopped)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := context.AfterFunc(s.ctx, func() { cancel(errStopped) })
+	t.Cleanup(func() { stop(); cancel(nil) })
+	if deadline, ok := t.Deadline(); ok {
+		timed, release := context.WithDeadlineCause(ctx, deadline.Add(-cleanUp), errTime)
+		t.Cleanup(release)
+		return timed
+	}
+	return ctx
+}
+
+// openCluster brings the cluster up once. A test that comes after a failure gets the same error.
+func (s *suite) openCluster(ctx context.Context) (*cluster.Cluster, error) {
+	if s.cluster != nil {
+		return s.cluster, s.clusterErr
+	}
+	began := time.Now()
+	if err := s.makeRoom(); err != nil {
+		s.cluster, s.clusterErr = &cluster.Cluster{}, err
+		return s.cluster, err
+	}
+	config := s.settings.cluster
+	config.Step = s.progress.step
+	var err error
+	if s.kindLog, err = os.Create(filepath.Join(s.settings.artifacts, "kind.log")); err != nil {
+		return nil, err
+	}
+	config.Log = s.kindLog
+	s.cluster, s.clusterErr = cluster.Open(ctx, config)
+	s.clusterTook = time.Since(began)
+	if s.clusterErr == nil {
+		s.facts = s.cluster.Environment()
+		s.progress.line("cluster ready after %s: Kubernetes %s, %d nodes", seconds(s.clusterTook), s.facts.Kubernetes, s.facts.Nodes)
+	}
+	return s.cluster, s.clusterErr
+}
+
+// previousDir keeps what the suite before has left, so that a new run neither mixes with it nor destroys it at once.
+const previousDir = "previous"
+
+// makeRoom moves what is in the artifacts' folder aside, one generation deep. Only a folder with a report of ours is touched.
+func (s *suite) makeRoom() error {
+	dir := s.settings.artifacts
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the artifacts' folder: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "report.json")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	previous := filepath.Join(dir, previousDir)
+	if err := os.RemoveAll(previous); err != nil {
+		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+	}
+	if err := os.Mkdir(previous, 0o755); err != nil {
+		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+	}
+	for _, entry := range entries {
+		if err := os.Rename(filepath.Join(dir, entry.Name()), filepath.Join(previous, entry.Name())); err != nil {
+			return fmt.Errorf("make room in the artifacts' folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// dir is where a run's artifacts go.
+func (s *suite) dir(run scenarios.Run) string {
+	dir := filepath.Join(s.settings.artifacts, run.Strategy.Name, run.Disruption.Name)
+	if s.settings.repeat > 1 {
+		dir = filepath.Join(dir, strconv.Itoa(run.Repeat))
+	}
+	return dir
+}
+
+// conclude keeps a verdict, writes the reports so far, and fails the test if the run did not pass. With dir, the verdict is written there, too.
+func (s *suite) conclude(t *testing.T, v verdict.Verdict, dir string) {
+	t.Helper()
+	s.verdicts = append(s.verdicts, v)
+	if dir != "" {
+		raw, err := json.MarshalIndent(v, "", " ")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "verdict.json"), append(raw, '\n'), 0o644)
+		}
+		if err != nil {
+			t.Errorf("write verdict: %s", err)
+		}
+	}
+	if err := s.write(); err != nil {
+		t.Error(err)
+	}
+	if v.Outcome != verdict.Pass {
+		s.failed = true
+		for _, reason := range v.Reasons {
+			t.Errorf("%s: %s", v.Outcome, reason)
+		}
+	}
+}
+
+func (s *suite) report() report.Report {
+	artifacts, err := filepath.Abs(s.settings.artifacts)
+	if err != nil {
+		artifacts = s.settings.artifacts
+	}
+	return report.Report{
+		Suite: verdict.JudgeSuite(s.verdicts), Cluster: s.facts, Profile: s.settings.profile, Rate: s.settings.rate, Started: s.started,
+		Elapsed: time.Since(s.started), Artifacts: artifacts, Summaries: s.catalogue.Summaries(), Replay: s.settings.replay != "",
+		Phases: []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: time.Since(s.started) - s.clusterTook}},
+	}
+}
+
+// write writes every report format into the artifacts' folder.
+func (s *suite) write() error {
+	if err := os.MkdirAll(s.settings.artifacts, 0o755); err != nil {
+		return fmt.Errorf("write reports: %w", err)
+	}
+	r := s.report()
+	for _, format := range report.Formats() {
+		var out bytes.Buffer
+		if err := format.Write(&out, r); err != nil {
+			return fmt.Errorf("write %s: %w", format.File, err)
+		}
+		if err := os.WriteFile(filepath.Join(s.settings.artifacts, format.File), out.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("write reports: %w", err)
+		}
+	}
+	return nil
+}
+
+// finish takes the cluster away and prints the report. It fails if any run did not pass, whatever the tests say.
+func (s *suite) finish(ctx context.Context) error {
+	var errs []error
+	if s.cluster != nil {
+		if s.failed || s.clusterErr != nil {
+			s.progress.step("collect the cluster's logs")
+			// What can't be collected is no reason to fail: a node image built from source lacks the crictl that kind asks for one of the files.
+			if err := s.cluster.CollectLogs(filepath.Join(s.settings.artifacts, "cluster-logs")); err != nil {
+				s.progress.line("not all logs could be collected: %s", err)
+			}
+		}
+		if s.settings.cluster.Keep && s.clusterErr == nil && s.cluster.Kubeconfig() != "" {
+			s.progress.line("the cluster is kept: KUBECONFIG=%s", s.cluster.Kubeconfig())
+		} else {
+			s.progress.step("take everything away again")
+		}
+		errs = append(errs, s.cluster.Close(ctx))
+	}
+	if s.kindLog != nil {
+		errs = append(errs, s.kindLog.Close())
+	}
+	if len(s.verdicts) > 0 {
+		errs = append(errs, s.write(), s.publish())
+		if outcome := s.report().Suite.Outcome; outcome != verdict.Pass {
+			errs = append(errs, fmt.Errorf("the suite's outcome is %s", outcome))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// publish shows the report: as text here, and as markdown in the summary of a GitHub job.
+func (s *suite) publish() error {
+	s.progress.clear()
+	if err := report.Text(s.progress.out, s.report()); err != nil {
+		return fmt.Errorf("print report: %w", err)
+	}
+	path := os.Getenv("GITHUB_STEP_SUMMARY")
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("write job summary: %w", err)
+	}
+	return errors.Join(report.Markdown(f, s.report()), f.Close())
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
