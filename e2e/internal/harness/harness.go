@@ -86,7 +86,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	}
 	w := &tl.Window
 	fault("run", disrupt(ctx, app, run, o, now, w))
-	tail := slowestInterval(run.Lanes)
+	tail := settle + slowestInterval(run.Lanes)
 	if w.Settled > 0 {
 		tail += longestTimeout(run.Lanes)
 	}
@@ -132,7 +132,7 @@ func phase(i, lanes, rate int) time.Duration {
 	return time.Duration(i) * time.Second / time.Duration(rate*lanes)
 }
 
-// slowestInterval is the notice that every lane needs to end on one instant.
+// slowestInterval is, together with settle, the notice that every lane needs to end on one instant: no pacer sleeps longer.
 func slowestInterval(lanes []scenarios.Lane) time.Duration {
 	var slowest time.Duration
 	for _, l := range lanes {

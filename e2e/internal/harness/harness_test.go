@@ -1,0 +1,206 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// timeout is the clients' in these tests: the tail of each run lasts that long.
+const timeout = 300 * time.Millisecond
+
+var errFake = errors.New("fake")
+
+// fakeApp is an app of one Pod that is replaced by another when the disruption says so. The server behind it is real.
+type fakeApp struct {
+	url string
+
+	mu        sync.Mutex
+	clock     timeline.Clock
+	pod       string
+	events    []timeline.Event
+	restart   func(ctx context.Context) error
+	stable    func(ctx context.Context) error
+	observe   error
+	stoppedAt time.Duration
+}
+
+func newFakeApp(t *testing.T) *fakeApp {
+	t.Helper()
+	app := &fakeApp{pod: "app-0"}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		app.mu.Lock()
+		w.Header().Set("Zerodrop-Pod", app.pod)
+		app.mu.Unlock()
+		_, _ = io.WriteString(w, traffic.Body)
+	}))
+	t.Cleanup(server.Close)
+	app.url = server.URL
+	app.restart = func(context.Context) error {
+		app.see(timeline.PodCreated, "app-1")
+		app.see(timeline.PodReady, "app-1")
+		app.see(timeline.PodDeleted, "app-0")
+		app.mu.Lock()
+		defer app.mu.Unlock()
+		app.pod = "app-1"
+		return nil
+	}
+	app.stable = func(context.Context) error { app.see(timeline.PodGone, "app-0"); return nil }
+	return app
+}
+
+func (a *fakeApp) see(kind timeline.Kind, pod string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = append(a.events, timeline.Event{At: a.clock.Offset(time.Now()), Kind: kind, Pod: pod})
+}
+
+func (a *fakeApp) Pods(context.Context) ([]string, error)  { return []string{"app-0"}, nil }
+func (a *fakeApp) Restart(ctx context.Context) error       { return a.restart(ctx) }
+func (a *fakeApp) DeletePod(context.Context, string) error { return nil }
+func (a *fakeApp) WaitReady(context.Context) error         { return nil }
+func (a *fakeApp) WaitStable(ctx context.Context) error    { return a.stable(ctx) }
+func (a *fakeApp) URL(fixtures.Path) string                { return a.url }
+func (a *fakeApp) Replicas() int                           { return 1 }
+func (a *fakeApp) Environment() timeline.Environment       { return timeline.Environment{Kubernetes: "v1"} }
+func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() []timeline.Event, error) {
+	a.clock = clock
+	a.see(timeline.PodCreated, "app-0")
+	return func() []timeline.Event {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.stoppedAt = clock.Offset(time.Now())
+		return a.events
+	}, a.observe
+}
+
+func rollingUpdate(t *testing.T) scenarios.Run {
+	t.Helper()
+	c, err := scenarios.NewCatalogue()
+	require.NoError(t, err)
+	s, err := c.Find("prestop-sleep", "rolling-update", 20) // at 20 requests/s a busy machine may be late by 150 ms
+	require.NoError(t, err)
+	for i := range s.Lanes {
+		s.Lanes[i].Load.Timeout, s.Lanes[i].Load.Work = timeout, 0
+	}
+	return scenarios.Run{Scenario: s, Repeat: 2}
+}
+
+var options = Options{Lead: 200 * time.Millisecond, Limit: 10 * time.Second}
+
+// TestRunIsBelieved runs all phases against a real server and lets the verdict say whether that was a measurement.
+func TestRunIsBelieved(t *testing.T) {
+	app, run := newFakeApp(t), rollingUpdate(t)
+	var phases []string
+	o := options
+	o.Phase = func(name string) { phases = append(phases, name) }
+	began := time.Now()
+	tl := Run(t.Context(), app, run, o)
+	took := time.Since(began)
+	require.Empty(t, tl.Faults)
+	v := verdict.Judge(tl, run.Scenario)
+	assert.Equal(t, verdict.Pass, v.Outcome, v.Reasons)
+	assert.Equal(t, []string{"lead", "rolling-update", "termination", "tail"}, phases)
+	assert.Equal(t, 2, tl.Repeat)
+	assert.Equal(t, 1, tl.Replicas)
+	assert.Equal(t, "v1", tl.Environment.Kubernetes)
+	w := tl.Window
+	assert.GreaterOrEqual(t, w.DisruptStart, options.Lead)
+	assert.GreaterOrEqual(t, w.LoadEnd-w.Settled, timeout, "the load goes on for one timeout after the last Pod is gone")
+	assert.GreaterOrEqual(t, app.stoppedAt, w.LoadEnd, "it is observed to the end")
+	assert.Less(t, w.Overhead, took-options.Lead-timeout+time.Millisecond)
+	assert.Positive(t, w.Overhead)
+	require.Len(t, tl.Lanes, 3)
+	starts := map[time.Duration]bool{}
+	for _, l := range tl.Lanes {
+		assert.Len(t, l.Requests, l.Planned)
+		assert.Equal(t, []string{"app-0", "app-1"}, l.Pods)
+		assert.Less(t, w.LoadEnd-l.Requests[l.Planned-1].Planned, 50*time.Millisecond, "requests were due to the end")
+		starts[l.Requests[0].Planned] = true
+	}
+	assert.Len(t, starts, 3, "the lanes don't send at the same instants")
+}
+
+// TestLoadGoesOnWhilePodsTerminate: new Pods are ready at once, the old one takes half a second more. A run that ends with the rollout is a lie.
+func TestLoadGoesOnWhilePodsTerminate(t *testing.T) {
+	app := newFakeApp(t)
+	const terminating = 500 * time.Millisecond
+	gone := app.stable
+	app.stable = func(ctx context.Context) error { return errors.Join(wait(ctx, terminating), gone(ctx)) }
+	tl := Run(t.Context(), app, rollingUpdate(t), options)
+	require.Empty(t, tl.Faults)
+	assert.GreaterOrEqual(t, tl.Window.LoadEnd-tl.Window.DisruptEnd, terminating+timeout)
+	assert.Equal(t, verdict.Pass, verdict.Judge(tl, rollingUpdate(t).Scenario).Outcome)
+}
+
+func TestFaultsAreRecorded(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc)
+		lanes bool // was load sent and recorded until then?
+		want  string
+	}{
+		{"disruption fails", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.restart = func(context.Context) error { return errFake }
+		}, true, "run: rolling-update: fake"},
+		{"Pods never settle", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.stable = func(context.Context) error { return errFake }
+		}, true, "run: termination: fake"},
+		{"interrupted in the disruption", func(a *fakeApp, _ *scenarios.Run, _ *Options, cancel context.CancelCauseFunc) {
+			a.restart = func(ctx context.Context) error {
+				cancel(errors.New("Ctrl-C"))
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		}, true, "run: rolling-update: Ctrl-C: context canceled"},
+		{"interrupted in the lead", func(_ *fakeApp, _ *scenarios.Run, o *Options, cancel context.CancelCauseFunc) {
+			o.Phase = func(string) { cancel(errors.New("Ctrl-C")) }
+		}, true, "run: lead: Ctrl-C"},
+		{"longer than the limit", func(a *fakeApp, _ *scenarios.Run, o *Options, _ context.CancelCauseFunc) {
+			o.Limit = 400 * time.Millisecond
+			a.restart = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		}, true, "the run took longer than its limit of 400ms"},
+		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.observe = errFake }, false, "observe: fake"},
+		{"a scenario that makes no sense", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { r.Lanes = nil }, false, "has no lanes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			app, run, o := newFakeApp(t), rollingUpdate(t), options
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			tt.spoil(app, &run, &o, cancel)
+			tl := Run(ctx, app, run, o)
+			require.NotEmpty(t, tl.Faults)
+			assert.Contains(t, tl.Faults[0], tt.want)
+			assert.Equal(t, verdict.Inconclusive, verdict.Judge(tl, run.Scenario).Outcome)
+			if !tt.lanes {
+				return
+			}
+			for _, l := range tl.Lanes {
+				assert.Positive(t, l.Planned, "what was seen until then is kept")
+				assert.Len(t, l.Requests, l.Planned)
+				for seq, r := range l.Requests {
+					assert.Equal(t, timeline.OK, r.Cause, "request %d of %s: none is lost by our own hand", seq, l.Name)
+				}
+			}
+		})
+	}
+}
