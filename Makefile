@@ -1,0 +1,47 @@
+# Each target is one line; the work is in scripts/, which needs bash, Go, git and, on a bare machine, root.
+
+# For go test, and for the suite's own flags: make e2e GO_TEST_FLAGS='-profile full -run TestRollout/prestop-sleep'
+GO_TEST_FLAGS ?=
+# A node image to use instead of kind's default or one built from source: make e2e NODE_IMAGE=kindest/node:v1.36.1
+NODE_IMAGE ?=
+export NODE_IMAGE
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # what is measured shares the machine with nothing
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: e2e
+e2e: ## Count the requests that each shutdown strategy drops, on a real cluster (GO_TEST_FLAGS='-profile full')
+	@scripts/e2e.sh $(GO_TEST_FLAGS)
+
+.PHONY: test
+test: ## Unit tests, and one real smoke run on a cluster
+	@scripts/unit.sh
+	@scripts/e2e.sh -profile smoke $(GO_TEST_FLAGS)
+
+.PHONY: unit
+unit: ## Unit tests with the race detector; no cluster, no Docker
+	@scripts/unit.sh $(GO_TEST_FLAGS)
+
+.PHONY: lint
+lint: ## Linters, formatting, tidy modules, workflows
+	@scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	@scripts/lint.sh fix
+
+.PHONY: node-image
+node-image: ## Find or build the node image for kind and print its name (NODE_IMAGE=ref asks for this one)
+	@scripts/docker.sh && go run -buildvcs=false ./scripts/nodeimage $(if $(NODE_IMAGE),-image '$(NODE_IMAGE)')
+
+.PHONY: clean
+clean: ## Remove the cluster, the artifacts and the Docker daemon that was started for them; keep the caches
+	@scripts/clean.sh
+
+.PHONY: clean-cache
+clean-cache: ## The same, and the caches: built tools, node image. They take minutes to build again
+	@scripts/clean.sh cache

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Removes what runs leave behind: the kind cluster zerodrop, the artifacts, and the Docker daemon that scripts/docker.sh started.
+#
+#   scripts/clean.sh         keeps the caches, so that the next run is quick
+#   scripts/clean.sh cache   and the caches: built tools, parts of the node image, images in Docker. Minutes to build again
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+case ${1:-runs} in
+runs | cache) ;;
+*)
+	printf 'clean: unknown command %s; known: runs (the default), cache\n' "$1" >&2
+	exit 2
+	;;
+esac
+
+if timeout 20 docker info >/dev/null 2>&1; then
+	# By kind's own label, for the nodes of a cluster that is broken or was cut off half-way as well.
+	docker ps -aq --filter label=io.x-k8s.kind.cluster=zerodrop | xargs -r docker rm --force --volumes
+	if [[ ${1:-runs} == cache ]]; then
+		docker image ls --format '{{.Repository}}:{{.Tag}}' 'zerodrop/*' | xargs -r docker image rm --force
+	fi
+fi
+scripts/docker.sh stop
+rm -rf artifacts
+if [[ ${1:-runs} == cache ]]; then
+	rm -rf "${XDG_CACHE_HOME:-$HOME/.cache}/zerodrop"
+fi

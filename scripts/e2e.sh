@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# From whatever is there to the table of dropped requests: Docker, a node image, then `go test ./e2e`.
+#
+#   scripts/e2e.sh [FLAG…]   flags for go test and for the suite: -profile full -run TestRollout/prestop-sleep -timeout 2h
+#   NODE_IMAGE=ref           asks for this node image instead of kind's default or one built from source
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# A checkout that belongs to another user makes git refuse, and with it every build that wants a commit for its stamp.
+GOFLAGS="$(go env GOFLAGS) -buildvcs=false"
+export GOFLAGS
+
+given() { # NAMES, did the caller give one of these flags?
+	[[ " $flags " =~ [[:space:]]--?($1)[=[:space:]] ]]
+}
+flags=$*
+
+# Stored timelines are judged again, and a cluster that exists is used, without a Docker or a node image of ours.
+if ! given 'replay|context|kubeconfig'; then
+	scripts/docker.sh
+	if ! given node-image; then
+		image=$(go run ./scripts/nodeimage ${NODE_IMAGE:+-image "$NODE_IMAGE"})
+		set -- -node-image "$image" "$@"
+	fi
+fi
+
+# In its own folder and with no package named, go test hands the terminal on; as `go test ./e2e` the suite would write to a pipe.
+exec go -C e2e test -count=1 -v -timeout 60m "$@"
