@@ -158,23 +158,17 @@ func (a *App) waitServed(ctx context.Context, path fixtures.Path) error {
 	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
-		var lastErr error
+		var failed string
 		for range 20 { // chance picks the Pod
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL(path)+"/work", nil)
+			pod, err := ask(ctx, client, a.URL(path)+"/work")
 			if err != nil {
-				return "", err
-			}
-			resp, err := client.Do(req)
-			if err != nil {
-				lastErr = err
+				failed = err.Error() // and is what is missing, not a fault of the API server
 				continue
 			}
-			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10))
-			_ = resp.Body.Close()
-			answered[resp.Header.Get("Zerodrop-Pod")] = resp.StatusCode == http.StatusOK
+			answered[pod] = true
 		}
-		if lastErr != nil {
-			return lastErr.Error(), nil
+		if failed != "" {
+			return failed, nil
 		}
 		for _, pod := range pods {
 			if !answered[pod] {
@@ -183,6 +177,26 @@ func (a *App) waitServed(ctx context.Context, path fixtures.Path) error {
 		}
 		return "", nil
 	})
+}
+
+// ask sends one request and returns the Pod that answered it well.
+func ask(ctx context.Context, client *http.Client, url string) (pod string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10)); err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	return resp.Header.Get("Zerodrop-Pod"), nil
 }
 
 // URL is where the host reaches a path.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -162,9 +163,7 @@ var managed = map[string]string{"app.kubernetes.io/managed-by": "zerodrop"}
 
 func (c *Cluster) createNamespace(ctx context.Context) error {
 	labels := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
-	for k, v := range managed {
-		labels[k] = v
-	}
+	maps.Copy(labels, managed)
 	ns, err := c.client.CoreV1().Namespaces().Create(ctx,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "zerodrop-", Labels: labels}}, metav1.CreateOptions{})
 	if err != nil {

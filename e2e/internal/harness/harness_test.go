@@ -81,6 +81,7 @@ func (a *fakeApp) WaitStable(ctx context.Context) error    { return a.stable(ctx
 func (a *fakeApp) URL(fixtures.Path) string                { return a.url }
 func (a *fakeApp) Replicas() int                           { return 1 }
 func (a *fakeApp) Environment() timeline.Environment       { return timeline.Environment{Kubernetes: "v1"} }
+
 func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() []timeline.Event, error) {
 	a.clock = clock
 	a.see(timeline.PodCreated, "app-0")

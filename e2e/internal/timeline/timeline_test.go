@@ -190,7 +190,7 @@ func TestRequest(t *testing.T) {
 
 func TestCauses(t *testing.T) {
 	seen := map[string]bool{}
-	for c := Unsent; c < numCauses; c++ {
+	for c := range numCauses {
 		name := c.String()
 		require.NotEmpty(t, name)
 		require.False(t, seen[name], name)
