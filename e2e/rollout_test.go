@@ -23,33 +23,48 @@ func TestRollout(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a cluster")
 	}
+	require.NoError(t, the.broken)
 	list, err := the.catalogue.Profile(the.settings.profile, the.settings.rate)
 	require.NoError(t, err)
+	require.NoError(t, the.makeRoom())
 	runs := scenarios.Interleave(list, the.settings.repeat)
 	for i, run := range runs {
 		t.Run(run.Name(), func(t *testing.T) {
-			ctx := the.context(t)
 			progress := the.progress.run(i+1, len(runs), run)
-			c, err := the.openCluster(ctx)
-			require.NoError(t, err)
-
 			dir := the.dir(run)
-			began := time.Now()
-			progress.phase("deploy")
-			app, err := c.Deploy(ctx, run.Scenario, dir)
-			require.NoError(t, err)
-			deployed := time.Since(began)
-
-			options := harness.Defaults
-			options.Phase = progress.phase
-			tl := harness.Run(ctx, app, run, options)
-			tl.Window.Overhead += deployed
+			tl := record(t, run, dir, progress)
 			require.NoError(t, timeline.Save(dir, tl))
 			v := verdict.Judge(tl, run.Scenario)
 			progress.done(v)
 			the.conclude(t, v, dir)
 		})
 	}
+}
+
+// record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, which no verdict passes over.
+func record(t *testing.T, run scenarios.Run, dir string, progress runProgress) timeline.Timeline {
+	t.Helper()
+	began := time.Now()
+	ctx, err := the.context(t)
+	if err != nil {
+		return harness.Failed(run, began, err)
+	}
+	c, err := the.openCluster(ctx)
+	if err != nil {
+		return harness.Failed(run, began, err)
+	}
+	began = time.Now()
+	progress.phase("deploy")
+	app, err := c.Deploy(ctx, run.Scenario, dir)
+	if err != nil {
+		return harness.Failed(run, began, err)
+	}
+	deployed := time.Since(began)
+	options := harness.Defaults
+	options.Phase = progress.phase
+	tl := harness.Run(ctx, app, run, options)
+	tl.Window.Overhead += deployed
+	return tl
 }
 
 func replay(t *testing.T) {

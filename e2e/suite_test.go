@@ -52,14 +52,11 @@ var errTime = errors.New("the time of go test -timeout is nearly over: give more
 // errStopped is what ends a suite on Ctrl-C.
 var errStopped = errors.New("stopped by a signal")
 
-// context is the context of a test. It ends early enough for everything to be taken away in time.
-func (s *suite) context(t *testing.T) context.Context {
+// context is the context of a test. It ends early enough for everything to be taken away in time. An error says that there is no point in beginning.
+func (s *suite) context(t *testing.T) (context.Context, error) {
 	t.Helper()
-	if s.broken != nil {
-		t.Fatal(s.broken)
-	}
 	if s.ctx.Err() != nil {
-		t.Fatal(errStopped)
+		return nil, fmt.Errorf("not run: %w", errStopped)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := context.AfterFunc(s.ctx, func() { cancel(errStopped) })
@@ -67,9 +64,12 @@ func (s *suite) context(t *testing.T) context.Context {
 	if deadline, ok := t.Deadline(); ok {
 		timed, release := context.WithDeadlineCause(ctx, deadline.Add(-cleanUp), errTime)
 		t.Cleanup(release)
-		return timed
+		ctx = timed
 	}
-	return ctx
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("not run: %w", context.Cause(ctx))
+	}
+	return ctx, nil
 }
 
 // openCluster brings the cluster up once. A test that comes after a failure gets the same error.
@@ -78,17 +78,8 @@ func (s *suite) openCluster(ctx context.Context) (*cluster.Cluster, error) {
 		return s.cluster, s.clusterErr
 	}
 	began := time.Now()
-	if err := s.makeRoom(); err != nil {
-		s.cluster, s.clusterErr = &cluster.Cluster{}, err
-		return s.cluster, err
-	}
 	config := s.settings.cluster
-	config.Step = s.progress.step
-	var err error
-	if s.kindLog, err = os.Create(filepath.Join(s.settings.artifacts, "kind.log")); err != nil {
-		return nil, err
-	}
-	config.Log = s.kindLog
+	config.Step, config.Log = s.progress.step, s.kindLog
 	s.cluster, s.clusterErr = cluster.Open(ctx, config)
 	s.clusterTook = time.Since(began)
 	if s.clusterErr == nil {
@@ -101,9 +92,20 @@ func (s *suite) openCluster(ctx context.Context) (*cluster.Cluster, error) {
 // previousDir keeps what the suite before has left, so that a new run neither mixes with it nor destroys it at once.
 const previousDir = "previous"
 
-// makeRoom moves what is in the artifacts' folder aside, one generation deep. Only a folder with a report of ours is touched.
-func (s *suite) makeRoom() error {
+// makeRoom makes the artifacts' folder and opens the log of kind in it. What an earlier suite has left there is moved aside, one generation deep.
+func (s *suite) makeRoom() (err error) {
 	dir := s.settings.artifacts
+	if err := moveAside(dir); err != nil {
+		return err
+	}
+	if s.kindLog, err = os.Create(filepath.Join(dir, "kind.log")); err != nil {
+		return fmt.Errorf("make the log of kind: %w", err)
+	}
+	return nil
+}
+
+// moveAside moves what is in the folder into a folder in it. Only a folder with a report of ours is touched.
+func moveAside(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the artifacts' folder: %w", err)
 	}

@@ -52,10 +52,8 @@ const settle = 100 * time.Millisecond
 func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Timeline {
 	clock := timeline.NewClock(time.Now())
 	now := func() time.Duration { return clock.Offset(time.Now()) }
-	tl := timeline.Timeline{
-		Schema: timeline.Schema, Strategy: run.Strategy.Name, Disruption: run.Disruption.Name, Repeat: run.Repeat, Replicas: app.Replicas(),
-		Start: clock.Start(), Environment: app.Environment(), Lanes: make([]timeline.LaneRecord, len(run.Lanes)),
-	}
+	tl := blank(run, clock.Start())
+	tl.Replicas, tl.Environment, tl.Lanes = app.Replicas(), app.Environment(), make([]timeline.LaneRecord, len(run.Lanes))
 	fault := func(doing string, err error) {
 		if err != nil {
 			tl.Faults = append(tl.Faults, fmt.Sprintf("%s: %s", doing, err))
@@ -99,6 +97,19 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	tl.Events = stopObserving()
 	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes)
 	return tl
+}
+
+// Failed is the timeline of a run that could not begin, so that it has its place in the report: nothing was measured, and this is why.
+func Failed(run scenarios.Run, at time.Time, why error) timeline.Timeline {
+	tl := blank(run, at)
+	tl.Faults = []string{why.Error()}
+	return tl
+}
+
+func blank(run scenarios.Run, start time.Time) timeline.Timeline {
+	return timeline.Timeline{
+		Schema: timeline.Schema, Strategy: run.Strategy.Name, Disruption: run.Disruption.Name, Repeat: run.Repeat, Start: start,
+	}
 }
 
 // disrupt goes through the phases and writes down when each began.
