@@ -61,7 +61,7 @@ type Request struct {
 	Conn    uint32        // number of the connection in the answering Pod's process, from 1; 0 if nothing answered
 	ConnUse uint32        // which request on that connection this was, from 1; 0 if nothing answered
 	Pod     uint16        // 1 + index in LaneRecord.Pods of the Pod that answered; 0 if nothing answered
-	Port    uint16        // local port of the last attempt's connection; 0 if there was no connection
+	Port    uint16        // local port of the last attempt, known also of one that was refused or never answered; 0 if there was none
 	Code    uint16        // HTTP status; 0 if there was no complete header
 	Cause   Cause
 	// Attempts counts how often the request went on the wire: connections it was given, and connections that could not be made. An ok request

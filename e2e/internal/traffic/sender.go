@@ -28,7 +28,7 @@ func newSender(lane Lane, p *pacer) *sender {
 	if lane.Load.Connections == scenarios.ReusedConnections {
 		n = lane.Load.Clients
 	}
-	dialer := &net.Dialer{Timeout: lane.Load.Timeout, KeepAlive: -1}
+	dialer := &net.Dialer{Timeout: lane.Load.Timeout, KeepAlive: -1, ControlContext: bindFirst}
 	for range n {
 		s.clients = append(s.clients, &http.Transport{
 			Proxy:              nil, // HTTP_PROXY must not come between
@@ -65,7 +65,7 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), s.lane.Load.Timeout)
 	defer cancel()
 	var wire attempts
-	sent := req.WithContext(httptrace.WithClientTrace(ctx, wire.trace()))
+	sent := req.WithContext(httptrace.WithClientTrace(context.WithValue(ctx, attemptsKey{}, &wire), wire.trace()))
 	// http.Transport sends a request again, silently, when a reused connection dies under it and it can have the body once more. Without GetBody it can't.
 	sent.GetBody = nil
 	resp, err := s.clients[seq%len(s.clients)].RoundTrip(sent)
@@ -103,7 +103,7 @@ func (a *attempts) trace() *httptrace.ClientTrace {
 		},
 		ConnectDone: func(_, _ string, err error) {
 			if err != nil {
-				a.add(0)
+				a.add(0) // its port is known since it was bound
 			}
 		},
 	}
@@ -115,6 +115,14 @@ func (a *attempts) add(port uint16) {
 	if a.count < 255 {
 		a.count++
 	}
+	if port != 0 {
+		a.port = port
+	}
+}
+
+func (a *attempts) bound(port uint16) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.port = port
 }
 

@@ -158,6 +158,12 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, listener.Close())
 	record := send(t, scenarios.New(200), "http://"+listener.Addr().String(), 20)
 	assert.Equal(t, map[timeline.Cause]int{timeline.Refused: 20}, count(record))
+	ports := map[uint16]bool{}
+	for _, r := range record.Requests {
+		assert.NotZero(t, r.Port, "also a refused connection has a local port")
+		ports[r.Port] = true
+	}
+	assert.Greater(t, len(ports), 10, "each its own, as far as ports are not used again so soon")
 }
 
 func TestUnknownName(t *testing.T) {
@@ -220,6 +226,36 @@ func TestRecordSaysWhoAnswered(t *testing.T) {
 	assert.Empty(t, record.PodOf(failed))
 	assert.Equal(t, timeline.NotLeaving, failed.Leaving)
 	assert.EqualValues(t, 500, failed.Code)
+}
+
+// TestPortIsTheOneOnTheWire: the recorded port is the one that the server sees.
+func TestPortIsTheOneOnTheWire(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Skip(err) // a machine without IPv6
+		}
+		var mu sync.Mutex
+		seen := map[string]string{} // sequence number → the client's address
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[r.Header.Get("X-Vegeta-Seq")] = r.RemoteAddr
+			_, _ = io.WriteString(w, Body)
+		})}
+		go func() { _ = server.Serve(listener) }()
+		for _, load := range []scenarios.Load{scenarios.New(200), scenarios.Reused(200)} {
+			record := send(t, load, "http://"+listener.Addr().String(), 20)
+			mu.Lock()
+			for seq, r := range record.Requests {
+				_, port, err := net.SplitHostPort(seen[strconv.Itoa(seq)])
+				require.NoError(t, err)
+				assert.Equal(t, port, strconv.Itoa(int(r.Port)), "request %d of %s", seq, load.Name)
+			}
+			mu.Unlock()
+		}
+		require.NoError(t, server.Close())
+	}
 }
 
 // TestLatencyCountsFromThePlan: the sender is late by 50 ms, because the clock says so; the server is fast. The latency must hold both.
