@@ -211,8 +211,8 @@ func (d duel) conclusions() []string {
 		return append(out, fmt.Sprintf("No other difference can be told from noise at the 5 %% level (%s).", runs))
 	}
 	line := fmt.Sprintf("With %s, no difference above can be told from noise at the 5 %% level", runs)
-	if d.most() < fewestRuns() {
-		line += fmt.Sprintf("; %d of each is the least that could show one", fewestRuns())
+	if d.most() < verdict.FewestRuns() {
+		line += fmt.Sprintf("; %d of each is the least that could show one", verdict.FewestRuns())
 	}
 	return []string{line + "."}
 }
@@ -232,7 +232,7 @@ func (d duel) separate(differ func(a, b row) string, what string) []string {
 
 // lossesApart compares two strategies on one lane: how many rollouts lost something, or else how much each lost.
 func lossesApart(a, b laneSum) string {
-	if p := fisher(a.Lossy, a.Believed, b.Lossy, b.Believed); p < significant {
+	if p := verdict.Fisher(a.Lossy, a.Believed, b.Lossy, b.Believed); p < verdict.Significant {
 		return fmt.Sprintf("lost something in %d of %d against %d of %d rollouts (%s)", a.Lossy, a.Believed, b.Lossy, b.Believed, probability(p))
 	}
 	if how := apart(floats(a.Losses), floats(b.Losses), func(v float64) string { return integer(int(v)) }); how != "" {
@@ -246,8 +246,8 @@ func apart(a, b []float64, write func(float64) string) string {
 	if len(a) == 0 || len(b) == 0 || slices.Max(a) >= slices.Min(b) && slices.Max(b) >= slices.Min(a) {
 		return ""
 	}
-	p := disjoint(len(a), len(b))
-	if p >= significant {
+	p := verdict.Disjoint(len(a), len(b))
+	if p >= verdict.Significant {
 		return ""
 	}
 	return fmt.Sprintf("%s against %s (%s)", extent(a, write), extent(b, write), probability(p))

@@ -155,22 +155,3 @@ func TestDraw(t *testing.T) {
 	}, draw(tab))
 	assert.Equal(t, len([]rune(draw(tab)[2])), drawnWidth(tab))
 }
-
-// The pairs that FACTS names, and textbook values.
-func TestFisher(t *testing.T) {
-	assert.InDelta(t, 0.0325, fisher(0, 10, 5, 10), 1e-4)
-	assert.InDelta(t, 0.0867, fisher(0, 10, 4, 10), 1e-4)
-	assert.InDelta(t, 0.0286, fisher(4, 4, 0, 4), 1e-4)
-	assert.InDelta(t, 0.1, fisher(0, 3, 3, 3), 1e-4)
-	assert.InDelta(t, 0.4857, fisher(1, 4, 3, 4), 1e-4) // the lady tasting tea, two-sided
-	assert.InDelta(t, 1, fisher(3, 3, 3, 3), 1e-9)
-	assert.InDelta(t, 1, fisher(0, 0, 3, 3), 1e-9)
-	assert.InDelta(t, fisher(2, 7, 9, 12), fisher(9, 12, 2, 7), 1e-12)
-	assert.InDelta(t, 1, fisher(300, 600, 300, 600), 1e-9)
-}
-
-func TestFewestRuns(t *testing.T) {
-	assert.InDelta(t, 0.1, disjoint(3, 3), 1e-9)
-	assert.InDelta(t, 2.0/70, disjoint(4, 4), 1e-9)
-	assert.Equal(t, 4, fewestRuns())
-}

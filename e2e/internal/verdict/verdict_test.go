@@ -353,6 +353,25 @@ func TestStatistics(t *testing.T) {
 	assert.Equal(t, 50*ms, percentile(upTo(100), 0.5))
 }
 
+// The closest pairs that the test separates at 5 %, and textbook values.
+func TestFisher(t *testing.T) {
+	assert.InDelta(t, 0.0325, Fisher(0, 10, 5, 10), 1e-4)
+	assert.InDelta(t, 0.0867, Fisher(0, 10, 4, 10), 1e-4)
+	assert.InDelta(t, 0.0286, Fisher(4, 4, 0, 4), 1e-4)
+	assert.InDelta(t, 0.1, Fisher(0, 3, 3, 3), 1e-4)
+	assert.InDelta(t, 0.4857, Fisher(1, 4, 3, 4), 1e-4) // the lady tasting tea, two-sided
+	assert.InDelta(t, 1, Fisher(3, 3, 3, 3), 1e-9)
+	assert.InDelta(t, 1, Fisher(0, 0, 3, 3), 1e-9)
+	assert.InDelta(t, Fisher(2, 7, 9, 12), Fisher(9, 12, 2, 7), 1e-12)
+	assert.InDelta(t, 1, Fisher(300, 600, 300, 600), 1e-9)
+}
+
+func TestFewestRuns(t *testing.T) {
+	assert.InDelta(t, 0.1, Disjoint(3, 3), 1e-9)
+	assert.InDelta(t, 2.0/70, Disjoint(4, 4), 1e-9)
+	assert.Equal(t, 4, FewestRuns())
+}
+
 func upTo(n int) []time.Duration {
 	var out []time.Duration
 	for i := range n {
