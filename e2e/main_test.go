@@ -40,6 +40,8 @@ func (s *settings) register(f *flag.FlagSet) {
 	f.IntVar(&s.rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
 	f.IntVar(&s.repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
 	f.StringVar(&s.cluster.NodeImage, "node-image", "", "image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
+	f.StringVar(&s.cluster.ProxyMode, "proxy-mode", "", "kube-proxy's mode in the kind cluster: iptables or nftables; empty for kind's default")
+	f.DurationVar(&s.cluster.ProxyMinSync, "proxy-min-sync", 0, "kube-proxy's minimum sync period in the kind cluster, as in 10s; 0 for kind's default")
 	f.BoolVar(&s.cluster.Keep, "keep", false, "keep the kind cluster at the end, and use one that was kept")
 	f.StringVar(&s.cluster.Kubeconfig, "kubeconfig", "", "`file` to reach a cluster that exists with; needs -context, too")
 	f.StringVar(&s.cluster.Context, "context", "", "`name` of the cluster that exists within -kubeconfig")
@@ -55,6 +57,12 @@ func (s *settings) validate() error {
 	var errs []error
 	if s.rate <= 0 || s.rate > scenarios.MaxRate {
 		errs = append(errs, fmt.Errorf("-rate %d: want 1 to %d requests per second", s.rate, scenarios.MaxRate))
+	}
+	if mode := s.cluster.ProxyMode; mode != "" && mode != "iptables" && mode != "nftables" {
+		errs = append(errs, fmt.Errorf("-proxy-mode %q: want iptables or nftables", mode))
+	}
+	if s.cluster.ProxyMinSync < 0 {
+		errs = append(errs, fmt.Errorf("-proxy-min-sync %s: want 0 or more", s.cluster.ProxyMinSync))
 	}
 	if s.repeat <= 0 {
 		errs = append(errs, fmt.Errorf("-repeat %d: want 1 or more", s.repeat))

@@ -25,6 +25,10 @@ import (
 type Config struct {
 	// NodeImage is the image of the kind nodes; empty for kind's default.
 	NodeImage string
+	// ProxyMode is kube-proxy's mode in the kind cluster: iptables, nftables; empty for kind's default.
+	ProxyMode string
+	// ProxyMinSync is kube-proxy's minimum sync period in the kind cluster: how long it may let a change of endpoints wait for others. Zero for kind's own.
+	ProxyMinSync time.Duration
 	// Keep leaves the kind cluster running at the end, and takes one that an earlier run has left if it is fit for it.
 	Keep bool
 	// Kubeconfig and Context name a cluster that exists. Both or none: the current context of a user is never taken by accident.

@@ -61,11 +61,14 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 }
 
 func (k *kindCluster) open(ctx context.Context, config Config) error {
-	raw, err := fixtures.Kind()
+	desired, err := kindConfig(config)
 	if err != nil {
 		return err
 	}
-	identity := fmt.Sprintf("%x", sha256.Sum256(append(raw, config.NodeImage...)))[:16]
+	identity, err := identify(desired, config.NodeImage)
+	if err != nil {
+		return err
+	}
 	identityFile := k.kubeconfig + ".identity"
 	names, err := k.provider.List()
 	if err != nil {
@@ -81,11 +84,11 @@ func (k *kindCluster) open(ctx context.Context, config Config) error {
 			return fmt.Errorf("delete left-over kind cluster: %w", err)
 		}
 	}
-	if err := portsAreFree(raw); err != nil {
+	if err := portsAreFree(desired); err != nil {
 		return err
 	}
 	config.Step("create a kind cluster")
-	if err := k.create(ctx, raw, config.NodeImage); err != nil {
+	if err := k.create(ctx, desired, config.NodeImage); err != nil {
 		return err
 	}
 	if err := os.WriteFile(identityFile, []byte(identity), 0o600); err != nil {
@@ -94,10 +97,41 @@ func (k *kindCluster) open(ctx context.Context, config Config) error {
 	return nil
 }
 
+// kindConfig is fixtures/kind.yaml with kube-proxy set up as the suite's flags say.
+func kindConfig(config Config) (*v1alpha4.Cluster, error) {
+	raw, err := fixtures.Kind()
+	if err != nil {
+		return nil, err
+	}
+	var desired v1alpha4.Cluster
+	if err := yaml.UnmarshalStrict(raw, &desired); err != nil {
+		return nil, fmt.Errorf("read kind configuration: %w", err)
+	}
+	desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(config.ProxyMode)
+	if config.ProxyMinSync > 0 {
+		// kubeadm's patches know no templates: the period of every mode is set, and the mode in use reads its own.
+		desired.KubeadmConfigPatches = append(desired.KubeadmConfigPatches, fmt.Sprintf(`kind: KubeProxyConfiguration
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+iptables: {minSyncPeriod: %[1]s}
+nftables: {minSyncPeriod: %[1]s}
+`, config.ProxyMinSync))
+	}
+	return &desired, nil
+}
+
+// identify tells clusters apart that are not made alike.
+func identify(desired *v1alpha4.Cluster, image string) (string, error) {
+	raw, err := yaml.Marshal(desired)
+	if err != nil {
+		return "", fmt.Errorf("write kind configuration: %w", err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(append(raw, image...)))[:16], nil
+}
+
 // create creates the cluster. kind takes no context: when ours is over, the nodes are taken from under kind, which then gives up at once.
-func (k *kindCluster) create(ctx context.Context, raw []byte, image string) error {
+func (k *kindCluster) create(ctx context.Context, desired *v1alpha4.Cluster, image string) error {
 	options := []kind.CreateOption{
-		kind.CreateWithRawConfig(raw), kind.CreateWithKubeconfigPath(k.kubeconfig), kind.CreateWithRetain(true),
+		kind.CreateWithV1Alpha4Config(desired), kind.CreateWithKubeconfigPath(k.kubeconfig), kind.CreateWithRetain(true),
 		kind.CreateWithDisplayUsage(false), kind.CreateWithDisplaySalutation(false),
 	}
 	if image != "" {
@@ -178,12 +212,8 @@ func lockFile(path string) (*os.File, error) {
 }
 
 // portsAreFree looks whether the ports that the cluster publishes on the host can be had. kind would say so, too, but late and in Docker's words.
-func portsAreFree(raw []byte) error {
-	var config v1alpha4.Cluster
-	if err := yaml.UnmarshalStrict(raw, &config); err != nil {
-		return fmt.Errorf("read kind configuration: %w", err)
-	}
-	for _, node := range config.Nodes {
+func portsAreFree(desired *v1alpha4.Cluster) error {
+	for _, node := range desired.Nodes {
 		for _, port := range node.ExtraPortMappings {
 			address := net.JoinHostPort(port.ListenAddress, fmt.Sprint(port.HostPort))
 			l, err := net.Listen("tcp", address)

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -204,4 +205,15 @@ func TestFaultsAreRecorded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFailedRunHasItsPlace: a run that could not begin is inconclusive under its own name, not missing.
+func TestFailedRunHasItsPlace(t *testing.T) {
+	run := rollingUpdate(t)
+	tl := Failed(run, time.Now(), fmt.Errorf("deploy: %w", errFake))
+	v := verdict.Judge(tl, run.Scenario)
+	assert.Equal(t, verdict.Inconclusive, v.Outcome)
+	assert.Equal(t, "deploy: fake", v.Reasons[0])
+	assert.Equal(t, run.Name(), v.Name())
+	assert.Equal(t, run.Repeat, v.Repeat)
 }
