@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -95,11 +96,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
+	restore := func() {}
+	if !testing.Short() && s.replay == "" {
+		restore, _ = traffic.Prioritise() // at best: if requests leave late without it, the verdict says so
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	the = newSuite(ctx, s)
 	code := m.Run()
 	err := the.finish(ctx)
 	stop()
+	restore()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = cmp.Or(code, 1)
