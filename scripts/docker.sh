@@ -78,16 +78,18 @@ lacks_sys_resource() {
 	(((16#$bounding >> 24 & 1) == 0))
 }
 
-# Can a privileged container start? Needs no image from anywhere: in an empty one a missing command is the answer that we hope for.
+# Can a privileged container start? Needs no image from anywhere: in an empty one, that the command is missing is the good answer.
 privileged_works() {
-	local out
-	docker image inspect zerodrop/empty >/dev/null 2>&1 || tar -cf - -T /dev/null | docker import - zerodrop/empty >/dev/null
-	out=$(docker run --rm --privileged --network none zerodrop/empty /none 2>&1) || true
-	[[ $out != *"operation not permitted"* ]]
+	docker image inspect zerodrop/empty >/dev/null 2>&1 || tar -cf - -T /dev/null | docker import - zerodrop/empty >/dev/null ||
+		die "docker import fails"
+	privileged_answer=$(docker run --rm --privileged --network none zerodrop/empty /none 2>&1) || true
+	[[ ${privileged_answer,,} == *"/none"*"no such file or directory"* ]]
 }
 
 bound_runtime() {
-	[[ $(docker info --format '{{.DefaultRuntime}}') == zerodrop-bounded ]] && cmp -s "$here/docker-runc-bounded" "$runtime" && return
+	if [[ $(docker info --format '{{.DefaultRuntime}}') == zerodrop-bounded ]] && cmp -s "$here/docker-runc-bounded" "$runtime" && type -P jq >/dev/null; then
+		return
+	fi
 	privileged_works && return
 	root || die "privileged containers can't run: this host lacks CAP_SYS_RESOURCE. Run scripts/docker.sh as root to register a runtime that copes"
 	[[ -s /var/run/docker.pid ]] || die "privileged containers can't run, and the daemon isn't on this machine"
@@ -106,7 +108,7 @@ bound_runtime() {
 		((SECONDS < deadline)) || die "dockerd didn't take over $config"
 		sleep 0.2
 	done
-	privileged_works || die "privileged containers fail even with the runtime zerodrop-bounded: $(docker run --rm --privileged --network none zerodrop/empty /none 2>&1 | tail -n 3)"
+	privileged_works || die "privileged containers fail even with the runtime zerodrop-bounded:"$'\n'"$privileged_answer"
 }
 
 up() {
