@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -73,6 +74,17 @@ func (s *settings) validate() error {
 	}
 	if s.cluster.Kubeconfig == "" && s.cluster.Address+s.cluster.AppImage != "" {
 		errs = append(errs, errors.New("-address and -app-image are for a cluster that exists: they need -kubeconfig and -context"))
+	}
+	if c := s.cluster; c.Kubeconfig != "" && (c.Keep || c.NodeImage+c.ProxyMode != "" || c.ProxyMinSync != 0) {
+		errs = append(errs, errors.New("-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is"))
+	}
+	if address := s.cluster.Address; address != "" {
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+			errs = append(errs, fmt.Errorf("-address %q: want host:port", address))
+		}
+	}
+	if s.artifacts == "" {
+		errs = append(errs, errors.New("-artifacts is empty: name a folder"))
 	}
 	for _, path := range []*string{&s.artifacts, &s.replay, &s.cluster.Kubeconfig} {
 		if *path != "" && !filepath.IsAbs(*path) {

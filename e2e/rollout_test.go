@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,16 +72,45 @@ func record(t *testing.T, run scenarios.Run, dir string, progress runProgress) t
 func replay(t *testing.T) {
 	dirs, err := timeline.Find(the.settings.replay)
 	require.NoError(t, err)
+	judged := 0
 	for _, dir := range dirs {
 		name, err := filepath.Rel(the.settings.replay, dir)
 		require.NoError(t, err)
+		if name == "." { // it is the one that was named
+			name = filepath.Base(dir)
+		}
+		name = filepath.ToSlash(name)
+		if strings.HasPrefix(name, previousDir+"/") {
+			continue // of the suite before; who means it names it: -replay artifacts/previous
+		}
+		judged++
 		t.Run(name, func(t *testing.T) {
-			tl, err := timeline.Load(dir)
-			require.NoError(t, err)
-			s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, the.settings.rate)
-			require.NoError(t, err)
-			the.facts = tl.Environment
-			the.conclude(t, verdict.Judge(tl, s), "")
+			v, err := judgeAgain(dir)
+			if err != nil {
+				v = unreadable(name, err)
+			}
+			the.conclude(t, v, "")
 		})
 	}
+	require.NotZero(t, judged, "there are only timelines of the suite before: name %s/%s to judge those", the.settings.replay, previousDir)
+}
+
+func judgeAgain(dir string) (verdict.Verdict, error) {
+	tl, err := timeline.Load(dir)
+	if err != nil {
+		return verdict.Verdict{}, err
+	}
+	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, the.settings.rate)
+	if err != nil {
+		return verdict.Verdict{}, fmt.Errorf("timeline in %s: %w", dir, err)
+	}
+	the.facts = tl.Environment
+	return verdict.Judge(tl, s), nil
+}
+
+// unreadable is the verdict on a timeline that can't be judged. Its run has its place in the report all the same, under the names of its folders: a run that
+// is left out looks like one that passed.
+func unreadable(folder string, why error) verdict.Verdict {
+	names := append(strings.Split(folder, "/"), "unknown")
+	return verdict.Verdict{Strategy: names[0], Disruption: names[1], Reasons: []string{why.Error()}}
 }

@@ -52,8 +52,14 @@ var errTime = errors.New("the time of go test -timeout is nearly over: give more
 // errStopped is what ends a suite on Ctrl-C.
 var errStopped = errors.New("stopped by a signal")
 
+// timedTest is a *testing.T but for tests.
+type timedTest interface {
+	testing.TB
+	Deadline() (deadline time.Time, ok bool)
+}
+
 // context is the context of a test. It ends early enough for everything to be taken away in time. An error says that there is no point in beginning.
-func (s *suite) context(t *testing.T) (context.Context, error) {
+func (s *suite) context(t timedTest) (context.Context, error) {
 	t.Helper()
 	if s.ctx.Err() != nil {
 		return nil, fmt.Errorf("not run: %w", errStopped)
@@ -95,40 +101,66 @@ const previousDir = "previous"
 // makeRoom makes the artifacts' folder and opens the log of kind in it. What an earlier suite has left there is moved aside, one generation deep.
 func (s *suite) makeRoom() (err error) {
 	dir := s.settings.artifacts
-	if err := moveAside(dir); err != nil {
-		return err
+	if err := s.moveAside(); err != nil {
+		return fmt.Errorf("make room in the artifacts' folder: %w", err)
 	}
-	if s.kindLog, err = os.Create(filepath.Join(dir, "kind.log")); err != nil {
+	if s.kindLog, err = os.Create(filepath.Join(dir, kindLogFile)); err != nil {
 		return fmt.Errorf("make the log of kind: %w", err)
 	}
 	return nil
 }
 
-// moveAside moves what is in the folder into a folder in it. Only a folder with a report of ours is touched.
-func moveAside(dir string) error {
+// moveAside moves what a suite before has left into a folder beside it: its reports, its logs, and the folders of strategies. Whatever else there is stays, in
+// case somebody uses a folder that they need for something else; and without a report nothing is touched.
+func (s *suite) moveAside() error {
+	dir := s.settings.artifacts
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("make the artifacts' folder: %w", err)
+		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "report.json")); errors.Is(err, os.ErrNotExist) {
 		return nil
+	} else if err != nil {
+		return err
 	}
 	previous := filepath.Join(dir, previousDir)
 	if err := os.RemoveAll(previous); err != nil {
-		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+		return err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+		return err
 	}
 	if err := os.Mkdir(previous, 0o755); err != nil {
-		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+		return err
 	}
+	ours := s.made()
 	for _, entry := range entries {
+		if !ours[entry.Name()] {
+			continue
+		}
 		if err := os.Rename(filepath.Join(dir, entry.Name()), filepath.Join(previous, entry.Name())); err != nil {
-			return fmt.Errorf("make room in the artifacts' folder: %w", err)
+			return err
 		}
 	}
 	return nil
+}
+
+// Names in the artifacts' folder.
+const (
+	kindLogFile    = "kind.log"
+	clusterLogsDir = "cluster-logs"
+)
+
+// made are the names of all that a suite makes in the artifacts' folder.
+func (s *suite) made() map[string]bool {
+	names := map[string]bool{kindLogFile: true, clusterLogsDir: true}
+	for _, format := range report.Formats() {
+		names[format.File] = true
+	}
+	for strategy := range s.catalogue.Summaries() {
+		names[strategy] = true
+	}
+	return names
 }
 
 // dir is where a run's artifacts go.
@@ -141,7 +173,7 @@ func (s *suite) dir(run scenarios.Run) string {
 }
 
 // conclude keeps a verdict, writes the reports so far, and fails the test if the run did not pass. With dir, the verdict is written there, too.
-func (s *suite) conclude(t *testing.T, v verdict.Verdict, dir string) {
+func (s *suite) conclude(t testing.TB, v verdict.Verdict, dir string) {
 	t.Helper()
 	s.verdicts = append(s.verdicts, v)
 	if dir != "" {
@@ -158,6 +190,9 @@ func (s *suite) conclude(t *testing.T, v verdict.Verdict, dir string) {
 	}
 	if v.Outcome != verdict.Pass {
 		s.failed = true
+		if len(v.Reasons) == 0 {
+			t.Errorf("%s, for no reason that is known", v.Outcome)
+		}
 		for _, reason := range v.Reasons {
 			t.Errorf("%s: %s", v.Outcome, reason)
 		}
@@ -201,7 +236,7 @@ func (s *suite) finish(ctx context.Context) error {
 		if s.failed || s.clusterErr != nil {
 			s.progress.step("collect the cluster's logs")
 			// What can't be collected is no reason to fail: a node image built from source lacks the crictl that kind asks for one of the files.
-			if err := s.cluster.CollectLogs(filepath.Join(s.settings.artifacts, "cluster-logs")); err != nil {
+			if err := s.cluster.CollectLogs(filepath.Join(s.settings.artifacts, clusterLogsDir)); err != nil {
 				s.progress.line("not all logs could be collected: %s", err)
 			}
 		}

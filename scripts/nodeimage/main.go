@@ -24,13 +24,14 @@ func main() {
 	image := flag.String("image", "", "use this node image, which Docker has or can pull")
 	source := flag.Bool("source", false, "build the image from source even if kind's default could be had")
 	rebuild := flag.Bool("rebuild", false, "build the image from source again, from the start (Go's own caches are kept)")
+	find := flag.Bool("find", false, "only say which image a cluster would get from what Docker has now: pull nothing, build nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fail(fmt.Errorf("unknown argument %q", flag.Arg(0)))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	ref, err := nodeImage(ctx, *image, *source, *rebuild)
+	ref, err := nodeImage(ctx, *image, *source, *rebuild, *find)
 	if err != nil {
 		stop()
 		fail(err)
@@ -45,9 +46,12 @@ func fail(err error) {
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "node image: "+format+"\n", args...) }
 
-func nodeImage(ctx context.Context, image string, source, rebuild bool) (string, error) {
+func nodeImage(ctx context.Context, image string, source, rebuild, find bool) (string, error) {
 	docker := dockerCLI{progress: os.Stderr}
 	r := newRecipe()
+	if find {
+		return present(ctx, docker, defaults.Image, r.image())
+	}
 	return choose(ctx, docker, choice{
 		image: image, fromSource: source, rebuild: rebuild, official: defaults.Image, ours: r.image(), say: say,
 		build: func(ctx context.Context) error { return build(ctx, docker, r, rebuild) },

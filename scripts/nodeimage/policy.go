@@ -66,6 +66,16 @@ func choose(ctx context.Context, docker engine, c choice) (string, error) {
 	return c.ours, nil
 }
 
+// present is the first of the images that Docker has, or else the first: kind will pull that one.
+func present(ctx context.Context, docker engine, refs ...string) (string, error) {
+	for _, ref := range refs {
+		if found, err := docker.present(ctx, ref); err != nil || found {
+			return ref, err
+		}
+	}
+	return refs[0], nil
+}
+
 // named is the image that the user named. It's never replaced by another.
 func named(ctx context.Context, docker engine, c choice) (string, error) {
 	if c.fromSource || c.rebuild {

@@ -43,6 +43,27 @@ func (f *fakeEngine) pull(_ context.Context, ref string, _ time.Duration) error 
 	return errNoRegistry
 }
 
+func TestFind(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		docker fakeEngine
+		want   string
+	}{
+		{"both are here", fakeEngine{has: []string{ours, official}}, official},
+		{"ours is here", fakeEngine{has: []string{ours}, registry: []string{official}}, ours},
+		{"none is here", fakeEngine{registry: []string{official}}, official},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := present(t.Context(), &tc.docker, official, ours)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, got)
+			assert.Empty(t, tc.docker.pulls)
+		})
+	}
+	_, err := present(t.Context(), &fakeEngine{broken: errNoRegistry}, official)
+	require.ErrorIs(t, err, errNoRegistry)
+}
+
 func TestChoose(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

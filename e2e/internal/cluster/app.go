@@ -126,10 +126,7 @@ func (a *App) save(manifests []any) error {
 func (a *App) removeOld(ctx context.Context) error {
 	now := int64(0)
 	err := a.deployments().Delete(ctx, appName, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !apierrors.IsNotFound(err) { // Pods may be there without it, if a removal was cut off
 		return fmt.Errorf("remove the app before: %w", err)
 	}
 	// Its ReplicaSet would make new Pods for those that are deleted, until the garbage collector has found it.
@@ -161,6 +158,9 @@ func (a *App) waitServed(ctx context.Context, path fixtures.Path) error {
 		var failed string
 		for range 20 { // chance picks the Pod
 			pod, err := ask(ctx, client, a.URL(path)+"/work")
+			if ctx.Err() != nil {
+				return "", ctx.Err() // what was missing before tells more than that time is up
+			}
 			if err != nil {
 				failed = err.Error() // and is what is missing, not a fault of the API server
 				continue

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -37,9 +38,9 @@ type Config struct {
 	Address string
 	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the images' own names.
 	AppImage string
-	// Log gets what kind has to say.
+	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
-	// Step hears of each step as it begins.
+	// Step hears of each step as it begins; nil if nobody wants to know.
 	Step func(name string)
 }
 
@@ -57,6 +58,12 @@ type Cluster struct {
 
 // Open brings a kind cluster up, or connects to the one that is named. Close must be called, also after an error: it takes away what there is by then.
 func Open(ctx context.Context, config Config) (*Cluster, error) {
+	if config.Log == nil {
+		config.Log = io.Discard
+	}
+	if config.Step == nil {
+		config.Step = func(string) {}
+	}
 	c := &Cluster{config: config}
 	kubeconfig, contextName := config.Kubeconfig, config.Context
 	switch {
@@ -108,7 +115,11 @@ func (c *Cluster) Close(ctx context.Context) error {
 		if apierrors.IsNotFound(err) {
 			err = nil
 		}
-		c.namespace = ""
+		if err != nil {
+			err = fmt.Errorf("delete namespace: %w", err)
+		} else {
+			c.namespace = ""
+		}
 	}
 	if c.kind != nil {
 		err = errors.Join(err, c.kind.unlock())
@@ -147,11 +158,10 @@ func loadConfig(kubeconfig, contextName string) (*rest.Config, error) {
 		contextName = raw.CurrentContext
 	}
 	if _, ok := raw.Contexts[contextName]; !ok {
-		var known []string
-		for name := range raw.Contexts {
-			known = append(known, name)
-		}
-		return nil, fmt.Errorf("kubeconfig %s has no context %q: it has %q", kubeconfig, contextName, known)
+		return nil, fmt.Errorf("kubeconfig %s has no context %q: it has %q", kubeconfig, contextName, slices.Sorted(maps.Keys(raw.Contexts)))
+	}
+	if err := clientcmd.ResolveLocalPaths(raw); err != nil { // of certificates, which are relative to the file
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	config, err := clientcmd.NewNonInteractiveClientConfig(*raw, contextName, &clientcmd.ConfigOverrides{}, nil).ClientConfig()
 	if err != nil {

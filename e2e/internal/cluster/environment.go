@@ -25,6 +25,9 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
+		if len(nodes.Items) == 0 {
+			return "there are no nodes", nil
+		}
 		for _, node := range nodes.Items {
 			if !nodeReady(node) {
 				return fmt.Sprintf("node %s is not ready", node.Name), nil
@@ -84,8 +87,17 @@ func (c *Cluster) environment(ctx context.Context) (timeline.Environment, error)
 	if err != nil {
 		return e, fmt.Errorf("read kube-proxy's configuration: %w", err)
 	}
-	return e, readProxy(proxy.Data["config.conf"], &e)
+	raw, ok := proxy.Data["config.conf"]
+	if !ok {
+		return e, nil // not written by kubeadm: its configuration is elsewhere
+	}
+	err = readProxy(raw, &e)
+	return e, err
 }
+
+// defaultMinSync is what kube-proxy takes for a minimum sync period of 0 in its iptables and nftables modes, as kubeadm writes it where nobody sets one
+// (SetDefaults_KubeProxyConfiguration).
+const defaultMinSync = time.Second
 
 // readProxy takes mode and minimum sync period from a KubeProxyConfiguration.
 func readProxy(raw string, e *timeline.Environment) error {
@@ -107,7 +119,11 @@ func readProxy(raw string, e *timeline.Environment) error {
 	}
 	e.ProxyMode = config.Mode
 	if mode, ok := modes[config.Mode]; ok {
-		e.MinSyncPeriod = mode.MinSyncPeriod.Duration.String()
+		period := mode.MinSyncPeriod.Duration
+		if period == 0 && config.Mode != "ipvs" {
+			period = defaultMinSync
+		}
+		e.MinSyncPeriod = period.String()
 	}
 	return nil
 }

@@ -39,6 +39,10 @@ func (k *kindCluster) loadImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return load(ctx, all, binary)
+}
+
+func load(ctx context.Context, all []nodes.Node, binary []byte) error {
 	shell, err := shellOf(ctx, all[0])
 	if err != nil {
 		return err

@@ -9,14 +9,17 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 	kind "sigs.k8s.io/kind/pkg/cluster"
+	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/kind/pkg/log"
 	"sigs.k8s.io/yaml"
 
@@ -26,9 +29,19 @@ import (
 // clusterName is the name of the kind cluster. A cluster of that name is ours, whoever left it.
 const clusterName = "zerodrop"
 
+// provider is what is needed of kind; it is a *kind.Provider but for tests.
+type provider interface {
+	List() ([]string, error)
+	Create(name string, options ...kind.CreateOption) error
+	Delete(name, kubeconfig string) error
+	ExportKubeConfig(name, kubeconfig string, internal bool) error
+	ListInternalNodes(name string) ([]nodes.Node, error)
+	CollectLogs(name, dir string) error
+}
+
 // kindCluster is a cluster of kind that this process, and no other, uses.
 type kindCluster struct {
-	provider   *kind.Provider
+	provider   provider
 	kubeconfig string
 	lock       *os.File
 }
@@ -38,6 +51,13 @@ var errBusy = errors.New("another run is using the kind cluster " + clusterName 
 
 // openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for it.
 func openKind(ctx context.Context, config Config) (*kindCluster, error) {
+	if config.NodeImage == "" {
+		config.NodeImage = findNodeImage(ctx)
+	}
+	desired, err := kindConfig(config)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := stateDir()
 	if err != nil {
 		return nil, err
@@ -54,17 +74,10 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 		provider:   kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), detected),
 		kubeconfig: filepath.Join(dir, "kubeconfig"), lock: lock,
 	}
-	if err := k.open(ctx, config); err != nil {
-		return k, err
-	}
-	return k, nil
+	return k, k.open(ctx, config, desired)
 }
 
-func (k *kindCluster) open(ctx context.Context, config Config) error {
-	desired, err := kindConfig(config)
-	if err != nil {
-		return err
-	}
+func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4.Cluster) error {
 	identity, err := identify(desired, config.NodeImage)
 	if err != nil {
 		return err
@@ -84,6 +97,10 @@ func (k *kindCluster) open(ctx context.Context, config Config) error {
 			return fmt.Errorf("delete left-over kind cluster: %w", err)
 		}
 	}
+	// A creation that is cut off must not leave something that looks like a cluster that was kept.
+	if err := os.Remove(identityFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget the identity of the cluster before: %w", err)
+	}
 	if err := portsAreFree(desired); err != nil {
 		return err
 	}
@@ -95,6 +112,19 @@ func (k *kindCluster) open(ctx context.Context, config Config) error {
 		return fmt.Errorf("write down the cluster's identity: %w", err)
 	}
 	return nil
+}
+
+// imagePackage is the program that chooses a node image.
+const imagePackage = "github.com/zerodrop/zerodrop/scripts/nodeimage"
+
+// findNodeImage is the image to use when none is named: kind's default, or the one built from source where Docker has that and not the default. Without an
+// answer, which another engine than Docker doesn't give, it is empty: kind takes its default, and says what is wrong with that.
+func findNodeImage(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "go", "run", "-buildvcs=false", imagePackage, "-find").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // kindConfig is fixtures/kind.yaml with kube-proxy set up as the suite's flags say.

@@ -62,7 +62,7 @@ var told = map[string]timeline.Kind{
 	"start": timeline.AppStart, "listening": timeline.AppListening, "ready": timeline.AppReady,
 	"prestop-start": timeline.AppPreStopStart, "prestop-end": timeline.AppPreStopEnd, "sigterm": timeline.AppSIGTERM,
 	"shutdown-begin": timeline.AppShutdown, "listener-closed": timeline.AppListenerClosed,
-	"last-request": timeline.AppLastRequest, "exit": timeline.AppExit,
+	"shutdown-timeout": timeline.AppShutdownTimeout, "last-request": timeline.AppLastRequest, "exit": timeline.AppExit,
 }
 
 // seeLine turns a line of the app's log into an event, if it tells of one. Other lines are somebody else's, such as a stack trace: they are in the log file.
@@ -75,7 +75,7 @@ func (o *Observation) seeLine(pod string, line []byte) {
 	if json.Unmarshal(line, &life) != nil {
 		return
 	}
-	if kind, ok := told[life.Event]; ok {
+	if kind, ok := told[life.Event]; ok && life.UnixNano > 0 {
 		o.once(timeline.Event{At: o.clock.Offset(time.Unix(0, life.UnixNano)), Kind: kind, Pod: pod, Code: life.Code})
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -108,6 +111,16 @@ func (o *Observation) add(e timeline.Event) {
 	o.events = append(o.events, e)
 }
 
+// withdraw takes an event back that has turned out not to have happened.
+func (o *Observation) withdraw(key mark) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.seen[key] {
+		delete(o.seen, key)
+		o.events = slices.DeleteFunc(o.events, func(e timeline.Event) bool { return mark{e.Pod, e.Kind} == key })
+	}
+}
+
 func (o *Observation) now() time.Duration { return o.clock.Offset(time.Now()) }
 
 // seePods returns what to do with the state of Pods: objects that exist, or were deleted, as of the given offset.
@@ -152,9 +165,11 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 	}
 }
 
-// seeSlices returns what to do with the state of EndpointSlices. An endpoint is gone when no slice has it any more.
+// seeSlices returns what to do with the state of EndpointSlices. An endpoint is gone when no slice has it any more. One that moves from a slice to another
+// may seem to be gone for a moment, depending on which of the two is seen first: when it comes back, it has not been gone.
 func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, deleted bool) {
 	has := map[string]map[string]bool{} // slice → Pods in it
+	wasServing := map[string]bool{}
 	return func(at time.Duration, object runtime.Object, deleted bool) {
 		s, ok := object.(*discoveryv1.EndpointSlice)
 		if !ok {
@@ -167,6 +182,7 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 			}
 			name := endpoint.TargetRef.Name
 			now[name] = true
+			o.withdraw(mark{name, timeline.EndpointGone})
 			e := timeline.Event{At: at, Pod: name}
 			c := endpoint.Conditions
 			switch {
@@ -176,6 +192,11 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 			case c.Ready == nil || *c.Ready: // an unset Ready means ready, says the API
 				e.Kind = timeline.EndpointServing
 				o.once(e)
+				wasServing[name] = true
+			case wasServing[name]:
+				e.Kind = timeline.EndpointUnready
+				o.add(e)
+				wasServing[name] = false
 			}
 		}
 		before := has[s.Name]
@@ -224,18 +245,23 @@ func (w *watcher) start(ctx context.Context) error {
 	}
 	w.observation.done.Go(func() {
 		for ctx.Err() == nil {
+			began := w.observation.now()
 			why := w.follow(ctx, version)
 			if ctx.Err() != nil {
 				return
 			}
 			w.observation.add(timeline.Event{At: w.observation.now(), Kind: timeline.WatchGap, Detail: w.what + ": " + why})
+			pause(ctx, began+pace-w.observation.now())
 			for version, err = w.snapshot(); err != nil && ctx.Err() == nil; version, err = w.snapshot() {
-				pause(ctx, time.Second)
+				pause(ctx, pace)
 			}
 		}
 	})
 	return nil
 }
+
+// pace is the least time between two attempts to watch, so that an API server that refuses isn't flooded.
+const pace = time.Second
 
 // snapshot sees everything that is there, and the end of everything that was known and is there no more. It returns the version to watch from.
 func (w *watcher) snapshot() (version string, err error) {
@@ -266,13 +292,13 @@ func (w *watcher) snapshot() (version string, err error) {
 func (w *watcher) follow(ctx context.Context, version string) string {
 	source := &cache.ListWatch{WatchFuncWithContext: func(_ context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 		opts.LabelSelector = w.labels
-		return w.watch(opts)
+		return w.begin(ctx, opts)
 	}}
 	changes, err := toolswatch.NewRetryWatcherWithContext(ctx, version, source)
 	if err != nil {
 		return err.Error()
 	}
-	defer changes.Stop()
+	defer func() { changes.Stop(); <-changes.Done() }()
 	for change := range changes.ResultChan() {
 		at := w.observation.now()
 		switch change.Type {
@@ -285,11 +311,28 @@ func (w *watcher) follow(ctx context.Context, version string) string {
 			}
 			w.see(at, change.Object, deleted)
 		case watch.Error:
-			return fmt.Sprint(change.Object)
+			return apierrors.FromObject(change.Object).Error()
 		case watch.Bookmark:
 		}
 	}
 	return "watch ended"
+}
+
+// begin begins a watch and says what goes wrong in a way that RetryWatcher understands.
+func (w *watcher) begin(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+	changes, err := w.watch(opts)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, io.EOF // the end of the observation is not an error to log
+	case apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+		// As the answer to a request it would be tried again for ever, with the same version. As an event it ends the watch.
+		gone := make(chan watch.Event, 1)
+		gone <- watch.Event{Type: watch.Error, Object: &metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: err.Error(),
+		}}
+		return watch.NewProxyWatcher(gone), nil
+	}
+	return changes, err
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -34,14 +34,15 @@ const (
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset. On one machine that is the same clock.
 const (
-	AppStart          Kind = "app-start"           // the process runs
-	AppListening      Kind = "app-listening"       // the listener is open
-	AppReady          Kind = "app-ready"           // the readiness probe was answered with 200 for the first time
-	AppPreStopStart   Kind = "app-prestop-start"   // the httpGet preStop hook arrived
-	AppPreStopEnd     Kind = "app-prestop-end"     // and was answered
-	AppSIGTERM        Kind = "app-sigterm"         // SIGTERM arrived
-	AppShutdown       Kind = "app-shutdown-begin"  // Shutdown was called
-	AppListenerClosed Kind = "app-listener-closed" // no new connection is accepted from here on
-	AppLastRequest    Kind = "app-last-request"    // the last request it answered had been answered
-	AppExit           Kind = "app-exit"            // the process is about to exit by itself
+	AppStart           Kind = "app-start"            // the process runs
+	AppListening       Kind = "app-listening"        // the listener is open
+	AppReady           Kind = "app-ready"            // the readiness probe was answered with 200 for the first time
+	AppPreStopStart    Kind = "app-prestop-start"    // the httpGet preStop hook arrived
+	AppPreStopEnd      Kind = "app-prestop-end"      // and was answered
+	AppSIGTERM         Kind = "app-sigterm"          // SIGTERM arrived
+	AppShutdown        Kind = "app-shutdown-begin"   // Shutdown was called
+	AppListenerClosed  Kind = "app-listener-closed"  // no new connection is accepted from here on
+	AppShutdownTimeout Kind = "app-shutdown-timeout" // Shutdown gave up waiting: what was in flight was cut off
+	AppLastRequest     Kind = "app-last-request"     // the last request it answered had been answered
+	AppExit            Kind = "app-exit"             // the process is about to exit by itself
 )

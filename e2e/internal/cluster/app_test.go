@@ -1,0 +1,491 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"sigs.k8s.io/yaml"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/harness"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+var _ harness.App = (*App)(nil)
+
+// serve answers requests as the given Pods do, in turn; a Pod whose name ends in ! answers with 503. seen hears of each request; nil if nobody wants to know.
+func serve(t *testing.T, pods func() []string, seen func(n int)) (address string) {
+	t.Helper()
+	var mu sync.Mutex
+	n := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		if seen != nil {
+			seen(n)
+		}
+		names := pods()
+		if r.URL.Path != "/work" || len(names) == 0 {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		name, broken := strings.CutSuffix(names[n%len(names)], "!")
+		w.Header().Set("Zerodrop-Pod", name)
+		if broken {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// TestDeploy: the app before is taken away, its Service stays, the new one is there when each Pod has answered, and what was deployed is on disk.
+func TestDeploy(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	controllers := runControllers(t, client)
+	stranger := aPod("stranger", ready, foreign)
+	_, err := client.CoreV1().Pods(namespace).Create(t.Context(), stranger, metav1.CreateOptions{})
+	require.NoError(t, err)
+	client.ClearActions()
+	facts := timeline.Environment{Kubernetes: "v1.37.2"}
+	c := &Cluster{client: client, namespace: namespace, facts: facts, config: Config{Address: serve(t, controllers.names, nil)}}
+
+	first := filepath.Join(t.TempDir(), "artifacts", "prestop-sleep", "rolling-update")
+	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), first)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"delete deployments", "create services", "create deployments"}, actions(client), "one Service for three lanes")
+	assert.Equal(t, 3, app.Replicas())
+	assert.Equal(t, facts, app.Environment())
+	pods, err := app.Pods(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
+	assert.DirExists(t, filepath.Join(first, "pods"))
+
+	client.ClearActions()
+	second := t.TempDir()
+	app, err = c.Deploy(t.Context(), find(t, "shell-as-pid1", "pod-deletion"), second)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"delete deployments", "delete-collection pods", "create deployments"}, actions(client), "the Service stays")
+	pods, err = app.Pods(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"app-2-0", "app-2-1", "app-2-2"}, pods)
+	require.Len(t, controllers.deleted, 1)
+	assert.Equal(t, new(int64(0)), controllers.deleted[0].GracePeriodSeconds, "at once")
+	_, err = client.CoreV1().Pods(namespace).Get(t.Context(), "stranger", metav1.GetOptions{})
+	require.NoError(t, err, "not ours")
+
+	for dir, want := range map[string]string{first: fixtures.StaticImage, second: fixtures.ShellImage} {
+		deployment, service := manifests(t, dir)
+		assert.Equal(t, want, deployment.Spec.Template.Spec.Containers[0].Image)
+		assert.Equal(t, int32(3), *deployment.Spec.Replicas)
+		assert.Equal(t, int32(30080), service.Spec.Ports[0].NodePort)
+	}
+}
+
+// manifests reads back what Deploy has written down, as kubectl would: it must be complete.
+func manifests(t *testing.T, dir string) (appsv1.Deployment, corev1.Service) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, "manifests.yaml"))
+	require.NoError(t, err)
+	documents := strings.Split(string(raw), "---\n")
+	require.Len(t, documents, 3)
+	assert.Empty(t, documents[0])
+	var d appsv1.Deployment
+	require.NoError(t, yaml.UnmarshalStrict([]byte(documents[1]), &d))
+	assert.Equal(t, metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, d.TypeMeta)
+	var s corev1.Service
+	require.NoError(t, yaml.UnmarshalStrict([]byte(documents[2]), &s))
+	assert.Equal(t, metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, s.TypeMeta)
+	return d, s
+}
+
+// TestDeployImage: a cluster that exists pulls the app's image from where it is told to, and the manifest says so.
+func TestDeployImage(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	controllers := runControllers(t, client)
+	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil), AppImage: "registry.example/sampleapp:1"}}
+	dir := t.TempDir()
+	_, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), dir)
+	require.NoError(t, err)
+	live, err := client.AppsV1().Deployments(namespace).Get(t.Context(), "app", metav1.GetOptions{})
+	require.NoError(t, err)
+	stored, _ := manifests(t, dir)
+	for _, d := range []appsv1.Deployment{*live, stored} {
+		require.Len(t, d.Spec.Template.Spec.Containers, 1)
+		assert.Equal(t, "registry.example/sampleapp:1", d.Spec.Template.Spec.Containers[0].Image)
+	}
+}
+
+// TestDeployAfterCutOff: Pods without a Deployment are what a removal leaves that was cut off. They are taken away, too.
+func TestDeployAfterCutOff(t *testing.T) {
+	client := fake.NewSimpleClientset(aPod("app-0-0", ready), aPod("app-0-1", ready, terminating))
+	controllers := runControllers(t, client)
+	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil)}}
+	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
+	require.NoError(t, err)
+	pods, err := app.Pods(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
+	assert.Equal(t, []string{"delete deployments", "delete-collection pods", "create services", "create deployments"}, actions(client))
+}
+
+// TestDeployFails: what went wrong is told with the strategy's name and what was being done.
+func TestDeployFails(t *testing.T) {
+	tests := []struct {
+		name           string
+		verb, resource string
+		err            error
+		want           string
+	}{
+		{"the app before can't be removed", "delete", "deployments", errDown, "deploy prestop-sleep: remove the app before: .*etcd is away"},
+		{"the app before stays", "delete-collection", "pods", errDown, "deploy prestop-sleep: wait for the app before to go: .*etcd is away"},
+		{"no Service can be asked for", "get", "services", errDown, "deploy prestop-sleep: path nodeport: .*etcd is away"},
+		{"the NodePort is taken", "create", "services", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "app", nil), `deploy prestop-sleep: path nodeport: Service "app" is invalid`},
+		{"no Deployment", "create", "deployments", errDown, "deploy prestop-sleep: .*etcd is away"},
+		{"its Pods can't be listed", "get", "deployments", errDown, "deploy prestop-sleep: wait for new Pods to be ready and old ones to be gone: .*etcd is away"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				client := fake.NewSimpleClientset(aPod("app-0-0", ready))
+				runControllers(t, client)
+				refuse(client, tt.verb, tt.resource, tt.err)
+				app, err := (&Cluster{client: client, namespace: namespace}).Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
+				require.Error(t, err)
+				assert.Regexp(t, "(?s)^"+tt.want, err.Error())
+				assert.Nil(t, app)
+			})
+		})
+	}
+	t.Run("nowhere to write the manifests", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		client := fake.NewSimpleClientset()
+		_, err := (&Cluster{client: client, namespace: namespace}).Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), file)
+		require.ErrorContains(t, err, "deploy prestop-sleep: save manifests: ")
+		assert.Empty(t, actions(client), "nothing is deployed that isn't on disk")
+	})
+}
+
+// TestWaitServed: a path is there when every Pod has answered well.
+func TestWaitServed(t *testing.T) {
+	pods := []runtime.Object{aPod("a", ready), aPod("b", ready), aPod("gone", ready, terminating)}
+	tests := []struct {
+		name    string
+		answers []string // Pods that answer in turn
+		want    string   // what is missing; empty for nothing
+	}{
+		{"each Pod", []string{"a", "b"}, ""},
+		{"others, too", []string{"x", "a", "b"}, ""},
+		{"one Pod never", []string{"a", "a"}, "Pod b has not answered yet"},
+		{"one Pod with an error", []string{"a", "b!"}, "/work answers 503 Service Unavailable"},
+		{"nobody", nil, "/work answers 404 Not Found"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			app, _ := newApp(pods...)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			app.cluster.config.Address = serve(t, func() []string { return tt.answers }, func(n int) {
+				if n == 50 { // in the middle of the third look
+					cancel(errUser)
+				}
+			})
+			err := app.waitServed(ctx, fixtures.Path{URL: "http://192.0.2.1:30080"})
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, errUser)
+			assert.ErrorContains(t, err, "wait for an answer of each Pod: ")
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+	t.Run("nothing listens", func(t *testing.T) {
+		server := httptest.NewServer(http.NotFoundHandler())
+		server.Close()
+		inBubble(t, func(t *testing.T) { // in which time stands still during a real attempt to connect
+			app, _ := newApp(pods...)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
+			defer cancel()
+			err := app.waitServed(ctx, fixtures.Path{URL: server.URL})
+			require.ErrorIs(t, err, errUser)
+			assert.ErrorContains(t, err, "connection refused")
+		})
+	})
+	t.Run("the Pods can't be listed", func(t *testing.T) {
+		app, client := newApp()
+		refuse(client, "list", "pods", errDown)
+		require.ErrorContains(t, app.waitServed(t.Context(), fixtures.Path{}), "list Pods: ")
+	})
+}
+
+func TestURL(t *testing.T) {
+	tests := []struct {
+		name    string
+		address string
+		url     string
+		want    string
+	}{
+		{"as the path says", "", "http://127.0.0.1:30080", "http://127.0.0.1:30080"},
+		{"at another address", "node.example:31000", "http://127.0.0.1:30080", "http://node.example:31000"},
+		{"with a path", "10.0.0.1:80", "http://127.0.0.1:30080/app", "http://10.0.0.1:80/app"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			app := &App{cluster: &Cluster{config: Config{Address: tt.address}}}
+			assert.Equal(t, tt.want, app.URL(fixtures.Path{URL: tt.url}))
+		})
+	}
+}
+
+// TestPods: oldest first, by name where the clock can't tell, and only those that stay.
+func TestPods(t *testing.T) {
+	app, client := newApp(
+		aPod("app-a", aged(1)), aPod("app-b", aged(3)), aPod("app-c", aged(2), unready), aPod("app-d", aged(3)),
+		aPod("app-e", aged(9), ready, terminating), aPod("other", aged(9), ready, foreign),
+	)
+	pods, err := app.Pods(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"app-b", "app-d", "app-c", "app-a"}, pods)
+
+	refuse(client, "list", "pods", errDown)
+	_, err = app.Pods(t.Context())
+	require.ErrorContains(t, err, "list Pods: ")
+}
+
+func TestDeletePod(t *testing.T) {
+	app, client := newApp(aPod("app-a", ready))
+	client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		assert.Nil(t, a.(clienttesting.DeleteActionImpl).DeleteOptions.GracePeriodSeconds, "the Pod's own")
+		return false, nil, nil
+	})
+	require.NoError(t, app.DeletePod(t.Context(), "app-a"))
+	assert.Equal(t, []string{"delete pods"}, actions(client))
+	err := app.DeletePod(t.Context(), "app-a")
+	require.ErrorContains(t, err, "delete Pod: ")
+	assert.True(t, apierrors.IsNotFound(err))
+}
+
+// TestWait: which Pods let WaitReady return, and which WaitStable.
+func TestWait(t *testing.T) {
+	three := []runtime.Object{aPod("a", ready), aPod("b", ready), aPod("c", ready)}
+	tests := []struct {
+		name       string
+		pods       []runtime.Object
+		wantReady  string // what WaitReady says is missing; empty for nothing
+		wantStable string
+	}{
+		{"all ready", three, "", ""},
+		{"none", nil, "0 of 3 are", "0 of 3 Pods are ready, 0 are there"},
+		{"one too few", three[:2], "2 of 3 are", "2 of 3 Pods are ready, 2 are there"},
+		{"one not ready", append([]runtime.Object{aPod("d", unready)}, three[:2]...), "2 of 3 are", "2 of 3 Pods are ready, 3 are there"},
+		{"one without conditions", append([]runtime.Object{aPod("d")}, three[:2]...), "2 of 3 are", "2 of 3 Pods are ready, 3 are there"},
+		{"one ready and terminating", append([]runtime.Object{aPod("d", ready, terminating)}, three[:2]...), "2 of 3 are", "2 of 3 Pods are ready, 3 are there"},
+		{"an old one is terminating", append([]runtime.Object{aPod("d", ready, terminating)}, three...), "", "3 of 3 Pods are ready, 4 are there"},
+		{"an old one is not ready and terminating", append([]runtime.Object{aPod("d", unready, terminating)}, three...), "", "3 of 3 Pods are ready, 4 are there"},
+		{"one more, ready", append([]runtime.Object{aPod("d", ready)}, three...), "", "4 of 3 Pods are ready, 4 are there"},
+		{"one more, not ready", append([]runtime.Object{aPod("d", unready)}, three...), "", "3 of 3 Pods are ready, 4 are there"},
+	}
+	for _, tt := range tests {
+		for _, wait := range []struct {
+			name string
+			do   func(*App, context.Context) error
+			what string
+			want string
+		}{
+			{"ready", (*App).WaitReady, "Pods to be ready", tt.wantReady},
+			{"stable", (*App).WaitStable, "new Pods to be ready and old ones to be gone", tt.wantStable},
+		} {
+			t.Run(wait.name+"/"+tt.name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					app, _ := newApp(append([]runtime.Object{aDeployment()}, tt.pods...)...)
+					ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
+					defer cancel()
+					began := time.Now()
+					err := wait.do(app, ctx)
+					if wait.want == "" {
+						require.NoError(t, err)
+						assert.Zero(t, time.Since(began))
+						return
+					}
+					require.EqualError(t, err, fmt.Sprintf("wait for %s: stopped by the user: %s", wait.what, wait.want))
+				})
+			})
+		}
+	}
+}
+
+// TestWaitEnds: the waits end when the last thing that was missing comes, and put up with an API server that is away for a while.
+func TestWaitEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		app, client := newApp(aDeployment(), aPod("a", ready), aPod("b", ready), aPod("c", unready), aPod("d", ready, terminating))
+		var down atomic.Bool
+		client.PrependReactor("list", "pods", func(clienttesting.Action) (bool, runtime.Object, error) { return down.Load(), nil, errDown })
+		began := time.Now()
+		time.AfterFunc(2*sec, func() { down.Store(true) })
+		time.AfterFunc(10*sec, func() { down.Store(false) })
+		time.AfterFunc(20*sec, func() { assert.NoError(t, client.Tracker().Update(podsGVR, aPod("c", ready), namespace)) })
+		time.AfterFunc(30*sec, func() { assert.NoError(t, client.Tracker().Delete(podsGVR, namespace, "d")) })
+		require.NoError(t, app.WaitReady(t.Context()))
+		assert.Equal(t, 20*sec, time.Since(began).Truncate(sec))
+		require.NoError(t, app.WaitStable(t.Context()))
+		assert.Equal(t, 30*sec, time.Since(began).Truncate(sec))
+	})
+}
+
+// TestRolledOut: the rules of kubectl rollout status.
+func TestRolledOut(t *testing.T) {
+	tests := []struct {
+		name   string
+		status appsv1.DeploymentStatus // of generation 4 with three replicas
+		want   string
+	}{
+		{"complete", appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3}, ""},
+		{"changed again since", appsv1.DeploymentStatus{ObservedGeneration: 5, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3}, ""},
+		{"not seen", appsv1.DeploymentStatus{ObservedGeneration: 3, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3}, "the Deployment's controller has not seen the change"},
+		{"never seen", appsv1.DeploymentStatus{}, "the Deployment's controller has not seen the change"},
+		{"new Pods missing", appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 4, UpdatedReplicas: 2, AvailableReplicas: 3}, "2 of 3 Pods are of the new template"},
+		{"old Pods there", appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 4, UpdatedReplicas: 3, AvailableReplicas: 3}, "1 Pods of an old template are there"},
+		{"not available", appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 2}, "2 of 3 Pods are available"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				d := aDeployment(func(d *appsv1.Deployment) { d.Status = tt.status })
+				app, client := newApp(d, aPod("a", ready), aPod("b", ready), aPod("c", ready))
+				missing, err := app.rolledOut(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, tt.want, missing)
+				if tt.want != "" {
+					ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
+					defer cancel()
+					require.ErrorContains(t, app.WaitStable(ctx), tt.want, "stable is more than ready Pods")
+				}
+				refuse(client, "get", "deployments", errDown)
+				_, err = app.rolledOut(t.Context())
+				require.ErrorIs(t, err, error(errDown))
+			})
+		})
+	}
+}
+
+// TestRestart: each call changes the template, and returns when the Deployment is complete again.
+func TestRestart(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		app, client := newApp(aDeployment())
+		conflicts := 1
+		var releases []string
+		client.PrependReactor("update", "deployments", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			d := a.(clienttesting.UpdateAction).GetObject().(*appsv1.Deployment)
+			if conflicts > 0 {
+				conflicts--
+				return true, nil, apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil)
+			}
+			// What the API server and the controller do.
+			d.Generation++
+			releases = append(releases, d.Spec.Template.Annotations["zerodrop.dev/release"])
+			done := d.DeepCopy()
+			time.AfterFunc(5*sec, func() {
+				done.Status.ObservedGeneration = done.Generation
+				assert.NoError(t, client.Tracker().Update(deploymentsGVR, done, namespace))
+			})
+			return false, nil, nil
+		})
+		for range 3 {
+			began := time.Now()
+			require.NoError(t, app.Restart(t.Context()))
+			assert.Equal(t, 5*sec, time.Since(began).Truncate(sec), "not before the controller has seen it")
+		}
+		assert.Equal(t, []string{"5", "6", "7"}, releases)
+	})
+}
+
+// TestRestartKeeps: the annotations that are on the template stay there.
+func TestRestartKeeps(t *testing.T) {
+	app, client := newApp(aDeployment(func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"a": "b"} }))
+	require.NoError(t, app.Restart(t.Context()))
+	d, err := client.AppsV1().Deployments(namespace).Get(t.Context(), "app", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"a": "b", "zerodrop.dev/release": "5"}, d.Spec.Template.Annotations)
+}
+
+func TestRestartFails(t *testing.T) {
+	tests := []struct {
+		name string
+		verb string
+		err  error
+		want string
+	}{
+		{"no Deployment", "get", apierrors.NewNotFound(deploymentsGVR.GroupResource(), "app"), `change the Pod template: deployments.apps "app" not found`},
+		{"refused", "update", errDown, "change the Pod template: .*etcd is away"},
+		{"never without a conflict", "update", apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil), "change the Pod template: Operation cannot be fulfilled"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				app, client := newApp(aDeployment())
+				refuse(client, tt.verb, "deployments", tt.err)
+				err := app.Restart(t.Context())
+				require.Error(t, err)
+				assert.Regexp(t, "^"+tt.want, err.Error())
+			})
+		})
+	}
+	t.Run("the rollout hangs", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			app, _ := newApp(aDeployment(func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 1 }))
+			require.EqualError(t, app.Restart(t.Context()), "wait for the rollout: not within 2m0s: 1 of 3 Pods are of the new template")
+		})
+	})
+}
+
+// TestObserve: the observation is of this app, in its namespace, and its logs go where its artifacts are.
+func TestObserve(t *testing.T) {
+	running := func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+	}
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Name: "app-x", Namespace: namespace, Labels: map[string]string{discoveryv1.LabelServiceName: "app"}},
+		Endpoints:  []discoveryv1.Endpoint{{TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "app-a"}}},
+	}
+	elsewhere := aPod("app-b", ready)
+	elsewhere.Namespace = "other"
+	app, client := newApp(aPod("app-a", ready, running), aPod("other-a", ready, foreign), elsewhere, slice)
+	app.dir = t.TempDir()
+	require.NoError(t, app.save(nil))
+	stop, err := app.Observe(t.Context(), timeline.NewClock(time.Now()))
+	require.NoError(t, err)
+	log := filepath.Join(app.dir, "pods", "app-a.log")
+	require.Eventually(t, func() bool { raw, _ := os.ReadFile(log); return len(raw) > 0 }, 30*sec, time.Millisecond)
+	got := map[string]bool{}
+	for _, e := range stop() {
+		got[e.Pod+" "+string(e.Kind)] = true
+	}
+	assert.Equal(t, map[string]bool{"app-a pod-created": true, "app-a pod-ready": true, "app-a endpoint-serving": true}, got)
+
+	refuse(client, "list", "endpointslices", errDown)
+	_, err = app.Observe(t.Context(), timeline.NewClock(time.Now()))
+	require.ErrorContains(t, err, "observe EndpointSlices: ")
+}

@@ -1,0 +1,207 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	sec = time.Second
+
+	namespace = "zerodrop-test"
+)
+
+// errDown is what an API server says that is there and can't.
+var errDown = apierrors.NewInternalError(fmt.Errorf("etcd is away"))
+
+// inBubble runs a test on a clock that stands still until everything waits.
+func inBubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+// newApp is an app of three replicas in a cluster that holds these objects.
+func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
+	client := fake.NewSimpleClientset(objects...)
+	return &App{cluster: &Cluster{client: client, namespace: namespace}, replicas: 3}, client
+}
+
+// refuse lets a verb on a resource fail; * stands for all.
+func refuse(client *fake.Clientset, verb, resource string, err error) {
+	client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err })
+}
+
+// actions are verb and resource of what was asked of the API server, in order, reading left out.
+func actions(client *fake.Clientset) []string {
+	var out []string
+	for _, a := range client.Actions() {
+		if verb := a.GetVerb(); verb != "get" && verb != "list" && verb != "watch" {
+			out = append(out, verb+" "+a.GetResource().Resource)
+		}
+	}
+	return out
+}
+
+func aPod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": "app"}}}
+	for _, c := range change {
+		c(p)
+	}
+	return p
+}
+
+func ready(p *corev1.Pod) {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+}
+
+func unready(p *corev1.Pod) {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: corev1.ConditionFalse}}
+}
+
+func terminating(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1e9, 0)} }
+
+func foreign(p *corev1.Pod) { p.Labels["app"] = "other" }
+
+func aged(seconds int64) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.CreationTimestamp = metav1.Unix(1e9-seconds, 0) }
+}
+
+// aDeployment of three replicas, complete.
+func aDeployment(change ...func(*appsv1.Deployment)) *appsv1.Deployment {
+	d := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace, Labels: map[string]string{"app": "app"}, Generation: 4},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(3))},
+		Status:     appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 3, UpdatedReplicas: 3, ReadyReplicas: 3, AvailableReplicas: 3},
+	}
+	for _, c := range change {
+		c(d)
+	}
+	return d
+}
+
+var (
+	podsGVR        = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	replicaSetsGVR = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
+	deploymentsGVR = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+)
+
+// controllers do what those of a cluster do with Deployments: make a ReplicaSet and Pods, replace Pods that are deleted, collect what has no owner. Each call
+// of settle is one round of theirs, and the fake calls it whenever somebody looks.
+type controllers struct {
+	t       *testing.T
+	client  *fake.Clientset
+	mu      sync.Mutex
+	made    int
+	deleted []metav1.DeleteOptions // of collections of Pods
+}
+
+func runControllers(t *testing.T, client *fake.Clientset) *controllers {
+	t.Helper()
+	c := &controllers{t: t, client: client}
+	for _, resource := range []string{"deployments", "replicasets", "pods"} {
+		for _, verb := range []string{"get", "list"} {
+			client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+				c.settle()
+				return false, nil, nil
+			})
+		}
+	}
+	client.PrependReactor("delete-collection", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		action := a.(clienttesting.DeleteCollectionActionImpl)
+		c.deleted = append(c.deleted, action.DeleteOptions)
+		for _, p := range c.pods() {
+			if action.ListRestrictions.Labels.Matches(labels.Set(p.Labels)) {
+				require.NoError(t, client.Tracker().Delete(podsGVR, namespace, p.Name))
+			}
+		}
+		return true, nil, nil
+	})
+	return c
+}
+
+func (c *controllers) pods() []corev1.Pod {
+	list, err := c.client.Tracker().List(podsGVR, corev1.SchemeGroupVersion.WithKind("Pod"), namespace)
+	require.NoError(c.t, err)
+	return list.(*corev1.PodList).Items
+}
+
+// names are those of the app's Pods.
+func (c *controllers) names() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, p := range c.pods() {
+		if p.Labels["app"] == "app" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+func (c *controllers) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tracker := c.client.Tracker()
+	object, err := tracker.Get(deploymentsGVR, namespace, "app")
+	if apierrors.IsNotFound(err) {
+		// The garbage collector takes the ReplicaSet; Pods are left to whoever deletes them.
+		list, err := tracker.List(replicaSetsGVR, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), namespace)
+		require.NoError(c.t, err)
+		for _, rs := range list.(*appsv1.ReplicaSetList).Items {
+			require.NoError(c.t, tracker.Delete(replicaSetsGVR, namespace, rs.Name))
+		}
+		return
+	}
+	require.NoError(c.t, err)
+	d := object.(*appsv1.Deployment).DeepCopy()
+	if d.Status.ObservedGeneration == 0 {
+		c.made++
+		rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("app-%d", c.made), Namespace: namespace, Labels: map[string]string{"app": "app"}}}
+		require.NoError(c.t, tracker.Create(replicaSetsGVR, rs, namespace))
+		for i := range *d.Spec.Replicas {
+			require.NoError(c.t, tracker.Create(podsGVR, aPod(fmt.Sprintf("%s-%d", rs.Name, i), ready), namespace))
+		}
+	}
+	n := *d.Spec.Replicas
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: max(1, d.Generation), Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
+	require.NoError(c.t, tracker.Update(deploymentsGVR, d, namespace))
+}
+
+func find(t *testing.T, strategy, disruption string) scenarios.Scenario {
+	t.Helper()
+	c, err := scenarios.NewCatalogue()
+	require.NoError(t, err)
+	s, err := c.Find(strategy, disruption, scenarios.DefaultRate)
+	require.NoError(t, err)
+	return s
+}
+
+// cancelled is a context that is over.
+func cancelled(t *testing.T, cause error) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	return ctx
+}

@@ -1,0 +1,580 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var podsResource = schema.GroupResource{Resource: "pods"}
+
+// TestLifeOfAPod: from its creation to its removal, each event at the instant at which the watch delivered it.
+func TestLifeOfAPod(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		o := s.observe(t)
+
+		after(sec)
+		p := aPod("app-0")
+		s.put(p)
+		after(sec)
+		setRunning(p)
+		s.put(p)
+		after(sec)
+		setReady(p, true)
+		s.put(p)
+		after(10 * sec)
+		setLeaving(p)
+		s.put(p)
+		after(sec)
+		setReady(p, false)
+		s.put(p)
+		after(sec)
+		setExited(p, 137, "OOMKilled")
+		s.put(p)
+		after(sec)
+		s.remove(p)
+		after(sec)
+
+		worker := func(at time.Duration, kind timeline.Kind) timeline.Event {
+			return timeline.Event{At: at, Kind: kind, Pod: "app-0", Node: "worker", IP: "10.244.1.2"}
+		}
+		exit := worker(15*sec, timeline.ContainerExit)
+		exit.Code, exit.Detail = 137, "OOMKilled"
+		assert.Equal(t, []timeline.Event{
+			{At: 1 * sec, Kind: timeline.PodCreated, Pod: "app-0"},
+			worker(3*sec, timeline.PodReady),
+			worker(13*sec, timeline.PodDeleted),
+			exit,
+			worker(16*sec, timeline.PodGone),
+		}, o.Stop())
+	})
+}
+
+// TestPresentState: what is there when the watch begins is told as of then, and only of the app.
+func TestPresentState(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		leaving := aReadyPod("app-1")
+		setLeaving(leaving)
+		foreign := aReadyPod("other-0")
+		foreign.Labels["app"] = "other"
+		foreignSlice := aSlice("other-x", endpoint("other-0", serving))
+		foreignSlice.Labels[discoveryv1.LabelServiceName] = "other"
+		s.put(aReadyPod("app-0"))
+		s.put(leaving)
+		s.put(foreign)
+		s.put(foreignSlice)
+		s.put(aSlice("app-x", endpoint("app-0", serving), endpoint("app-1", terminating)))
+
+		o := s.observe(t)
+		s.put(foreign)
+		s.put(foreignSlice)
+		after(sec)
+
+		events := o.Stop()
+		var got []string
+		for _, e := range events {
+			assert.Zero(t, e.At)
+			got = append(got, e.Pod+" "+string(e.Kind))
+		}
+		assert.ElementsMatch(t, []string{
+			"app-0 pod-created", "app-0 pod-ready", "app-1 pod-created", "app-1 pod-ready", "app-1 pod-deleted",
+			"app-0 endpoint-serving", "app-1 endpoint-terminating",
+		}, got)
+		assert.Len(t, s.asked("/log", false), 2, "one log for each Pod of the app")
+	})
+}
+
+// TestPods: what a Pod tells once, and what each time.
+func TestPods(t *testing.T) {
+	type step struct {
+		at   time.Duration
+		kind timeline.Kind
+	}
+	tests := []struct {
+		name string
+		do   func(s *apiServer)
+		want []step // of app-0, from its creation on
+	}{
+		{"changes that say nothing new", func(s *apiServer) {
+			p := aReadyPod("app-0")
+			for range 3 {
+				s.put(p)
+				after(sec)
+			}
+			setLeaving(p)
+			for range 3 {
+				s.put(p)
+				after(sec)
+			}
+			setExited(p, 0, "Completed")
+			for range 3 {
+				s.put(p)
+				after(sec)
+			}
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {3 * sec, timeline.PodDeleted}, {6 * sec, timeline.ContainerExit}}},
+		{"readiness comes and goes: each loss of it, its first coming", func(s *apiServer) {
+			p := aReadyPod("app-0")
+			for i := range 5 {
+				setReady(p, i%2 == 0)
+				s.put(p)
+				s.put(p)
+				after(sec)
+			}
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodUnready}, {3 * sec, timeline.PodUnready}}},
+		{"never ready", func(s *apiServer) {
+			p := aPod("app-0")
+			setRunning(p)
+			setReady(p, false)
+			s.put(p)
+			after(sec)
+			s.put(p)
+		}, []step{{0, timeline.PodCreated}}},
+		{"readiness lost while terminating is no news", func(s *apiServer) {
+			p := aReadyPod("app-0")
+			s.put(p)
+			after(sec)
+			setLeaving(p)
+			setReady(p, false)
+			s.put(p)
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodDeleted}}},
+		{"container restarted in place: its first exit", func(s *apiServer) {
+			p := aReadyPod("app-0")
+			s.put(p)
+			for range 2 {
+				after(sec)
+				setExited(p, 2, "Error")
+				s.put(p)
+				after(sec)
+				setRunning(p)
+				s.put(p)
+			}
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.ContainerExit}}},
+		{"deleted by force: gone at once", func(s *apiServer) {
+			p := aReadyPod("app-0")
+			s.put(p)
+			after(sec)
+			s.remove(p)
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodGone}}},
+		{"gone before it ran", func(s *apiServer) {
+			p := aPod("app-0")
+			s.put(p)
+			after(sec)
+			setLeaving(p)
+			s.remove(p)
+		}, []step{{0, timeline.PodCreated}, {1 * sec, timeline.PodDeleted}, {1 * sec, timeline.PodGone}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				o := s.observe(t)
+				tt.do(s)
+				after(sec)
+				var got []step
+				for _, e := range o.Stop() {
+					assert.Equal(t, "app-0", e.Pod)
+					got = append(got, step{e.At, e.Kind})
+				}
+				assert.Equal(t, tt.want, got)
+				assert.LessOrEqual(t, len(s.asked("/log", false)), 1, "a log is read once")
+			})
+		})
+	}
+}
+
+// TestEndpoints: an endpoint goes through its states in one slice or more.
+func TestEndpoints(t *testing.T) {
+	type step struct {
+		at   time.Duration
+		pod  string
+		kind timeline.Kind
+	}
+	none := aSlice("app-x")
+	withoutPod := discoveryv1.Endpoint{Addresses: []string{"192.0.2.1"}, Conditions: serving}
+	notAPod := endpoint("app-0", serving)
+	notAPod.TargetRef.Kind = "Node"
+	put := func(slices ...*discoveryv1.EndpointSlice) func(*apiServer) {
+		return func(s *apiServer) {
+			for _, slice := range slices {
+				s.put(slice)
+			}
+		}
+	}
+	remove := func(slice *discoveryv1.EndpointSlice) func(*apiServer) { return func(s *apiServer) { s.remove(slice) } }
+	x := func(c discoveryv1.EndpointConditions) *discoveryv1.EndpointSlice {
+		return aSlice("app-x", endpoint("app-0", c))
+	}
+	y := func(c discoveryv1.EndpointConditions) *discoveryv1.EndpointSlice {
+		return aSlice("app-y", endpoint("app-0", c))
+	}
+	tests := []struct {
+		name string
+		do   []func(*apiServer) // one a second
+		want []step
+	}{
+		{
+			"unready, ready, terminating, gone",
+			[]func(*apiServer){put(x(unready)), put(x(serving)), put(x(terminating)), put(x(terminating)), put(none)},
+			[]step{{2 * sec, "app-0", timeline.EndpointServing}, {3 * sec, "app-0", timeline.EndpointTerminating}, {5 * sec, "app-0", timeline.EndpointGone}},
+		},
+		{
+			"unset conditions mean ready",
+			[]func(*apiServer){put(x(unsaid))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}},
+		},
+		{
+			"terminating, though it publishes what isn't ready",
+			[]func(*apiServer){put(x(serving)), put(x(stillServing))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {2 * sec, "app-0", timeline.EndpointTerminating}},
+		},
+		{
+			"unready without terminating, each time",
+			[]func(*apiServer){put(x(serving)), put(x(unready)), put(x(unready)), put(x(serving)), put(x(unready))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {2 * sec, "app-0", timeline.EndpointUnready}, {5 * sec, "app-0", timeline.EndpointUnready}},
+		},
+		{
+			"moves to another slice, the new one told first",
+			[]func(*apiServer){put(x(serving)), put(y(serving), none), put(y(terminating)), put(aSlice("app-y"))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {3 * sec, "app-0", timeline.EndpointTerminating}, {4 * sec, "app-0", timeline.EndpointGone}},
+		},
+		{
+			"moves to another slice, the old one told first",
+			[]func(*apiServer){put(x(serving)), put(none, y(serving)), put(y(terminating)), put(aSlice("app-y"))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {3 * sec, "app-0", timeline.EndpointTerminating}, {4 * sec, "app-0", timeline.EndpointGone}},
+		},
+		{
+			"in two slices, gone when both have let go of it",
+			[]func(*apiServer){put(x(serving), y(serving)), put(none), put(aSlice("app-y"))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {3 * sec, "app-0", timeline.EndpointGone}},
+		},
+		{
+			"slice removed with two endpoints in it",
+			[]func(*apiServer){put(aSlice("app-x", endpoint("app-0", serving), endpoint("app-1", unready))), remove(none)},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {2 * sec, "app-0", timeline.EndpointGone}, {2 * sec, "app-1", timeline.EndpointGone}},
+		},
+		{
+			"slice removed, another one has its endpoint",
+			[]func(*apiServer){put(x(serving), y(serving)), remove(x(serving))},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}},
+		},
+		{
+			"endpoints that are no Pods",
+			[]func(*apiServer){put(aSlice("app-x", withoutPod, notAPod)), put(none)},
+			nil,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				o := s.observe(t)
+				for _, do := range tt.do {
+					after(sec)
+					do(s)
+				}
+				after(sec)
+				var got []step
+				for _, e := range o.Stop() {
+					got = append(got, step{e.At, e.Pod, e.Kind})
+				}
+				assert.ElementsMatch(t, tt.want, got)
+			})
+		})
+	}
+}
+
+// TestGap: a watch that can't be resumed is one gap on record, after which the state is what it is: what disappeared meanwhile is gone, what is new is there,
+// and changes are seen as before.
+func TestGap(t *testing.T) {
+	tests := []struct {
+		name  string
+		blunt bool
+	}{
+		{"told in the watch that its version is too old", false},
+		{"told so instead of a watch", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				s.resources[podsPath].blunt, s.resources[slicePath].blunt = tt.blunt, tt.blunt
+				old, kept, replacement := aReadyPod("app-0"), aReadyPod("app-1"), aReadyPod("app-2")
+				s.put(old)
+				s.put(kept)
+				s.put(aSlice("app-x", endpoint("app-0", serving), endpoint("app-1", serving)))
+				o := s.observe(t)
+				after(10 * sec)
+
+				for _, path := range []string{podsPath, slicePath} {
+					s.leave(path)
+				}
+				s.remove(old)
+				s.put(replacement)
+				s.put(aSlice("app-x", endpoint("app-1", serving), endpoint("app-2", serving)))
+				for _, path := range []string{podsPath, slicePath} {
+					s.comeBack(path, true)
+				}
+				after(10 * sec)
+				back := o.now()
+				setLeaving(kept)
+				s.put(kept)
+				s.put(aSlice("app-x", endpoint("app-1", terminating), endpoint("app-2", serving)))
+				after(sec)
+
+				type mark struct {
+					pod  string
+					kind timeline.Kind
+				}
+				count := map[mark]int{}
+				late := map[mark]bool{} // seen after the gap
+				for _, e := range o.Stop() {
+					m := mark{e.Pod, e.Kind}
+					count[m]++
+					late[m] = e.At > 10*sec
+					if e.Kind == timeline.WatchGap {
+						assert.Regexp(t, `^(Pods|EndpointSlices): too old resource version`, e.Detail)
+						assert.GreaterOrEqual(t, e.At, 10*sec)
+					}
+					if m == (mark{"app-1", timeline.PodDeleted}) || m == (mark{"app-1", timeline.EndpointTerminating}) {
+						assert.Equal(t, back, e.At, "seen by the new watch")
+					}
+				}
+				assert.Equal(t, map[mark]int{
+					{"", timeline.WatchGap}:                 2, // one for the Pods, one for the EndpointSlices
+					{"app-0", timeline.PodCreated}:          1,
+					{"app-0", timeline.PodReady}:            1,
+					{"app-0", timeline.EndpointServing}:     1,
+					{"app-0", timeline.PodGone}:             1,
+					{"app-0", timeline.EndpointGone}:        1,
+					{"app-1", timeline.PodCreated}:          1,
+					{"app-1", timeline.PodReady}:            1,
+					{"app-1", timeline.EndpointServing}:     1,
+					{"app-1", timeline.PodDeleted}:          1,
+					{"app-1", timeline.EndpointTerminating}: 1,
+					{"app-2", timeline.PodCreated}:          1,
+					{"app-2", timeline.PodReady}:            1,
+					{"app-2", timeline.EndpointServing}:     1,
+				}, count)
+				for _, m := range []mark{
+					{"app-0", timeline.PodGone},
+					{"app-0", timeline.EndpointGone},
+					{"app-2", timeline.PodCreated},
+					{"app-2", timeline.PodReady},
+					{"app-2", timeline.EndpointServing},
+				} {
+					assert.True(t, late[m], "%s %s", m.pod, m.kind)
+				}
+				assert.False(t, late[mark{"app-1", timeline.PodCreated}], "it was there all the time")
+			})
+		})
+	}
+}
+
+// TestGapSlices: relisting looks at one slice after the other, in any order. An endpoint that has moved meanwhile is not gone.
+func TestGapSlices(t *testing.T) {
+	const n = 10
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		put := func(shift int) {
+			for i := range n {
+				s.put(aSlice(fmt.Sprintf("app-%c", 'a'+i), endpoint(fmt.Sprintf("app-%d", (i+shift)%n), serving)))
+			}
+		}
+		put(0)
+		o := s.observe(t)
+		after(sec)
+		s.leave(slicePath)
+		put(1)
+		s.comeBack(slicePath, true)
+		after(10 * sec)
+		gone := o.now()
+		for i := range n {
+			s.remove(aSlice(fmt.Sprintf("app-%c", 'a'+i)))
+		}
+		events := o.Stop()
+		assert.Len(t, only(events, timeline.WatchGap), 1)
+		ends := only(events, timeline.EndpointGone)
+		assert.Len(t, ends, n)
+		for _, e := range ends {
+			assert.Equal(t, gone, e.At, e.Pod)
+		}
+	})
+}
+
+// TestResume: a watch that ends and can be resumed misses nothing, tells nothing twice, and is no gap.
+func TestResume(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		p := aReadyPod("app-0")
+		s.put(p)
+		o := s.observe(t)
+		for range 3 {
+			after(5 * sec)
+			s.disconnect(podsPath)
+			s.put(p)
+		}
+		after(5 * sec)
+		s.leave(podsPath)
+		setLeaving(p)
+		s.put(p)
+		s.remove(p)
+		after(3 * sec)
+		s.comeBack(podsPath, false)
+		after(5 * sec)
+		var got []timeline.Kind
+		for _, e := range o.Stop() {
+			got = append(got, e.Kind)
+		}
+		assert.Equal(t, []timeline.Kind{timeline.PodCreated, timeline.PodReady, timeline.PodDeleted, timeline.PodGone}, got)
+		assert.Len(t, s.asked("/pods", false), 1, "no need to list anew")
+		assert.GreaterOrEqual(t, len(s.asked("/pods", true)), 5)
+	})
+}
+
+// TestRelistRefused: while the API server can't list, it is asked again, and the gap is told once.
+func TestRelistRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		p := aReadyPod("app-0")
+		s.put(p)
+		o := s.observe(t)
+		after(sec)
+		s.refuse(podsPath, "list", apierrors.NewInternalError(assert.AnError))
+		s.leave(podsPath)
+		s.remove(p)
+		s.comeBack(podsPath, true)
+		after(10 * sec)
+		asked := len(s.asked("/pods", false))
+		assert.Greater(t, asked, 3, "asked again")
+		assert.Less(t, asked, 15, "but not all the time")
+		s.refuse(podsPath, "list", nil)
+		s.put(aReadyPod("app-1"))
+		after(5 * sec)
+		events := o.Stop()
+		assert.Len(t, only(events, timeline.WatchGap), 1)
+		var created []string
+		for _, e := range only(events, timeline.PodCreated) {
+			created = append(created, e.Pod)
+		}
+		assert.Equal(t, []string{"app-0", "app-1"}, created)
+		require.Len(t, only(events, timeline.PodGone), 1)
+	})
+}
+
+// TestWatchForbidden: a client that may list and not watch says so and doesn't flood the API server.
+func TestWatchForbidden(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		s.refuse(podsPath, "watch", apierrors.NewForbidden(podsResource, "", assert.AnError))
+		s.put(aReadyPod("app-0"))
+		o := s.observe(t)
+		after(10 * sec)
+		events := o.Stop()
+		gaps := only(events, timeline.WatchGap)
+		require.NotEmpty(t, gaps)
+		assert.Contains(t, gaps[0].Detail, "Pods: ")
+		assert.Contains(t, gaps[0].Detail, "forbidden")
+		assert.LessOrEqual(t, len(gaps), 12, "once a second")
+		assert.LessOrEqual(t, len(s.asked("/pods", false)), 12)
+		assert.Len(t, only(events, timeline.PodCreated), 1)
+	})
+}
+
+// TestStartFails: without the present state there is no observation, and nothing stays of it.
+func TestStartFails(t *testing.T) {
+	tests := []struct {
+		name string
+		path string
+		want string
+	}{
+		{"Pods", podsPath, "observe Pods: "},
+		{"EndpointSlices, when Pods are watched already", slicePath, "observe EndpointSlices: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				s.put(aReadyPod("app-0"))
+				s.refuse(tt.path, "list", apierrors.NewForbidden(podsResource, "", assert.AnError))
+				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, App: "app", Service: "app"})
+				require.ErrorContains(t, err, tt.want)
+				assert.Nil(t, o)
+				assert.True(t, apierrors.IsForbidden(err))
+			})
+		})
+	}
+}
+
+// TestStop: the end of the watch is no event, and the events come in the order of their time, whatever the order in which they were seen.
+func TestStop(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(o *Observation, cancel context.CancelFunc) []timeline.Event
+	}{
+		{"stop", func(o *Observation, _ context.CancelFunc) []timeline.Event { return o.Stop() }},
+		{"its context ends first", func(o *Observation, cancel context.CancelFunc) []timeline.Event {
+			cancel()
+			after(5 * sec)
+			return o.Stop()
+		}},
+		{"twice", func(o *Observation, _ context.CancelFunc) []timeline.Event { o.Stop(); return o.Stop() }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				start := time.Now().Add(10 * sec)
+				after(10 * sec)
+				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, App: "app", Service: "app", Container: "app"})
+				require.NoError(t, err)
+				after(sec)
+				for i := range 3 {
+					s.put(aReadyPod(fmt.Sprintf("app-%d", i)))
+					after(sec)
+					// The app tells of its start when the Pod is known already.
+					s.say(fmt.Sprintf("app-%d", i), fmt.Sprintf(`{"event":"start","unixNano":%d}`+"\n", start.Add(-time.Duration(i)*sec).UnixNano()))
+				}
+				after(sec)
+				events := tt.end(o, cancel)
+				type step struct {
+					at   time.Duration
+					pod  string
+					kind timeline.Kind
+				}
+				var got []step
+				for _, e := range events {
+					got = append(got, step{e.At, e.Pod, e.Kind})
+				}
+				assert.Equal(t, []step{
+					{-2 * sec, "app-2", timeline.AppStart},
+					{-1 * sec, "app-1", timeline.AppStart},
+					{0, "app-0", timeline.AppStart},
+					{1 * sec, "app-0", timeline.PodCreated},
+					{1 * sec, "app-0", timeline.PodReady},
+					{2 * sec, "app-1", timeline.PodCreated},
+					{2 * sec, "app-1", timeline.PodReady},
+					{3 * sec, "app-2", timeline.PodCreated},
+					{3 * sec, "app-2", timeline.PodReady},
+				}, got)
+			})
+		})
+	}
+}
+
+// TestForeignObjects: what isn't of the kind that is watched, or has no name, is passed over.
+func TestForeignObjects(t *testing.T) {
+	o := &Observation{seen: map[mark]bool{}}
+	o.seePods(t.Context())(0, aSlice("app-x", endpoint("app-0", serving)), false)
+	o.seeSlices()(0, aPod("app-0"), false)
+	assert.Empty(t, o.events)
+	assert.Empty(t, nameOf(&metav1.Status{}))
+	assert.Empty(t, versionOf(&metav1.Status{Code: http.StatusTeapot}))
+	assert.ErrorContains(t, eachItem(&metav1.Status{}, nil), "read list")
+}
