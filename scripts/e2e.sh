@@ -24,5 +24,8 @@ if ! given 'replay|context|kubeconfig'; then
 	fi
 fi
 
+# The suite, and not the unit tests that lie beside it.
+given 'run|test.run' || set -- -run '^TestRollout$' "$@"
+
 # In its own folder and with no package named, go test hands the terminal on; as `go test ./e2e` the suite would write to a pipe.
 exec go -C e2e test -count=1 -v -timeout 60m "$@"

@@ -129,11 +129,18 @@ func (a *App) removeOld(ctx context.Context) error {
 	if err != nil && !apierrors.IsNotFound(err) { // Pods may be there without it, if a removal was cut off
 		return fmt.Errorf("remove the app before: %w", err)
 	}
-	// Its ReplicaSet would make new Pods for those that are deleted, until the garbage collector has found it.
 	return poll(ctx, deployWithin, "the app before to go", func(ctx context.Context) (string, error) {
-		sets, err := a.cluster.client.AppsV1().ReplicaSets(a.cluster.namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+		// Its ReplicaSets would make new Pods for those that are deleted. The garbage collector finds them, too, a second later.
+		replicaSets := a.cluster.client.AppsV1().ReplicaSets(a.cluster.namespace)
+		sets, err := replicaSets.List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return "", err
+		}
+		if len(sets.Items) > 0 {
+			background := metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}
+			if err := replicaSets.DeleteCollection(ctx, background, metav1.ListOptions{LabelSelector: selector}); err != nil {
+				return "", err
+			}
 		}
 		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil || len(pods.Items)+len(sets.Items) == 0 {

@@ -137,7 +137,9 @@ func kindConfig(config Config) (*v1alpha4.Cluster, error) {
 	if err := yaml.UnmarshalStrict(raw, &desired); err != nil {
 		return nil, fmt.Errorf("read kind configuration: %w", err)
 	}
-	desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(config.ProxyMode)
+	if config.ProxyMode != "" {
+		desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(config.ProxyMode)
+	}
 	if config.ProxyMinSync > 0 {
 		// kubeadm's patches know no templates: the period of every mode is set, and the mode in use reads its own.
 		desired.KubeadmConfigPatches = append(desired.KubeadmConfigPatches, fmt.Sprintf(`kind: KubeProxyConfiguration

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"testing"
 	"time"
 
@@ -543,6 +544,11 @@ func TestStop(t *testing.T) {
 				}
 				after(sec)
 				events := tt.end(o, cancel)
+				stacks := make([]byte, 1<<20)
+				stacks = stacks[:runtime.Stack(stacks, true)]
+				for _, function := range []string{"(*watcher).follow(", "(*Observation).readLog("} {
+					assert.NotContains(t, string(stacks), function, "Stop waits for all that it stops: what comes later would change the events")
+				}
 				type step struct {
 					at   time.Duration
 					pod  string

@@ -97,7 +97,7 @@ type Environment struct {
 	Kubernetes    string `json:"kubernetes"`    // version of the API server, as in v1.37.2
 	Nodes         int    `json:"nodes"`         // of the cluster, control plane included
 	ProxyMode     string `json:"proxyMode"`     // of kube-proxy: iptables, nftables; unknown if it can't be read
-	MinSyncPeriod string `json:"minSyncPeriod"` // of kube-proxy in that mode, as configured
+	MinSyncPeriod string `json:"minSyncPeriod"` // of kube-proxy in that mode, as it is in force
 	Kernel        string `json:"kernel"`        // of the first node
 	Runtime       string `json:"runtime"`       // container runtime of the first node
 	CPUs          int    `json:"cpus"`          // of the machine that sends the load
