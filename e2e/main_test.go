@@ -38,7 +38,7 @@ func (s *settings) register(f *flag.FlagSet) {
 	}
 	f.StringVar(&s.profile, "profile", "quick", "which scenarios to run: "+strings.Join(profiles, "; "))
 	f.StringVar(&s.artifacts, "artifacts", "artifacts", "`folder` for timelines, logs and reports; a relative one is relative to the root of the repository")
-	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
+	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster; the reports go to replayed/ in it, or to -artifacts")
 	f.IntVar(&s.rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
 	f.IntVar(&s.repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
 	f.StringVar(&s.cluster.NodeImage, "node-image", "", "image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
@@ -49,6 +49,16 @@ func (s *settings) register(f *flag.FlagSet) {
 	f.StringVar(&s.cluster.Context, "context", "", "`name` of the cluster that exists within -kubeconfig")
 	f.StringVar(&s.cluster.Address, "address", "", "`host:port` at which the NodePort 30080 of a cluster that exists is reached from here (default 127.0.0.1:30080)")
 	f.StringVar(&s.cluster.AppImage, "app-image", "", "sample app's image for a cluster that exists, into which none can be loaded; strategies that need a shell need one in it")
+}
+
+// replaying makes the settings those of a replay: the reports of the run that is judged again stay as they are, unless -artifacts asks for that place.
+func (s *settings) replaying(f *flag.FlagSet) {
+	s.profile = "replay"
+	elsewhere := true
+	f.Visit(func(given *flag.Flag) { elsewhere = elsewhere && given.Name != "artifacts" })
+	if elsewhere {
+		s.artifacts = filepath.Join(s.replay, "replayed")
+	}
 }
 
 // errSettings wraps what is wrong with the flags.
@@ -104,6 +114,9 @@ func TestMain(m *testing.M) {
 	var s settings
 	s.register(flag.CommandLine)
 	flag.Parse()
+	if s.replay != "" {
+		s.replaying(flag.CommandLine)
+	}
 	if err := s.validate(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -112,8 +125,12 @@ func TestMain(m *testing.M) {
 	if !testing.Short() && s.replay == "" {
 		restore, _ = traffic.Prioritise() // at best: if requests leave late without it, the verdict says so
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	the = newSuite(ctx, s)
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process as it would any other
+		the.progress.line("stopping: what was measured is kept, the cluster is taken away (a second Ctrl-C leaves it; make clean removes it)")
+	})
 	code := m.Run()
 	err := the.finish(ctx)
 	stop()

@@ -231,3 +231,18 @@ func TestSuiteProcess(t *testing.T) {
 		}
 	})
 }
+
+// TestReplayLeavesTheReportsAlone: without -artifacts, the reports of a replay go into a folder of their own.
+func TestReplayLeavesTheReportsAlone(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, timeline.Save(filepath.Join(dir, "prestop-sleep", "rolling-update"), believable("prestop-sleep")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "report.json"), []byte("as it was"), 0o644))
+	got := runSuite(t, "-test.short", "-replay="+dir)
+	require.Zero(t, got.code, "%v", got)
+	raw, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	require.NoError(t, err)
+	assert.Equal(t, "as it was", string(raw))
+	assert.FileExists(t, filepath.Join(dir, "replayed", "report.json"))
+	got = runSuite(t, "-test.short", "-replay="+dir)
+	require.Zero(t, got.code, "and they are not taken for timelines the next time: %v", got)
+}

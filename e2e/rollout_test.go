@@ -28,19 +28,22 @@ func TestRollout(t *testing.T) {
 	require.NoError(t, the.broken)
 	list, err := the.catalogue.Profile(the.settings.profile, the.settings.rate)
 	require.NoError(t, err)
-	require.NoError(t, the.makeRoom())
 	runs := scenarios.Interleave(list, the.settings.repeat)
 	for i, run := range runs {
 		t.Run(run.Name(), func(t *testing.T) {
+			require.NoError(t, the.makeRoom())
 			progress := the.progress.run(i+1, len(runs), run)
 			dir := the.dir(run)
 			tl := record(t, run, dir, progress)
-			require.NoError(t, timeline.Save(dir, tl))
+			if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the run is told of, and not believed
+				tl.Faults = append(tl.Faults, err.Error())
+			}
 			v := verdict.Judge(tl, run.Scenario)
 			progress.done(v)
 			the.conclude(t, v, dir)
 		})
 	}
+	require.NotEmpty(t, the.verdicts, "no scenario of profile %s matches -run: other strategies are in -profile full", the.settings.profile)
 }
 
 // record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, which no verdict passes over.
@@ -105,6 +108,9 @@ func judgeAgain(dir string) (verdict.Verdict, error) {
 		return verdict.Verdict{}, fmt.Errorf("timeline in %s: %w", dir, err)
 	}
 	the.facts = tl.Environment
+	if len(tl.Lanes) > 0 {
+		the.settings.rate = tl.Lanes[0].Rate
+	}
 	return verdict.Judge(tl, s), nil
 }
 

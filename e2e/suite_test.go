@@ -98,8 +98,11 @@ func (s *suite) openCluster(ctx context.Context) (*cluster.Cluster, error) {
 // previousDir keeps what the suite before has left, so that a new run neither mixes with it nor destroys it at once.
 const previousDir = "previous"
 
-// makeRoom makes the artifacts' folder and opens the log of kind in it. What an earlier suite has left there is moved aside, one generation deep.
+// makeRoom makes the artifacts' folder and opens the log of kind in it, once. What an earlier suite has left there is moved aside, one generation deep.
 func (s *suite) makeRoom() (err error) {
+	if s.kindLog != nil {
+		return nil
+	}
 	dir := s.settings.artifacts
 	if err := s.moveAside(); err != nil {
 		return fmt.Errorf("make room in the artifacts' folder: %w", err)
@@ -233,9 +236,9 @@ func (s *suite) write() error {
 func (s *suite) finish(ctx context.Context) error {
 	var errs []error
 	if s.cluster != nil {
-		if s.failed || s.clusterErr != nil {
+		if (s.failed || s.clusterErr != nil) && ctx.Err() == nil { // who stops a run wants it to end
 			s.progress.step("collect the cluster's logs")
-			// What can't be collected is no reason to fail: a node image built from source lacks the crictl that kind asks for one of the files.
+			// What can't be collected of a broken cluster is no reason to keep the rest from being reported.
 			if err := s.cluster.CollectLogs(filepath.Join(s.settings.artifacts, clusterLogsDir)); err != nil {
 				s.progress.line("not all logs could be collected: %s", err)
 			}

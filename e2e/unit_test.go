@@ -362,7 +362,12 @@ func TestMade(t *testing.T) {
 	entries, err := os.ReadDir(s.settings.artifacts)
 	require.NoError(t, err)
 	require.Greater(t, len(entries), 10)
+	require.NoError(t, s.makeRoom(), "a second call moves nothing that this suite has made")
+	again, err := os.ReadDir(s.settings.artifacts)
+	require.NoError(t, err)
+	require.Len(t, again, len(entries))
 	require.NoError(t, s.kindLog.Close())
+	s.kindLog = nil // as in the next suite
 	require.NoError(t, s.makeRoom())
 	left, err := os.ReadDir(s.settings.artifacts)
 	require.NoError(t, err)

@@ -53,6 +53,7 @@ type Cluster struct {
 	client    kubernetes.Interface
 	kind      *kindCluster // nil for a cluster that exists
 	namespace string
+	opened    bool // Open came to its end: the cluster is worth keeping
 	facts     timeline.Environment
 }
 
@@ -99,25 +100,23 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 			return c, err
 		}
 	}
-	return c, c.createNamespace(ctx)
+	if err := c.createNamespace(ctx); err != nil {
+		return c, err
+	}
+	c.opened = true
+	return c, nil
 }
 
 // Close takes away what Open and Deploy have made. It may be called more than once, and with a ctx that is over: then it takes the time it needs.
 func (c *Cluster) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if c.kind != nil && !c.config.Keep {
+	if c.kind != nil && (!c.config.Keep || !c.opened) {
 		return c.kind.remove()
 	}
 	var err error
 	if c.client != nil && c.namespace != "" {
-		err = c.client.CoreV1().Namespaces().Delete(ctx, c.namespace, metav1.DeleteOptions{})
-		if apierrors.IsNotFound(err) {
-			err = nil
-		}
-		if err != nil {
-			err = fmt.Errorf("delete namespace: %w", err)
-		} else {
+		if err = c.removeNamespace(ctx); err == nil {
 			c.namespace = ""
 		}
 	}
@@ -185,6 +184,26 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 	}
 	c.namespace = ns.Name
 	return nil
+}
+
+// removeNamespace takes our namespace away and waits until it is gone: while its Service is there, no other run can have the NodePort.
+func (c *Cluster) removeNamespace(ctx context.Context) error {
+	now := int64(0) // nobody measures how these Pods go
+	err := c.client.CoreV1().Pods(c.namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete Pods: %w", err)
+	}
+	namespaces := c.client.CoreV1().Namespaces()
+	if err := namespaces.Delete(ctx, c.namespace, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete namespace: %w", err)
+	}
+	return poll(ctx, time.Minute, "namespace "+c.namespace+" to go", func(ctx context.Context) (string, error) {
+		_, err := namespaces.Get(ctx, c.namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return "", nil
+		}
+		return "it is there", err
+	})
 }
 
 // removeNamespaces takes away what a run that was killed has left in a kept cluster: its Service would hold the NodePort.

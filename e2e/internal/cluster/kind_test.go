@@ -252,20 +252,22 @@ func TestCloseKind(t *testing.T) {
 	tests := []struct {
 		name    string
 		keep    bool
+		opened  bool
 		fail    string
 		deleted int    // clusters
 		want    string // error
 	}{
-		{"deleted", false, "", 1, ""},
-		{"kept", true, "", 0, ""},
-		{"can't be deleted", false, "delete", 1, "delete kind cluster: connection refused"},
+		{"deleted", false, true, "", 1, ""},
+		{"kept", true, true, "", 0, ""},
+		{"to be kept, but never ready", true, false, "", 1, ""},
+		{"can't be deleted", false, true, "delete", 1, "delete kind cluster: connection refused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fakeKind{clusters: []string{"zerodrop"}, fail: map[string]error{tt.fail: errFake}}
 			k := newKind(t, f)
 			client := fake.NewSimpleClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-			c := &Cluster{config: Config{Keep: tt.keep}, kind: k, client: client, namespace: namespace}
+			c := &Cluster{config: Config{Keep: tt.keep}, kind: k, client: client, namespace: namespace, opened: tt.opened}
 			assert.Equal(t, k.kubeconfig, c.Kubeconfig())
 			lock := filepath.Join(filepath.Dir(k.kubeconfig), "cluster.lock")
 			_, err := lockFile(lock)
@@ -284,7 +286,7 @@ func TestCloseKind(t *testing.T) {
 			require.NoError(t, free.Close())
 			left, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
 			require.NoError(t, err)
-			assert.Equal(t, tt.keep, len(left.Items) == 0, "a cluster that stays is left clean")
+			assert.Equal(t, tt.deleted == 0, len(left.Items) == 0, "a cluster that stays is left clean")
 		})
 	}
 }

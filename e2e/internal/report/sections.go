@@ -298,6 +298,8 @@ func notes(m model) []string {
 	}
 	if has(row.control) {
 		out = append(out, controlMark+" control: its result is known beforehand; if it comes out otherwise, no other run is believed")
+	} else if len(rows) > 0 {
+		out = append(out, "no control was run with these: nothing shows that the instrument would have seen a loss (run no-handler, too)")
 	}
 	if hasLane(func(s laneSum) bool { return s.Failed }) {
 		out = append(out, failMark+" the lane lost requests that it must not lose, masked ones included")

@@ -196,6 +196,12 @@ func TestAssumptions(t *testing.T) {
 				l.Requests[100+i].Lag = 301 * ms
 			}
 		}), "lag p99 301ms, at most 300ms at 10 requests/s"},
+		{"late sender in the disruption only", each(func(l *timeline.LaneRecord) {
+			l.Requests[60].Lag, l.Requests[61].Lag = 301*ms, 302*ms // 2 of the 90 in the window, 2 of 200 in all
+			for i := 150; i < 160; i++ {
+				l.Requests[i].Lag = 0
+			}
+		}), "left late during the disruption: lag p99 302ms, at most 300ms"},
 		{"loss in the lead", each(func(l *timeline.LaneRecord) { l.Requests[10].Cause = timeline.Reset }), "1 requests were lost before the disruption"},
 		{"no answer in the lead", each(func(l *timeline.LaneRecord) {
 			for i := range 30 {
