@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	toolswatch "k8s.io/client-go/tools/watch"
+	"k8s.io/klog/v2"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
@@ -56,7 +57,8 @@ type mark struct {
 
 // Start begins to watch and returns when the present state is known. Stop must be called.
 func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observation, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	// RetryWatcher logs each attempt of its own. What comes of them is in the events.
+	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
 	o := &Observation{clock: clock, config: config, cancel: cancel, seen: map[mark]bool{}}
 	pods := config.Client.CoreV1().Pods(config.Namespace)
 	slices := config.Client.DiscoveryV1().EndpointSlices(config.Namespace)

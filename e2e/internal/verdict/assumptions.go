@@ -13,11 +13,9 @@ type assumption func(timeline.Timeline, scenarios.Scenario, lives) []string
 
 // assumptions are all of them, the most telling first.
 var assumptions = []assumption{
-	nothingWentWrong, everyPhaseWasReached, ledgerBalances, everyRequestWasSent, senderWasOnTime, leadWasClean, podsWereReplaced,
+	everyPhaseWasReached, ledgerBalances, everyRequestWasSent, senderWasOnTime, leadWasClean, podsWereReplaced,
 	newPodsServed, watchWasUnbroken, loadOutlivedThePods,
 }
-
-func nothingWentWrong(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string { return tl.Faults }
 
 func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ lives) []string {
 	var why []string

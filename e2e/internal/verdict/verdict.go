@@ -106,8 +106,12 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	for _, record := range tl.Lanes {
 		v.Lanes = append(v.Lanes, judgeLane(record, tl, s, pods))
 	}
-	for _, assume := range assumptions {
-		v.Reasons = append(v.Reasons, assume(tl, s, pods)...)
+	// What went wrong explains whatever else is not as it should be: to list that as well would bury it.
+	v.Reasons = append(v.Reasons, tl.Faults...)
+	if len(tl.Faults) == 0 {
+		for _, assume := range assumptions {
+			v.Reasons = append(v.Reasons, assume(tl, s, pods)...)
+		}
 	}
 	if len(v.Reasons) > 0 {
 		v.Outcome = Inconclusive

@@ -244,6 +244,13 @@ func TestAssumptions(t *testing.T) {
 	}
 }
 
+// TestFaultsSpeakAlone: what follows from a fault is not listed beside it.
+func TestFaultsSpeakAlone(t *testing.T) {
+	v := Judge(timeline.Timeline{Strategy: "prestop-sleep", Disruption: "rolling-update", Faults: []string{"stopped by a signal"}}, scenario(t, "prestop-sleep", "rolling-update"))
+	assert.Equal(t, Inconclusive, v.Outcome)
+	assert.Equal(t, []string{"stopped by a signal"}, v.Reasons)
+}
+
 func TestUndisturbedRun(t *testing.T) {
 	tl := rollout()
 	tl.Disruption = "none"
