@@ -94,6 +94,8 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	end.Set(now() + tail)
 	fault("load", lanes.Wait())
 	w.LoadEnd, _ = end.At()
+	// The last request may have been due, and answered, up to an interval before the end.
+	fault("load", wait(context.WithoutCancel(ctx), max(0, w.LoadEnd-now())))
 	tl.Events = stopObserving()
 	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes)
 	return tl
