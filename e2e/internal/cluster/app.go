@@ -309,21 +309,12 @@ func (a *App) count(ctx context.Context) (ready, all int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, p := range list.Items {
-		if p.DeletionTimestamp == nil && podReady(p) {
+	for i := range list.Items {
+		if p := &list.Items[i]; p.DeletionTimestamp == nil && observe.Ready(p) {
 			ready++
 		}
 	}
 	return ready, len(list.Items), nil
-}
-
-func podReady(p corev1.Pod) bool {
-	for _, condition := range p.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // rolledOut says what the Deployment lacks to be complete, by the rules of kubectl rollout status.

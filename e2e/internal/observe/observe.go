@@ -136,7 +136,7 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 		e := timeline.Event{At: at, Pod: p.Name, Node: p.Spec.NodeName, IP: p.Status.PodIP}
 		tell := func(kind timeline.Kind) { e.Kind = kind; o.once(e) }
 		tell(timeline.PodCreated)
-		ready := isReady(p)
+		ready := Ready(p)
 		if ready && !wasReady[p.Name] {
 			tell(timeline.PodReady)
 		}
@@ -220,7 +220,8 @@ func inAny(has map[string]map[string]bool, pod string) bool {
 	return false
 }
 
-func isReady(p *corev1.Pod) bool {
+// Ready says whether a Pod's Ready condition is true.
+func Ready(p *corev1.Pod) bool {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {
 			return c.Status == corev1.ConditionTrue
