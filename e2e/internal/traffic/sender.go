@@ -60,7 +60,8 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	due := s.pacer.due(seq)
-	r := timeline.Request{Planned: due, Lag: max(0, start-due).Round(time.Microsecond), Leaving: timeline.NotLeaving}
+	// Times are kept in microseconds, as they are stored: a stored run gives the verdict of the live one to the last digit.
+	r := timeline.Request{Planned: due.Round(time.Microsecond), Lag: max(0, start-due).Round(time.Microsecond), Leaving: timeline.NotLeaving}
 
 	ctx, cancel := context.WithTimeout(req.Context(), s.lane.Load.Timeout)
 	defer cancel()
@@ -191,7 +192,7 @@ func (l *ledger) records(planned int, due func(seq int) time.Duration) ([]timeli
 	}
 	for seq := range l.requests {
 		if l.requests[seq].Cause == timeline.Unsent {
-			l.requests[seq] = timeline.Request{Planned: due(seq), Leaving: timeline.NotLeaving}
+			l.requests[seq] = timeline.Request{Planned: due(seq).Round(time.Microsecond), Leaving: timeline.NotLeaving}
 		}
 	}
 	return l.requests, l.pods, l.filled

@@ -341,15 +341,31 @@ func TestBlindLoadIsNotSent(t *testing.T) {
 	require.ErrorContains(t, err, "can't see what it measures")
 }
 
+// TestTimesAreStoredAsTheyAre: what is recorded has no more digits than what is stored.
+func TestTimesAreStoredAsTheyAre(t *testing.T) {
+	server := httptest.NewServer(&faulty{fault: status(500), seen: map[int]int{}})
+	defer server.Close()
+	end := &End{}
+	end.Set(50 * time.Millisecond)
+	record, err := Send(Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(300)}, // an interval of 3.333333 ms
+		Plan{Clock: timeline.NewClock(time.Now()), Start: 123456789 * time.Nanosecond / 100, End: end, Max: time.Minute})
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, timeline.Save(dir, timeline.Timeline{Lanes: []timeline.LaneRecord{record}}))
+	stored, err := timeline.Load(dir)
+	require.NoError(t, err)
+	assert.Equal(t, record.Requests, stored.Lanes[0].Requests)
+}
+
 func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
 	var l ledger
-	l.put(2, timeline.Request{Planned: 20, Cause: timeline.OK})
-	requests, _, filled := l.records(4, func(seq int) time.Duration { return time.Duration(10 * seq) })
+	l.put(2, timeline.Request{Planned: 20 * time.Microsecond, Cause: timeline.OK})
+	requests, _, filled := l.records(4, func(seq int) time.Duration { return time.Duration(10*seq) * time.Microsecond })
 	require.Len(t, requests, 4)
 	assert.Equal(t, 1, filled)
 	for seq, r := range requests {
 		assert.Equal(t, seq == 2, r.Cause == timeline.OK)
-		assert.Equal(t, time.Duration(10*seq), r.Planned, "unsent requests, too, were due at some time")
+		assert.Equal(t, time.Duration(10*seq)*time.Microsecond, r.Planned, "unsent requests, too, were due at some time")
 	}
 }
 
