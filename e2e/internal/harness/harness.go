@@ -97,7 +97,8 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	// The last request may have been due, and answered, up to an interval before the end.
 	fault("load", wait(context.WithoutCancel(ctx), max(0, w.LoadEnd-now())))
 	tl.Events = stopObserving()
-	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes)
+	// The tail is over when the last request that was due in it is answered, and the app takes its time to work on that.
+	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes) - longestWork(run.Lanes)
 	return tl
 }
 
@@ -158,6 +159,14 @@ func longestTimeout(lanes []scenarios.Lane) time.Duration {
 	var longest time.Duration
 	for _, l := range lanes {
 		longest = max(longest, l.Load.Timeout)
+	}
+	return longest
+}
+
+func longestWork(lanes []scenarios.Lane) time.Duration {
+	var longest time.Duration
+	for _, l := range lanes {
+		longest = max(longest, l.Load.Work)
 	}
 	return longest
 }
