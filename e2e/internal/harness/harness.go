@@ -148,27 +148,23 @@ func phase(i, lanes, rate int) time.Duration {
 
 // slowestInterval is, together with settle, the notice that every lane needs to end on one instant: no pacer sleeps longer.
 func slowestInterval(lanes []scenarios.Lane) time.Duration {
-	var slowest time.Duration
-	for _, l := range lanes {
-		slowest = max(slowest, time.Second/time.Duration(l.Load.Rate))
-	}
-	return slowest
+	return longest(lanes, func(l scenarios.Load) time.Duration { return time.Second / time.Duration(l.Rate) })
 }
 
 func longestTimeout(lanes []scenarios.Lane) time.Duration {
-	var longest time.Duration
-	for _, l := range lanes {
-		longest = max(longest, l.Load.Timeout)
-	}
-	return longest
+	return longest(lanes, func(l scenarios.Load) time.Duration { return l.Timeout })
 }
 
 func longestWork(lanes []scenarios.Lane) time.Duration {
-	var longest time.Duration
+	return longest(lanes, func(l scenarios.Load) time.Duration { return l.Work })
+}
+
+func longest(lanes []scenarios.Lane, of func(scenarios.Load) time.Duration) time.Duration {
+	var d time.Duration
 	for _, l := range lanes {
-		longest = max(longest, l.Load.Work)
+		d = max(d, of(l.Load))
 	}
-	return longest
+	return d
 }
 
 func wait(ctx context.Context, d time.Duration) error {
