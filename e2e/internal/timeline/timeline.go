@@ -21,6 +21,12 @@ type Timeline struct {
 	Lanes       []LaneRecord `json:"lanes"`
 	Events      []Event      `json:"events"`
 	Environment Environment  `json:"environment"`
+	// Senders are the processes that sent the load: this one, workers in the cluster.
+	Senders []Sender `json:"senders,omitempty"`
+	// Served is the server's side of the ledger, as far as Pods told it.
+	Served []Served `json:"served,omitempty"`
+	// Interrupted says who or what asked for the run to end before its time; empty for a run that was left alone.
+	Interrupted string `json:"interrupted,omitempty"`
 	// Faults are what went wrong with the measurement itself, in the order in which it happened: the disruption ended in an error, the run was
 	// interrupted, the API server went away. A timeline with a fault is a record of what was seen until then.
 	Faults []string `json:"faults,omitempty"`
@@ -35,15 +41,47 @@ type Window struct {
 	Overhead     time.Duration `json:"overhead"`     // length, not an offset: what the harness added beyond lead, disruption, termination and tail
 }
 
+// Sender is a process that sent load. All instants of its records are on the run's clock already: what its own clock said was turned into that.
+type Sender struct {
+	Name  string   `json:"name"`           // host, worker-0
+	Node  string   `json:"node,omitempty"` // of a worker
+	Lanes []string `json:"lanes"`          // which it sent, or had a share of
+	// Offset is how far the sender's wall clock was ahead of the harness', and Uncertainty how far off that may be: half the shortest time that an exchange
+	// took (Cristian, Distributed Computing 1989). Both are lengths, and zero for the harness itself. Instants are corrected by an offset only if it is
+	// greater than its uncertainty.
+	Offset      time.Duration `json:"offset"`
+	Uncertainty time.Duration `json:"uncertainty"`
+	// Drift is how much the offset had changed when the load was over; a length, of which twice the uncertainty means nothing.
+	Drift time.Duration `json:"drift"`
+	// Pressure is the share of the time of the load, from 0 to 1, in which some task on the sender's machine waited for a CPU (Linux PSI, cpu some); nil if
+	// the kernel doesn't tell.
+	Pressure *float64 `json:"pressure,omitempty"`
+}
+
+// Served is how many requests of each lane a Pod says it has answered. A Pod that is killed tells nothing.
+type Served struct {
+	Pod      string         `json:"pod"`
+	Answered map[string]int `json:"answered"` // by lane; requests whose answer was handed to the kernel as a whole
+}
+
+// Where lanes are sent from.
+const (
+	FromHost    = "host"    // this machine, from outside of the cluster
+	FromCluster = "cluster" // workers within
+)
+
 // LaneRecord is what one lane (one path and one load) did.
 type LaneRecord struct {
-	Name        string        `json:"lane"` // path/load, as in nodeport/new
-	URL         string        `json:"url"`
-	Method      string        `json:"method"`
-	Connections string        `json:"connections"` // new, reused
-	Rate        int           `json:"rate"`        // requests per second
-	Work        time.Duration `json:"work"`        // length: what the server is asked to work for each request
-	Timeout     time.Duration `json:"timeout"`     // length: how long the client waits for a complete answer
+	Name        string `json:"lane"` // path/load, as in nodeport/new
+	URL         string `json:"url"`
+	Method      string `json:"method"`
+	From        string `json:"from,omitempty"` // host, cluster; empty in timelines that are older than the second
+	Connections string `json:"connections"`    // new, reused
+	// Replayable says that http.Transport was free to send a request again, as it is in ordinary clients.
+	Replayable bool          `json:"replayable,omitempty"`
+	Rate       int           `json:"rate"`    // requests per second
+	Work       time.Duration `json:"work"`    // length: what the server is asked to work for each request
+	Timeout    time.Duration `json:"timeout"` // length: how long the client waits for a complete answer
 	// Planned is how many requests were due before the end of the load, counted by the schedule and not by the records.
 	Planned int `json:"planned"`
 	// Pods are the names that Request.Pod indexes, from 1.
