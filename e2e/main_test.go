@@ -40,6 +40,7 @@ func (s *settings) register(f *flag.FlagSet) {
 	f.StringVar(&s.artifacts, "artifacts", "artifacts", "`folder` for timelines, logs and reports; a relative one is relative to the root of the repository")
 	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster; the reports go to replayed/ in it, or to -artifacts")
 	f.IntVar(&s.rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
+	f.IntVar(&s.cluster.Workers, "workers", 1, "how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f.IntVar(&s.repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
 	f.StringVar(&s.cluster.NodeImage, "node-image", "", "image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
 	f.StringVar(&s.cluster.ProxyMode, "proxy-mode", "", "kube-proxy's mode in the kind cluster: iptables or nftables; empty for kind's default")
@@ -48,6 +49,7 @@ func (s *settings) register(f *flag.FlagSet) {
 	f.StringVar(&s.cluster.Kubeconfig, "kubeconfig", "", "`file` to reach a cluster that exists with; needs -context, too")
 	f.StringVar(&s.cluster.Context, "context", "", "`name` of the cluster that exists within -kubeconfig")
 	f.StringVar(&s.cluster.Address, "address", "", "`host:port` at which the NodePort 30080 of a cluster that exists is reached from here (default 127.0.0.1:30080)")
+	f.StringVar(&s.cluster.LoadImage, "load-image", "", "image of e2e/loadgen for a cluster that exists, into which none can be loaded")
 	f.StringVar(&s.cluster.AppImage, "app-image", "", "sample app's image for a cluster that exists, into which none can be loaded; strategies that need a shell need one in it")
 }
 
@@ -60,6 +62,9 @@ func (s *settings) replaying(f *flag.FlagSet) {
 		s.artifacts = filepath.Join(s.replay, "replayed")
 	}
 }
+
+// maxWorkers is more than any load within scenarios.MaxRate needs.
+const maxWorkers = 20
 
 // errSettings wraps what is wrong with the flags.
 var errSettings = errors.New("bad flags")
@@ -76,14 +81,17 @@ func (s *settings) validate() error {
 	if s.cluster.ProxyMinSync < 0 {
 		errs = append(errs, fmt.Errorf("-proxy-min-sync %s: want 0 or more", s.cluster.ProxyMinSync))
 	}
+	if n := s.cluster.Workers; n < 1 || n > maxWorkers {
+		errs = append(errs, fmt.Errorf("-workers %d: want 1 to %d", n, maxWorkers))
+	}
 	if s.repeat <= 0 {
 		errs = append(errs, fmt.Errorf("-repeat %d: want 1 or more", s.repeat))
 	}
 	if (s.cluster.Kubeconfig == "") != (s.cluster.Context == "") {
 		errs = append(errs, errors.New("-kubeconfig and -context go together: name both, or none for a kind cluster of its own"))
 	}
-	if s.cluster.Kubeconfig == "" && s.cluster.Address+s.cluster.AppImage != "" {
-		errs = append(errs, errors.New("-address and -app-image are for a cluster that exists: they need -kubeconfig and -context"))
+	if s.cluster.Kubeconfig == "" && s.cluster.Address+s.cluster.AppImage+s.cluster.LoadImage != "" {
+		errs = append(errs, errors.New("-address, -app-image and -load-image are for a cluster that exists: they need -kubeconfig and -context"))
 	}
 	if c := s.cluster; c.Kubeconfig != "" && (c.Keep || c.NodeImage+c.ProxyMode != "" || c.ProxyMinSync != 0) {
 		errs = append(errs, errors.New("-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is"))

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,12 +72,20 @@ func (c Catalogue) Summaries() map[string]string {
 	return out
 }
 
-// Lanes are the ones that every run has, all at once, at the given requests per second each.
+// Lanes are the ones that every run has, all at once, at the given requests per second each: those within the cluster first, which see the true cause of a
+// loss, then the outside view.
 func (c Catalogue) Lanes(rate int) []Lane {
+	paths := slices.SortedFunc(maps.Values(c.paths), func(a, b fixtures.Path) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Name, b.Name)) // "cluster" is less than "host"
+	})
 	var lanes []Lane
-	for _, path := range slices.Sorted(maps.Keys(c.paths)) {
-		for _, load := range []Load{New(rate), Reused(rate), Slow(rate)} {
-			lanes = append(lanes, Lane{Path: c.paths[path], Load: load})
+	for _, path := range paths {
+		loads := []Load{New(rate), Reused(rate), Slow(rate)}
+		if path.From == fixtures.FromCluster {
+			loads = []Load{New(rate), Reused(rate), Replayable(rate), Slow(rate)}
+		}
+		for _, load := range loads {
+			lanes = append(lanes, Lane{Path: path, Load: load})
 		}
 	}
 	return lanes

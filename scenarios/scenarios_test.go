@@ -164,7 +164,7 @@ func TestBadScenarios(t *testing.T) {
 	s, err := catalogue(t).Find("prestop-sleep", "rolling-update", DefaultRate)
 	require.NoError(t, err)
 	s.Lanes = append(s.Lanes, s.Lanes[0])
-	require.ErrorContains(t, s.Validate(), "has lane nodeport/new twice")
+	require.ErrorContains(t, s.Validate(), "has lane service/new twice")
 	s.Strategy = fixtures.Strategy{Name: "mine", Expect: map[string]string{"new": "sometimes", "reused": "clean", "slow": "clean"}}
 	require.ErrorContains(t, s.Validate(), `unknown expectation "sometimes"`)
 }

@@ -480,7 +480,9 @@ func TestObserve(t *testing.T) {
 	log := filepath.Join(app.dir, "pods", "app-a.log")
 	require.Eventually(t, func() bool { raw, _ := os.ReadFile(log); return len(raw) > 0 }, 30*sec, time.Millisecond)
 	got := map[string]bool{}
-	for _, e := range stop() {
+	events, served := stop()
+	assert.Empty(t, served, "no Pod can be asked here")
+	for _, e := range events {
 		got[e.Pod+" "+string(e.Kind)] = true
 	}
 	assert.Equal(t, map[string]bool{"app-a pod-created": true, "app-a pod-ready": true, "app-a endpoint-serving": true}, got)

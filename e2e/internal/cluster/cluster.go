@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,10 @@ type Config struct {
 	Address string
 	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the images' own names.
 	AppImage string
+	// LoadImage is the same for the workers that send load from within the cluster.
+	LoadImage string
+	// Workers is how many send the load of lanes within the cluster; each sends its share of every lane.
+	Workers int
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
 	// Step hears of each step as it begins; nil if nobody wants to know.
@@ -51,6 +56,8 @@ var errHalfContext = errors.New("-kubeconfig and -context go together: name both
 type Cluster struct {
 	config    Config
 	client    kubernetes.Interface
+	http      *http.Client // to the API server, as the client does
+	server    string       // its URL
 	kind      *kindCluster // nil for a cluster that exists
 	namespace string
 	opened    bool // Open came to its end: the cluster is worth keeping
@@ -81,7 +88,11 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.client, err = kubernetes.NewForConfig(restConfig); err != nil {
+	if c.http, err = rest.HTTPClientFor(restConfig); err != nil {
+		return c, fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.server = restConfig.Host
+	if c.client, err = kubernetes.NewForConfigAndClient(restConfig, c.http); err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}
 	config.Step("wait for the cluster")
@@ -92,7 +103,7 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		return c, err
 	}
 	if c.kind != nil {
-		config.Step("load the app's images")
+		config.Step("load the images")
 		if err := c.kind.loadImages(ctx); err != nil {
 			return c, err
 		}

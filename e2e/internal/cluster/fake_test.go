@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,7 +44,8 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 // newApp is an app of three replicas in a cluster that holds these objects.
 func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
 	client := fake.NewSimpleClientset(objects...)
-	return &App{cluster: &Cluster{client: client, namespace: namespace}, replicas: 3}, client
+	cluster := &Cluster{client: client, namespace: namespace, http: http.DefaultClient}
+	return &App{cluster: cluster, replicas: 3, services: []string{"app"}, clusterURL: map[string]string{}}, client
 }
 
 // refuse lets a verb on a resource fail; * stands for all.

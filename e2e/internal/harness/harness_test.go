@@ -40,12 +40,13 @@ type fakeApp struct {
 	restart   func(ctx context.Context) error
 	stable    func(ctx context.Context) error
 	observe   error
+	workers   traffic.Sender
 	stoppedAt time.Duration
 }
 
 func newFakeApp(t *testing.T) *fakeApp {
 	t.Helper()
-	app := &fakeApp{pod: "app-0"}
+	app := &fakeApp{pod: "app-0", workers: fakeWorkers{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		app.mu.Lock()
@@ -68,6 +69,22 @@ func newFakeApp(t *testing.T) *fakeApp {
 	return app
 }
 
+// fakeWorkers are on this machine, and slow to hear.
+type fakeWorkers struct {
+	traffic.Host
+	sync error
+	fail error
+}
+
+func (w fakeWorkers) Notice() time.Duration                      { return 200 * time.Millisecond }
+func (w fakeWorkers) Sync(context.Context, timeline.Clock) error { return w.sync }
+
+func (w fakeWorkers) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
+	records, senders, err := w.Host.Send(ctx, lanes, plan)
+	senders[0].Name = "worker-0"
+	return records, senders, errors.Join(err, w.fail)
+}
+
 func (a *fakeApp) see(kind timeline.Kind, pod string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,17 +97,18 @@ func (a *fakeApp) DeletePod(context.Context, string) error { return nil }
 func (a *fakeApp) WaitReady(context.Context) error         { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error    { return a.stable(ctx) }
 func (a *fakeApp) URL(fixtures.Path) string                { return a.url }
+func (a *fakeApp) Workers() traffic.Sender                 { return a.workers }
 func (a *fakeApp) Replicas() int                           { return 1 }
 func (a *fakeApp) Environment() timeline.Environment       { return timeline.Environment{Kubernetes: "v1"} }
 
-func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() []timeline.Event, error) {
+func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() ([]timeline.Event, []timeline.Served), error) {
 	a.clock = clock
 	a.see(timeline.PodCreated, "app-0")
-	return func() []timeline.Event {
+	return func() ([]timeline.Event, []timeline.Served) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.stoppedAt = clock.Offset(time.Now())
-		return a.events
+		return a.events, []timeline.Served{{Pod: "app-0"}}
 	}, a.observe
 }
 
@@ -130,7 +148,16 @@ func TestRunIsBelieved(t *testing.T) {
 	assert.GreaterOrEqual(t, app.stoppedAt, w.LoadEnd, "it is observed to the end")
 	assert.Less(t, w.Overhead, took-options.Lead-timeout+time.Millisecond)
 	assert.Positive(t, w.Overhead)
-	require.Len(t, tl.Lanes, 3)
+	require.Len(t, tl.Lanes, 7)
+	assert.Equal(t, []timeline.Served{{Pod: "app-0"}}, tl.Served)
+	from := map[string][]string{}
+	for _, l := range tl.Lanes {
+		from[l.From] = append(from[l.From], l.Name)
+	}
+	require.Len(t, tl.Senders, 2)
+	for _, sender := range tl.Senders {
+		assert.Equal(t, from[map[string]string{"host": "host", "worker-0": "cluster"}[sender.Name]], sender.Lanes)
+	}
 	starts := map[time.Duration]bool{}
 	for _, l := range tl.Lanes {
 		assert.Len(t, l.Requests, l.Planned)
@@ -138,7 +165,7 @@ func TestRunIsBelieved(t *testing.T) {
 		assert.Less(t, w.LoadEnd-l.Requests[l.Planned-1].Planned, 50*time.Millisecond, "requests were due to the end")
 		starts[l.Requests[0].Planned] = true
 	}
-	assert.Len(t, starts, 3, "the lanes don't send at the same instants")
+	assert.Len(t, starts, 7, "the lanes don't send at the same instants")
 }
 
 // TestLoadGoesOnWhilePodsTerminate: new Pods are ready at once, the old one takes half a second more. A run that ends with the rollout is a lie.
@@ -180,6 +207,16 @@ func TestFaultsAreRecorded(t *testing.T) {
 			o.Limit = 400 * time.Millisecond
 			a.restart = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		}, true, "the run took longer than its limit of 400ms"},
+		{"workers that can't get ready", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.workers = fakeWorkers{sync: errFake}
+		}, false, "load: fake"},
+		{"no workers", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.workers = nil }, false, "load: lane service/new: is sent from the cluster, where no worker runs"},
+		{"a path from nowhere", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			r.Lanes[0].Path.From = "moon"
+		}, false, `load: lane service/new: is sent from "moon"`},
+		{"a worker that is lost", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.workers = fakeWorkers{fail: errFake}
+		}, true, "load: fake"},
 		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.observe = errFake }, false, "observe: fake"},
 		{"a scenario that makes no sense", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { r.Lanes = nil }, false, "has no lanes"},
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,9 +31,9 @@ import (
 type Config struct {
 	Client    kubernetes.Interface
 	Namespace string
-	App       string // value of the label app on the Pods
-	Service   string // whose EndpointSlices
-	Container string // whose log
+	App       string   // value of the label app on the Pods
+	Services  []string // whose EndpointSlices
+	Container string   // whose log
 	// LogDir gets the log of each Pod as <pod>.log; empty if nobody wants them. The events in the logs are read all the same.
 	LogDir string
 }
@@ -46,6 +47,7 @@ type Observation struct {
 
 	mu     sync.Mutex
 	events []timeline.Event
+	served []timeline.Served
 	seen   map[mark]bool
 }
 
@@ -72,7 +74,7 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 		},
 		{
 			what:   "EndpointSlices",
-			labels: discoveryv1.LabelServiceName + "=" + config.Service,
+			labels: discoveryv1.LabelServiceName + " in (" + strings.Join(config.Services, ",") + ")",
 			list:   func(opts metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, opts) },
 			watch:  func(opts metav1.ListOptions) (watch.Interface, error) { return slices.Watch(ctx, opts) },
 			see:    o.seeSlices(),
@@ -95,6 +97,13 @@ func (o *Observation) Stop() []timeline.Event {
 	defer o.mu.Unlock()
 	slices.SortStableFunc(o.events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	return o.events
+}
+
+// Served is what Pods have said in their last words about the requests they answered. It is complete after Stop.
+func (o *Observation) Served() []timeline.Served {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.served)
 }
 
 // once writes an event down unless the Pod had one of the kind already.

@@ -503,7 +503,7 @@ func TestStartFails(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *apiServer) {
 				s.put(aReadyPod("app-0"))
 				s.refuse(tt.path, "list", apierrors.NewForbidden(podsResource, "", assert.AnError))
-				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, App: "app", Service: "app"})
+				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}})
 				require.ErrorContains(t, err, tt.want)
 				assert.Nil(t, o)
 				assert.True(t, apierrors.IsForbidden(err))
@@ -533,7 +533,7 @@ func TestStop(t *testing.T) {
 				defer cancel()
 				start := time.Now().Add(10 * sec)
 				after(10 * sec)
-				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, App: "app", Service: "app", Container: "app"})
+				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}, Container: "app"})
 				require.NoError(t, err)
 				after(sec)
 				for i := range 3 {

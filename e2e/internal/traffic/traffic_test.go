@@ -7,6 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -37,8 +41,8 @@ func sendUntil(load scenarios.Load, url string, length time.Duration) (timeline.
 	const lead = 10 * time.Millisecond
 	end := &End{}
 	end.Set(lead + length)
-	return Send(Lane{Name: "test/" + load.Name, URL: url, Load: load},
-		Plan{Clock: timeline.NewClock(time.Now()), Start: lead, End: end, Max: time.Minute})
+	return Send(Lane{Name: "test/" + load.Name, URL: url, Start: lead, Load: load},
+		Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute})
 }
 
 func count(record timeline.LaneRecord) map[timeline.Cause]int {
@@ -57,7 +61,7 @@ type faulty struct {
 }
 
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	seq, err := strconv.Atoi(r.Header.Get("X-Vegeta-Seq"))
+	seq, err := strconv.Atoi(r.Header.Get("Zerodrop-Seq"))
 	if err != nil {
 		http.Error(w, "no sequence number", http.StatusBadRequest)
 		return
@@ -240,7 +244,7 @@ func TestPortIsTheOneOnTheWire(t *testing.T) {
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			defer mu.Unlock()
-			seen[r.Header.Get("X-Vegeta-Seq")] = r.RemoteAddr
+			seen[r.Header.Get("Zerodrop-Seq")] = r.RemoteAddr
 			_, _ = io.WriteString(w, Body)
 		})}
 		go func() { _ = server.Serve(listener) }()
@@ -266,7 +270,7 @@ func TestLatencyCountsFromThePlan(t *testing.T) {
 	end := &End{}
 	end.Set(time.Millisecond)
 	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(1000)},
-		Plan{Clock: timeline.NewClock(time.Now().Add(-late)), Start: 0, End: end, Max: time.Minute})
+		Plan{Clock: timeline.NewClock(time.Now().Add(-late)), End: end, Max: time.Minute})
 	require.NoError(t, err)
 	require.Len(t, record.Requests, 2)
 	for seq, r := range record.Requests {
@@ -347,8 +351,8 @@ func TestTimesAreStoredAsTheyAre(t *testing.T) {
 	defer server.Close()
 	end := &End{}
 	end.Set(50 * time.Millisecond)
-	record, err := Send(Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(300)}, // an interval of 3.333333 ms
-		Plan{Clock: timeline.NewClock(time.Now()), Start: 123456789 * time.Nanosecond / 100, End: end, Max: time.Minute})
+	record, err := Send(Lane{Name: "test/new", URL: server.URL, Start: 123456789 * time.Nanosecond / 100, Load: scenarios.New(300)}, // an interval of 3.333333 ms
+		Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute})
 	require.NoError(t, err)
 	dir := t.TempDir()
 	require.NoError(t, timeline.Save(dir, timeline.Timeline{Lanes: []timeline.LaneRecord{record}}))
@@ -358,15 +362,122 @@ func TestTimesAreStoredAsTheyAre(t *testing.T) {
 }
 
 func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
-	var l ledger
-	l.put(2, timeline.Request{Planned: 20 * time.Microsecond, Cause: timeline.OK})
-	requests, _, filled := l.records(4, func(seq int) time.Duration { return time.Duration(10*seq) * time.Microsecond })
-	require.Len(t, requests, 4)
-	assert.Equal(t, 1, filled)
-	for seq, r := range requests {
+	l := NewLedger()
+	assert.True(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.OK}, "app-1"))
+	assert.False(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.Reset}, "app-2"), "a second one doesn't replace it")
+	record := l.Record(Lane{Load: scenarios.New(100)}, 35*time.Millisecond)
+	assert.Equal(t, 4, record.Planned)
+	require.Len(t, record.Requests, 4)
+	for seq, r := range record.Requests {
 		assert.Equal(t, seq == 2, r.Cause == timeline.OK)
-		assert.Equal(t, time.Duration(10*seq)*time.Microsecond, r.Planned, "unsent requests, too, were due at some time")
+		assert.Equal(t, time.Duration(10*seq)*time.Millisecond, r.Planned, "unsent requests, too, were due at some time")
 	}
+	assert.Equal(t, "app-1", record.PodOf(record.Requests[2]))
+	assert.Len(t, l.Record(Lane{Load: scenarios.New(100)}, 5*time.Millisecond).Requests, 3, "what was sent beyond the plan is not forgotten")
+}
+
+func TestSince(t *testing.T) {
+	l := NewLedger()
+	for _, seq := range []int{1, 0, 5} {
+		l.Put(seq, timeline.Request{Cause: timeline.OK, Port: uint16(seq)}, fmt.Sprint("app-", seq))
+	}
+	seqs, requests, pods := l.Since(1)
+	assert.Equal(t, []uint32{0, 5}, seqs, "in the order in which they ended")
+	assert.Equal(t, []uint16{0, 5}, []uint16{requests[0].Port, requests[1].Port})
+	assert.Equal(t, []string{"app-1", "app-0", "app-5"}, pods)
+	assert.EqualValues(t, 3, requests[1].Pod)
+	seqs, requests, _ = l.Since(7)
+	assert.Empty(t, seqs)
+	assert.Empty(t, requests)
+}
+
+// TestShares: several senders of one lane send each of its requests once, whatever the number of requests and of senders.
+func TestShares(t *testing.T) {
+	for of := range 6 {
+		for planned := range 25 {
+			var seqs []int
+			for index := range max(1, of) {
+				share := Share{Index: index, Of: of}
+				for n := range share.count(planned) {
+					seqs = append(seqs, share.seq(n))
+				}
+			}
+			slices.Sort(seqs)
+			want := make([]int, 0, planned)
+			for seq := range planned {
+				want = append(want, seq)
+			}
+			require.Equal(t, want, append([]int{}, seqs...), "%d requests, %d senders", planned, of)
+		}
+	}
+}
+
+// TestSendersShareALane: four senders, one ledger, one end that is set while they send.
+func TestSendersShareALane(t *testing.T) {
+	for _, load := range []scenarios.Load{scenarios.New(200), scenarios.Reused(200), scenarios.Replayable(200)} {
+		t.Run(load.Name, func(t *testing.T) {
+			app := &faulty{seen: map[int]int{}, fault: status(503)}
+			server := httptest.NewServer(app)
+			defer server.Close()
+			lane := Lane{Name: "test/" + load.Name, URL: server.URL, Start: 50 * time.Millisecond, Load: load}
+			ledger, end, clock := NewLedger(), &End{}, timeline.NewClock(time.Now())
+			var senders errgroup.Group
+			for i := range 4 {
+				senders.Go(func() error {
+					return SendShare(lane, Plan{Clock: clock, End: end, Max: time.Minute, Share: Share{Index: i, Of: 4}}, ledger)
+				})
+			}
+			end.Set(550 * time.Millisecond)
+			<-end.Known()
+			require.NoError(t, senders.Wait())
+			record := ledger.Record(lane, 550*time.Millisecond)
+			assert.Equal(t, 101, record.Planned)
+			assert.Equal(t, map[timeline.Cause]int{timeline.OK: 91, timeline.HTTP5xx: 10}, count(record))
+			for seq, r := range record.Requests {
+				assert.Equal(t, lane.Due(seq), r.Planned)
+				assert.Equal(t, 1, app.seen[seq], "request %d", seq)
+			}
+		})
+	}
+}
+
+// TestEndThatComesTooLate: who has sent beyond the agreed end says so.
+func TestEndThatComesTooLate(t *testing.T) {
+	end, clock := &End{}, timeline.NewClock(time.Now())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Zerodrop-Seq") == "9" {
+			end.Set(50 * time.Millisecond)
+		}
+		_, _ = io.WriteString(w, Body)
+	}))
+	defer server.Close()
+	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(100)}, Plan{Clock: clock, End: end, Max: time.Minute})
+	require.ErrorIs(t, err, errLate)
+	assert.Equal(t, 6, record.Planned)
+	assert.GreaterOrEqual(t, len(record.Requests), 10)
+}
+
+func TestPressure(t *testing.T) {
+	if share := Pressure()(); share != nil {
+		assert.GreaterOrEqual(t, *share, 0.0)
+		assert.LessOrEqual(t, *share, 1.0)
+	}
+	tests := []struct {
+		name, content string
+		want          *time.Duration
+	}{
+		{"as Linux writes it", "some avg10=43.22 avg60=45.29 avg300=33.11 total=5757257654\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n", new(5757257654 * time.Microsecond)},
+		{"no such line", "full avg10=0.00 avg60=0.00 avg300=0.00 total=1\n", nil},
+		{"no number", "some avg10=0.00 avg60=0.00 avg300=0.00 total=99999999999999999999\n", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "cpu")
+			require.NoError(t, os.WriteFile(file, []byte(tt.content), 0o600))
+			assert.Equal(t, tt.want, waited(file))
+		})
+	}
+	assert.Nil(t, waited(filepath.Join(t.TempDir(), "none")), "a kernel without PSI")
 }
 
 func TestClassifyWhatServersCantDo(t *testing.T) {
