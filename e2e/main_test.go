@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
@@ -28,6 +29,8 @@ type settings struct {
 	replay    string
 	rate      int
 	repeat    int
+	lanes     string
+	soak      time.Duration
 	cluster   cluster.Config
 }
 
@@ -41,6 +44,8 @@ func (s *settings) register(f *flag.FlagSet) {
 	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster; the reports go to replayed/ in it, or to -artifacts")
 	f.IntVar(&s.rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
 	f.IntVar(&s.cluster.Workers, "workers", 1, "how many Pods send the load of the lanes within the cluster, each its share of every lane")
+	f.StringVar(&s.lanes, "lanes", "", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
+	f.DurationVar(&s.soak, "soak", time.Hour, "how long TestSoakMemory sends")
 	f.IntVar(&s.repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
 	f.StringVar(&s.cluster.NodeImage, "node-image", "", "image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
 	f.StringVar(&s.cluster.ProxyMode, "proxy-mode", "", "kube-proxy's mode in the kind cluster: iptables or nftables; empty for kind's default")
@@ -83,6 +88,9 @@ func (s *settings) validate() error {
 	}
 	if n := s.cluster.Workers; n < 1 || n > maxWorkers {
 		errs = append(errs, fmt.Errorf("-workers %d: want 1 to %d", n, maxWorkers))
+	}
+	if s.soak < time.Second {
+		errs = append(errs, fmt.Errorf("-soak %s: want 1s or more", s.soak))
 	}
 	if s.repeat <= 0 {
 		errs = append(errs, fmt.Errorf("-repeat %d: want 1 or more", s.repeat))

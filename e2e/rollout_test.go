@@ -28,22 +28,35 @@ func TestRollout(t *testing.T) {
 	require.NoError(t, the.broken)
 	list, err := the.catalogue.Profile(the.settings.profile, the.settings.rate)
 	require.NoError(t, err)
+	if lanes := the.settings.lanes; lanes != "" {
+		for i := range list {
+			list[i], err = list[i].Only(strings.Split(lanes, ","))
+			require.NoError(t, err)
+		}
+	}
 	runs := scenarios.Interleave(list, the.settings.repeat)
 	for i, run := range runs {
 		t.Run(run.Name(), func(t *testing.T) {
 			require.NoError(t, the.makeRoom())
-			progress := the.progress.run(i+1, len(runs), run)
-			dir := the.dir(run)
-			tl := record(t, run, dir, progress)
-			if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the run is told of, and not believed
-				tl.Faults = append(tl.Faults, err.Error())
-			}
-			v := verdict.Judge(tl, run.Scenario)
-			progress.done(v)
-			the.conclude(t, v, dir)
+			the.measure(t, run, i+1, len(runs))
 		})
 	}
 	require.NotEmpty(t, the.verdicts, "no scenario of profile %s matches -run: other strategies are in -profile full", the.settings.profile)
+}
+
+// measure records a run, saves it, judges it, and puts the verdict on record.
+func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdict {
+	t.Helper()
+	progress := s.progress.run(i, n, run)
+	dir := s.dir(run)
+	tl := record(t, run, dir, progress)
+	if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the run is told of, and not believed
+		tl.Faults = append(tl.Faults, err.Error())
+	}
+	v := verdict.Judge(tl, run.Scenario)
+	progress.done(v)
+	s.conclude(t, v, dir)
+	return v
 }
 
 // record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, which no verdict passes over.

@@ -95,6 +95,17 @@ func (s *suite) openCluster(ctx context.Context) (*cluster.Cluster, error) {
 	return s.cluster, s.clusterErr
 }
 
+// closeCluster takes the cluster away before the suite is over: the next run brings up another. Without one it does nothing.
+func (s *suite) closeCluster(ctx context.Context) error {
+	if s.cluster == nil {
+		return nil
+	}
+	s.progress.step("take the cluster away")
+	err := s.cluster.Close(ctx)
+	s.cluster, s.clusterErr = nil, nil
+	return err
+}
+
 // previousDir keeps what the suite before has left, so that a new run neither mixes with it nor destroys it at once.
 const previousDir = "previous"
 

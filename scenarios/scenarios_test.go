@@ -233,3 +233,35 @@ func TestDisruptions(t *testing.T) {
 func TestSummaries(t *testing.T) {
 	assert.Contains(t, catalogue(t).Summaries()["prestop-sleep"], "preStop")
 }
+
+func TestOnly(t *testing.T) {
+	s, err := catalogue(t).Find("prestop-sleep", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	tests := []struct {
+		name  string
+		lanes []string
+		want  []string
+		err   string
+	}{
+		{"one", []string{"service/new"}, []string{"service/new"}, ""},
+		{"in the scenario's order", []string{"nodeport/new", "service/slow"}, []string{"service/slow", "nodeport/new"}, ""},
+		{"unknown", []string{"service/new", "ingress/new"}, nil, `unknown lane "ingress/new": want one of service/new, `},
+		{"none", nil, nil, "no lane is named"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := s.Only(tt.lanes)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			var names []string
+			for _, l := range got.Lanes {
+				names = append(names, l.Name())
+			}
+			assert.Equal(t, tt.want, names)
+			assert.Len(t, s.Lanes, 7, "the scenario itself stays as it is")
+		})
+	}
+}

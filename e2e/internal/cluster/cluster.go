@@ -43,6 +43,8 @@ type Config struct {
 	LoadImage string
 	// Workers is how many send the load of lanes within the cluster; each sends its share of every lane.
 	Workers int
+	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody synchronises.
+	ClockSkew time.Duration
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
 	// Step hears of each step as it begins; nil if nobody wants to know.
@@ -107,6 +109,10 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		if err := c.kind.loadImages(ctx); err != nil {
 			return c, err
 		}
+		// At best: if requests leave late without it, the verdict says so.
+		if err := c.kind.favour(ctx); err != nil {
+			_, _ = fmt.Fprintln(config.Log, err)
+		}
 		if err := c.removeNamespaces(ctx); err != nil {
 			return c, err
 		}
@@ -136,6 +142,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 	return err
 }
+
+// SetClockSkew changes ClockSkew of the configuration for the next deployment.
+func (c *Cluster) SetClockSkew(d time.Duration) { c.config.ClockSkew = d }
 
 // Environment says where runs on this cluster are measured.
 func (c *Cluster) Environment() timeline.Environment { return c.facts }

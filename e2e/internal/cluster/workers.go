@@ -45,6 +45,9 @@ func (a *App) job() (*batchv1.Job, error) {
 	if image := a.cluster.config.LoadImage; image != "" {
 		job.Spec.Template.Spec.Containers[0].Image = image
 	}
+	if skew := a.cluster.config.ClockSkew; skew != 0 {
+		job.Spec.Template.Spec.Containers[0].Args = []string{"-clock-skew=" + skew.String()}
+	}
 	return job, nil
 }
 

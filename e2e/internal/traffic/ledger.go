@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
@@ -83,4 +84,11 @@ func (l *Ledger) Len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.order)
+}
+
+// Size is how many bytes the records take, with the room that is kept for more.
+func (l *Ledger) Size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return cap(l.requests)*int(unsafe.Sizeof(timeline.Request{})) + cap(l.order)*int(unsafe.Sizeof(uint32(0)))
 }
