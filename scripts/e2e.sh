@@ -33,10 +33,9 @@ given 'run|test.run' || set -- -run '^TestRollout$' "$@"
 ZERODROP_EXIT_CODE=$(mktemp)
 export ZERODROP_EXIT_CODE
 trap 'rm -f "$ZERODROP_EXIT_CODE"' EXIT
-# Ctrl-C goes to the whole group, the suite included, which has a cluster to take away: this script waits for it, and then says how it went.
-trap : INT
 
 # In its own folder and with no package named, go test hands the terminal on; as `go test ./e2e` the suite would write to a pipe.
+# Ctrl-C goes to the whole group, the suite included, which has a cluster to take away: go waits for the suite, and bash for go.
 code=0
 go -C e2e test -count=1 -v -timeout 60m "$@" || code=$?
 read -r told <"$ZERODROP_EXIT_CODE" || told=$code # one that crashed has told nothing

@@ -240,7 +240,8 @@ func TestHeadToHead(t *testing.T) {
 		{
 			"one of two repeats can't be believed",
 			suite(inAppRolling, disbelieve(repeat(2, inAppRolling), "lag"), preStopRolling, repeat(2, preStopRolling)),
-			[]string{"Left out, not measured or not to be believed: in-app-delay (1 of 2 runs).",
+			[]string{
+				"Left out, not measured or not to be believed: in-app-delay (1 of 2 runs).",
 				"No difference above can be told from noise at the 5 % level (1 to 2 runs each, 3 comparisons corrected for each other); 5 runs of each are the least",
 			},
 		},

@@ -120,8 +120,8 @@ func exactRankSum(ranks []int, n int, away float64) float64 {
 	ways[0][0] = 1
 	for _, r := range ranks {
 		for k := n; k > 0; k-- {
-			for s := total; s >= r; s-- {
-				ways[k][s] += ways[k-1][s-r]
+			for s := range total - r + 1 {
+				ways[k][s+r] += ways[k-1][s]
 			}
 		}
 	}

@@ -91,6 +91,14 @@ func TestRankSumOfMany(t *testing.T) {
 	assert.InDelta(t, math.Erfc(z/math.Sqrt2), RankSum(a, b), 1e-9)
 	assert.InDelta(t, 1, RankSum(make([]float64, 30), make([]float64, 30)), 1e-9, "all the same")
 
+	// With ties: 40 zeros share rank 20.5 and 10 ones rank 45.5, so 25 zeros have the rank sum 512.5, 125 from the 637.5 to be expected.
+	a, b = make([]float64, 25), make([]float64, 25)
+	for i := range 10 {
+		b[i] = 1
+	}
+	z = (125 - 0.5) / math.Sqrt(25*25/12.0*(51-(63960+990)/(50*49.0)))
+	assert.InDelta(t, math.Erfc(z/math.Sqrt2), RankSum(a, b), 1e-9)
+
 	random := rand.New(rand.NewPCG(7, 7))
 	for range 20 {
 		a, b := make([]float64, 20), make([]float64, 20)

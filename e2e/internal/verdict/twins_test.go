@@ -37,11 +37,14 @@ func TestTwins(t *testing.T) {
 		{"the same", []int{1, 2, 3, 4, 5, 6}, []int{1, 2, 3, 4, 5, 6}, "", Pass},
 		{"nothing is ever lost", zeros, zeros, "", Pass},
 		{
-			"one of them only", zeros, []int{1, 1, 2, 1, 1, 1},
+			"one of them only", zeros,
+			[]int{1, 1, 2, 1, 1, 1},
 			"A/A: two names of one strategy differ: a and a+twin under rolling-update on service/new: lost something in 0 of 6 and 6 of 6 rollouts (p = 0.0022, corrected 0.0043)", Inconclusive,
 		},
 		{
-			"one of them more", []int{1, 2, 3, 4, 5, 6}, []int{11, 12, 13, 14, 15, 16},
+			"one of them more",
+			[]int{1, 2, 3, 4, 5, 6},
+			[]int{11, 12, 13, 14, 15, 16},
 			"on service/new: lost 3.5 and 13.5 requests per rollout in the median (p = 0.0022, corrected 0.0022)", Inconclusive,
 		},
 		{"too few rollouts to tell", []int{1, 2, 3}, []int{11, 12, 13}, "", Pass},
@@ -142,7 +145,7 @@ func TestTwinsAreCalibrated(t *testing.T) {
 			t.Logf("%d of %d tests differ, in %d of %d suites after correction", raw, made, found, suites)
 			assert.GreaterOrEqual(t, float64(found)/suites, tt.least)
 			assert.LessOrEqual(t, float64(found)/suites, tt.want)
-			if tt.mean == tt.twin { //nolint:testifylint // both are written down above
+			if tt.mean == tt.twin {
 				assert.LessOrEqual(t, float64(raw)/float64(made), 0.055, fmt.Sprint("of ", made))
 			}
 		})

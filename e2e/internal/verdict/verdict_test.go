@@ -253,18 +253,26 @@ func TestAssumptions(t *testing.T) {
 			most := 0.93
 			tl.Senders[0].Pressure = &most
 		}, "too few CPUs: tasks waited for one in 93 % of the time where worker-0 sent from, at most 90 %"},
-		{"answers that no Pod has given", func(tl *timeline.Timeline) { tl.Served[1].Answered["nodeport/new"] -= 2 },
-			"nodeport/new: 13 answers arrived from Pod app-2, which says it has given 11"},
-		{"answers that nobody has lost", func(tl *timeline.Timeline) { tl.Served[3].Answered["nodeport/reused"]++ },
-			"nodeport/reused: the Pods say they have answered 187 requests, of which 186 arrived: the client knows of only 0 that could be the rest"},
+		{
+			"answers that no Pod has given", func(tl *timeline.Timeline) { tl.Served[1].Answered["nodeport/new"] -= 2 },
+			"nodeport/new: 13 answers arrived from Pod app-2, which says it has given 11",
+		},
+		{
+			"answers that nobody has lost", func(tl *timeline.Timeline) { tl.Served[3].Answered["nodeport/reused"]++ },
+			"nodeport/reused: the Pods say they have answered 187 requests, of which 186 arrived: the client knows of only 0 that could be the rest",
+		},
 		{"more answers than were lost", func(tl *timeline.Timeline) {
 			drop(tl, 1, 2, 5*sec, timeline.EOF) // of two Pods, which say that they have answered
 			tl.Served[3].Answered["nodeport/reused"]++
 		}, "nodeport/reused: the Pods say they have answered 187 requests, of which 184 arrived: the client knows of only 2 that could be the rest"},
-		{"a clock that nobody knows", func(tl *timeline.Timeline) { tl.Senders[0].Uncertainty = 301 * ms },
-			"nodeport/new: the clock of worker-0 is known to 301ms only: at most 300ms at 10 requests/s"},
-		{"a clock that moved", func(tl *timeline.Timeline) { tl.Senders[0].Drift = -1801 * time.Microsecond },
-			"the clock of worker-0 moved by -1.801ms during the run, and is known to 400µs"},
+		{
+			"a clock that nobody knows", func(tl *timeline.Timeline) { tl.Senders[0].Uncertainty = 301 * ms },
+			"nodeport/new: the clock of worker-0 is known to 301ms only: at most 300ms at 10 requests/s",
+		},
+		{
+			"a clock that moved", func(tl *timeline.Timeline) { tl.Senders[0].Drift = -1801 * time.Microsecond },
+			"the clock of worker-0 moved by -1.801ms during the run, and is known to 400µs",
+		},
 		{"a worker that nobody knows", func(tl *timeline.Timeline) { tl.Senders = tl.Senders[1:] }, "nodeport/new: nobody is on record to have sent it, by no known clock"},
 		{"loss in the lead", each(func(l *timeline.LaneRecord) { l.Requests[10].Cause = timeline.Reset }), "1 requests were lost before the disruption"},
 		{"no answer in the lead", each(func(l *timeline.LaneRecord) {
@@ -321,7 +329,7 @@ func TestAssumptionsHold(t *testing.T) {
 				tl.Lanes[i].From = ""
 			}
 		}},
-		{"a stall as long as the shortest visible gap", func(tl *timeline.Timeline) { tl.Lanes[1].Requests[61].Lag = 299 * ms }},
+		{"late by the shortest visible gap", func(tl *timeline.Timeline) { tl.Lanes[1].Requests[61].Lag = 299 * ms }},
 		{"a kernel that doesn't tell of its pressure", func(tl *timeline.Timeline) { tl.Senders[0].Pressure = nil }},
 		{"just enough CPU", func(tl *timeline.Timeline) {
 			most := 0.9
@@ -361,14 +369,16 @@ func TestStall(t *testing.T) {
 		name   string
 		at     int // number of the request that left late, 10 ms each
 		length time.Duration
+		alone  bool // those that were due meanwhile left on time
 		want   string
 	}{
-		{"within the disruption", 600, 60 * ms, "nodeport/reused: no request left for 70ms, from 2.991s after the start of the disruption on: at most 40ms at 100 requests/s"},
-		{"across its start", 297, 60 * ms, "nodeport/reused: no request left for 71ms, from -40ms after"},
-		{"across the instant when it had settled", 1197, 60 * ms, "nodeport/reused: no request left for 70ms, from 8.961s"},
-		{"as long as the shortest visible gap", 600, 29 * ms, ""},
-		{"before the disruption", 200, 60 * ms, ""},
-		{"after it had settled", 1300, 60 * ms, ""},
+		{"within the disruption", 600, 60 * ms, false, "nodeport/reused: no request left for 70ms, from 2.991s after the start of the disruption on: at most 40ms at 100 requests/s"},
+		{"across its start", 297, 60 * ms, false, "nodeport/reused: no request left for 71ms, from -40ms after"},
+		{"across the instant when it had settled", 1197, 60 * ms, false, "nodeport/reused: no request left for 70ms, from 8.961s"},
+		{"as long as the shortest visible gap", 600, 29 * ms, false, ""},
+		{"overtaken by others", 600, 60 * ms, true, ""},
+		{"before the disruption", 200, 60 * ms, false, ""},
+		{"after it had settled", 1300, 60 * ms, false, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -376,6 +386,9 @@ func TestStall(t *testing.T) {
 			requests := tl.Lanes[1].Requests
 			for i := tt.at; requests[i].Planned < requests[tt.at].Planned+tt.length; i++ {
 				requests[i].Lag = requests[tt.at].Planned + tt.length + ms - requests[i].Planned
+				if tt.alone {
+					break
+				}
 			}
 			v := Judge(tl, s)
 			if tt.want == "" {
@@ -407,6 +420,18 @@ func dense(t testing.TB, n int) (timeline.Timeline, scenarios.Scenario) {
 	}
 	sent(&tl)
 	return tl, s
+}
+
+// TestLanesOfOldTimelines: a stored run isn't asked for lanes that there weren't in its time; one of today is.
+func TestLanesOfOldTimelines(t *testing.T) {
+	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
+	s.Lanes = append(s.Lanes, scenarios.Lane{Path: fixtures.Path{Name: "service"}, Load: scenarios.New(10)})
+	assert.Empty(t, Judge(tl, s).Reasons)
+	sent(&tl)
+	assert.Equal(t, []string{"service/new: was not measured"}, Judge(tl, s).Reasons)
+	old := rollout()
+	old.Lanes = old.Lanes[1:]
+	assert.Equal(t, []string{"nodeport/new: was not measured"}, Judge(old, s).Reasons)
 }
 
 // TestUnknownLoad: a lane of which nothing is expected proves nothing.
