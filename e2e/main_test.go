@@ -19,6 +19,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -129,13 +130,18 @@ var the *suite
 func TestMain(m *testing.M) {
 	var s settings
 	s.register(flag.CommandLine)
-	flag.Parse()
+	flag.CommandLine.Init(os.Args[0], flag.ContinueOnError)
+	if err := flag.CommandLine.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
+		os.Exit(tell(0))
+	} else if err != nil {
+		os.Exit(tell(2))
+	}
 	if s.replay != "" {
 		s.replaying(flag.CommandLine)
 	}
 	if err := s.validate(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+		os.Exit(tell(2))
 	}
 	restore := func() {}
 	if !testing.Short() && s.replay == "" {
@@ -148,12 +154,41 @@ func TestMain(m *testing.M) {
 		the.progress.line("stopping: what was measured is kept, the cluster is taken away (a second Ctrl-C leaves it; make clean removes it)")
 	})
 	code := m.Run()
-	err := the.finish(ctx)
+	outcome, err := the.finish(ctx)
 	stop()
 	restore()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(tell(exitCode(code, outcome, err)))
+}
+
+// exitCode is that of the suite's outcome (0 pass, 1 fail, 3 inconclusive, 4 infrastructure), which says more than the tests' own. A test that failed for a
+// reason of its own, or a report that could not be written, is 1 where the suite has passed or has no outcome.
+func exitCode(tests int, outcome *verdict.Outcome, err error) int {
+	code := tests
+	if outcome != nil {
+		code = cmp.Or(outcome.ExitCode(), code)
+	}
+	if err != nil {
 		code = cmp.Or(code, 1)
 	}
-	os.Exit(code)
+	return code
+}
+
+// exitCodeFile names a file that is to hold the exit code. go test exits with 1 whatever the test binary has exited with: scripts/e2e.sh hands the code on.
+// It is no flag, so that flags that can't be read are told, too.
+const exitCodeFile = "ZERODROP_EXIT_CODE"
+
+// tell writes the exit code where somebody asked for it, and returns it.
+func tell(code int) int {
+	file := os.Getenv(exitCodeFile)
+	if file == "" {
+		return code
+	}
+	if err := os.WriteFile(file, fmt.Appendln(nil, code), 0o644); err != nil {
+		fmt.Fprintln(os.Stderr, fmt.Errorf("tell the exit code: %w", err))
+		return cmp.Or(code, 1)
+	}
+	return code
 }

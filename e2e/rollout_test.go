@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -59,29 +61,39 @@ func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdi
 	return v
 }
 
-// record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, which no verdict passes over.
+// record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, or as interrupted if somebody wanted it
+// to end. No verdict passes over either.
 func record(t *testing.T, run scenarios.Run, dir string, progress runProgress) timeline.Timeline {
 	t.Helper()
 	began := time.Now()
 	ctx, err := the.context(t)
 	if err != nil {
-		return harness.Failed(run, began, err)
+		return interrupted(harness.Failed(run, began, err), err)
 	}
 	c, err := the.openCluster(ctx)
 	if err != nil {
-		return harness.Failed(run, began, err)
+		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
 	}
 	began = time.Now()
 	progress.phase("deploy")
 	app, err := c.Deploy(ctx, run.Scenario, dir)
 	if err != nil {
-		return harness.Failed(run, began, err)
+		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
 	}
 	deployed := time.Since(began)
 	options := harness.Defaults
 	options.Phase = progress.phase
 	tl := harness.Run(ctx, app, run, options)
 	tl.Window.Overhead += deployed
+	return interrupted(tl, context.Cause(ctx))
+}
+
+// interrupted is the timeline of a run that was to end before its time because of why: by a signal, or as the time of go test was over. What failed then
+// failed because of it: nothing broke down, and the faults are dropped. A run without any was complete by then, and is left as it is.
+func interrupted(tl timeline.Timeline, why error) timeline.Timeline {
+	if len(tl.Faults) > 0 && (errors.Is(why, errStopped) || errors.Is(why, errTime)) {
+		tl.Interrupted, tl.Faults = why.Error(), nil
+	}
 	return tl
 }
 
@@ -101,35 +113,33 @@ func replay(t *testing.T) {
 		}
 		judged++
 		t.Run(name, func(t *testing.T) {
-			v, err := judgeAgain(dir)
-			if err != nil {
-				v = unreadable(name, err)
-			}
-			the.conclude(t, v, "")
+			the.conclude(t, judgeAgain(name, dir), "")
 		})
 	}
 	require.NotZero(t, judged, "there are only timelines of the suite before: name %s/%s to judge those", the.settings.replay, previousDir)
 }
 
-func judgeAgain(dir string) (verdict.Verdict, error) {
+// judgeAgain judges the timeline in dir. One that can't be read is lost, which is the infrastructure's fault; one of a scenario that is unknown today can't be
+// judged. Either has its place in the report, under the names of its folder: a run that is left out looks like one that passed.
+func judgeAgain(name, dir string) verdict.Verdict {
 	tl, err := timeline.Load(dir)
 	if err != nil {
-		return verdict.Verdict{}, err
+		return unjudged(name, verdict.Infrastructure, err)
 	}
-	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, the.settings.rate)
-	if err != nil {
-		return verdict.Verdict{}, fmt.Errorf("timeline in %s: %w", dir, err)
-	}
-	the.facts = tl.Environment
+	rate := the.settings.rate
 	if len(tl.Lanes) > 0 {
-		the.settings.rate = tl.Lanes[0].Rate
+		rate = tl.Lanes[0].Rate // what it was recorded at: -rate is for runs
 	}
-	return verdict.Judge(tl, s), nil
+	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, rate)
+	if err != nil {
+		return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+	}
+	the.facts, the.settings.rate = tl.Environment, rate
+	return verdict.Judge(tl, s)
 }
 
-// unreadable is the verdict on a timeline that can't be judged. Its run has its place in the report all the same, under the names of its folders: a run that
-// is left out looks like one that passed.
-func unreadable(folder string, why error) verdict.Verdict {
+// unjudged is the verdict on a timeline that can't be judged.
+func unjudged(folder string, o verdict.Outcome, why error) verdict.Verdict {
 	names := append(strings.Split(folder, "/"), "unknown")
-	return verdict.Verdict{Strategy: names[0], Disruption: names[1], Reasons: []string{why.Error()}}
+	return verdict.Verdict{Strategy: names[0], Disruption: names[1], Outcome: o, Reasons: []string{why.Error()}}
 }

@@ -172,7 +172,7 @@ func (s *suite) made() map[string]bool {
 		names[format.File] = true
 	}
 	for strategy := range s.catalogue.Summaries() {
-		names[strategy] = true
+		names[strategy], names[strategy+scenarios.TwinSuffix] = true, true
 	}
 	return names
 }
@@ -243,9 +243,11 @@ func (s *suite) write() error {
 	return nil
 }
 
-// finish takes the cluster away and prints the report. It fails if any run did not pass, whatever the tests say.
-func (s *suite) finish(ctx context.Context) error {
+// finish takes the cluster away, prints the report and says how the suite came out; nil if there was no run. What isn't a pass is an error as well, whatever
+// the tests say.
+func (s *suite) finish(ctx context.Context) (*verdict.Outcome, error) {
 	var errs []error
+	var outcome *verdict.Outcome
 	if s.cluster != nil {
 		if (s.failed || s.clusterErr != nil) && ctx.Err() == nil { // who stops a run wants it to end
 			s.progress.step("collect the cluster's logs")
@@ -266,11 +268,12 @@ func (s *suite) finish(ctx context.Context) error {
 	}
 	if len(s.verdicts) > 0 {
 		errs = append(errs, s.write(), s.publish())
-		if outcome := s.report().Suite.Outcome; outcome != verdict.Pass {
-			errs = append(errs, fmt.Errorf("the suite's outcome is %s", outcome))
+		suite := s.report().Suite.Outcome
+		if outcome = &suite; suite != verdict.Pass {
+			errs = append(errs, fmt.Errorf("the suite's outcome is %s", suite))
 		}
 	}
-	return errors.Join(errs...)
+	return outcome, errors.Join(errs...)
 }
 
 // publish shows the report: as text here, and as markdown in the summary of a GitHub job.

@@ -16,6 +16,10 @@ const (
 	controlDisruption = "none"       // must lose nothing, even with that strategy
 )
 
+// TwinSuffix makes another name of a strategy, as in prestop-sleep+twin. Both are the same in all but the name: an A/A comparison, in which whatever differs
+// is the instrument's.
+const TwinSuffix = "+twin"
+
 // Profile is a selection of scenarios.
 type Profile struct {
 	Name       string
@@ -39,6 +43,12 @@ func Profiles() []Profile {
 			Name:        "smoke",
 			Summary:     "one strategy that loses requests and one that doesn't, under a rolling update: does the instrument work?",
 			Strategies:  []string{"no-handler", "prestop-sleep"},
+			Disruptions: []string{"rolling-update"},
+		},
+		{
+			Name:        "aa",
+			Summary:     "one strategy under two names: does the instrument see differences where there are none? Wants -repeat 10 or more",
+			Strategies:  []string{"shutdown-at-once", "shutdown-at-once" + TwinSuffix},
 			Disruptions: []string{"rolling-update"},
 		},
 	}
@@ -91,19 +101,21 @@ func (c Catalogue) Lanes(rate int) []Lane {
 	return lanes
 }
 
-// Find is the scenario of one strategy and one disruption. An unknown name is an error that lists the known ones.
+// Find is the scenario of one strategy, or of its twin (see TwinSuffix), and one disruption. An unknown name is an error that lists the known ones.
 func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
-	s, ok := c.strategies[strategy]
+	original := strings.TrimSuffix(strategy, TwinSuffix)
+	s, ok := c.strategies[original]
 	if !ok {
 		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
 	}
+	s.Name = strategy
 	d, err := findNamed("disruption", disruption, Disruptions(), func(d Disruption) string { return d.Name })
 	if err != nil {
 		return Scenario{}, err
 	}
 	scenario := Scenario{
 		Strategy: s, Disruption: d, Lanes: c.Lanes(rate),
-		Control: strategy == controlStrategy || disruption == controlDisruption,
+		Control: original == controlStrategy || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
 }

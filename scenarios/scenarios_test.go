@@ -265,3 +265,24 @@ func TestOnly(t *testing.T) {
 		})
 	}
 }
+
+// TestTwin: another name, and the same in all else.
+func TestTwin(t *testing.T) {
+	c := catalogue(t)
+	for _, name := range []string{"shutdown-at-once", "no-handler"} {
+		s, err := c.Find(name, "rolling-update", DefaultRate)
+		require.NoError(t, err)
+		twin, err := c.Find(name+TwinSuffix, "rolling-update", DefaultRate)
+		require.NoError(t, err)
+		assert.Equal(t, name+"+twin/rolling-update", twin.Name())
+		assert.Equal(t, name == "no-handler", twin.Control)
+		twin.Strategy.Name = name
+		assert.Equal(t, s.Strategy, twin.Strategy)
+		assert.Equal(t, s.Lanes, twin.Lanes)
+	}
+	_, err := c.Find("prestop"+TwinSuffix, "rolling-update", DefaultRate)
+	require.ErrorContains(t, err, `unknown strategy "prestop+twin"`)
+	list, err := c.Profile("aa", DefaultRate)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"no-handler/none", "shutdown-at-once/rolling-update", "shutdown-at-once+twin/rolling-update"}, names(list))
+}
