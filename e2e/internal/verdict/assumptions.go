@@ -19,6 +19,18 @@ var assumptions = []assumption{
 	podsWereReplaced, newPodsServed, watchWasUnbroken, ledgersAgree, clocksHeld, loadOutlivedThePods,
 }
 
+// nodesDown are the Nodes that stopped being ready during the run. That is no assumption but a breakdown: the Pods there went, or stood still, for another reason
+// than the one that is measured.
+func nodesDown(tl timeline.Timeline) []string {
+	var why []string
+	for _, e := range tl.Events {
+		if e.Kind == timeline.NodeUnready {
+			why = append(why, fmt.Sprintf("node %s stopped being ready %s after the start of the disruption", e.Node, round(e.At-tl.Window.DisruptStart)))
+		}
+	}
+	return why
+}
+
 func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ lives) []string {
 	var why []string
 	w := tl.Window

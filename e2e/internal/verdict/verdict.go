@@ -135,10 +135,10 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 		v.Lanes = append(v.Lanes, judgeLane(record, tl, s, pods))
 	}
 	// What broke down, or who ended the run, explains whatever else is not as it should be: to list that as well would bury it.
-	switch {
-	case len(tl.Faults) > 0:
+	switch broken := slices.Concat(tl.Faults, nodesDown(tl)); {
+	case len(broken) > 0:
 		v.Outcome = Infrastructure
-		v.Reasons = slices.Clone(tl.Faults)
+		v.Reasons = broken
 		return v
 	case tl.Interrupted != "":
 		v.Reasons = []string{tl.Interrupted}

@@ -444,6 +444,15 @@ func TestUnknownLoad(t *testing.T) {
 	assert.Contains(t, fmt.Sprint(v.Reasons), "expects nothing of load upside-down")
 }
 
+// TestNodeDown: a Node that stopped being ready is a breakdown, whatever else there is to say.
+func TestNodeDown(t *testing.T) {
+	tl := rollout()
+	tl.Events = append(tl.Events, timeline.Event{At: tl.Window.DisruptStart + 2*sec, Kind: timeline.NodeUnready, Node: "worker2"})
+	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	assert.Equal(t, Infrastructure, v.Outcome)
+	assert.Equal(t, []string{"node worker2 stopped being ready 2s after the start of the disruption"}, v.Reasons)
+}
+
 // TestFaultsSpeakAlone: what follows from what broke down, or from an early end, is not listed beside it.
 func TestFaultsSpeakAlone(t *testing.T) {
 	tests := []struct {
