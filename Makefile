@@ -26,6 +26,18 @@ test: ## Unit tests, and one real smoke run on a cluster
 unit: ## Unit tests with the race detector; no cluster, no Docker
 	@scripts/unit.sh $(GO_TEST_FLAGS)
 
+.PHONY: nightly
+nightly: ## The regression job: every strategy, then the proof that losses follow kube-proxy's sync period. About half an hour
+	@scripts/e2e.sh -profile nightly $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSyncPeriod$$' -artifacts artifacts/sync-period $(GO_TEST_FLAGS)
+
+.PHONY: soak
+soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
+	@scripts/e2e.sh -run '^Test(Faults|FullDisk)$$' -artifacts artifacts/faults $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSoakRate$$' -artifacts artifacts/soak $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -profile aa -repeat 20 -artifacts artifacts/aa $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -artifacts artifacts/soak $(GO_TEST_FLAGS)
+
 .PHONY: lint
 lint: ## Linters, formatting, tidy modules, workflows
 	@scripts/lint.sh
