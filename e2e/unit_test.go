@@ -616,6 +616,25 @@ func TestBody(t *testing.T) {
 	assert.Equal(t, traffic.Body, constant(t, filepath.Join("..", "sampleapp", "server.go"), "Body"))
 }
 
+// TestHeaders: client and sample app have the same names for what they tell each other.
+func TestHeaders(t *testing.T) {
+	tests := []struct {
+		traffic, app string
+	}{
+		{"headerPod", "headerPod"},
+		{"headerLeaving", "headerLeaving"},
+		{"headerConn", "headerConn"},
+		{"headerConnUse", "headerConnRequest"},
+		{"headerLane", "headerLane"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.traffic, func(t *testing.T) {
+			client := constant(t, filepath.Join("internal", "traffic", "traffic.go"), tt.traffic)
+			assert.Equal(t, client, constant(t, filepath.Join("..", "sampleapp", "server.go"), tt.app))
+		})
+	}
+}
+
 // constant is the value of a string constant in a source file.
 func constant(t *testing.T, file, name string) string {
 	t.Helper()

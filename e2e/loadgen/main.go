@@ -20,8 +20,9 @@ func main() {
 	skew := flag.Duration("clock-skew", 0, "`time` that the clock of this worker is made to be ahead: to try what an unsynchronised node does")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr, *skew); err != nil {
+	err := run(ctx, *addr, *skew)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "loadgen:", err)
 		os.Exit(1)
 	}

@@ -69,14 +69,14 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err != nil {
 		return err
 	}
-	paths := map[string]fixtures.Path{}
+	var paths []fixtures.Path // each once, in the order of the lanes
 	manifests := []any{deployment}
 	inside := false
 	for _, lane := range s.Lanes {
-		if _, ok := paths[lane.Path.Name]; ok {
+		if slices.ContainsFunc(paths, func(p fixtures.Path) bool { return p.Name == lane.Path.Name }) {
 			continue
 		}
-		paths[lane.Path.Name] = lane.Path
+		paths = append(paths, lane.Path)
 		manifests = append(manifests, lane.Path.Service)
 		a.services = append(a.services, lane.Path.Service.Name)
 		inside = inside || lane.Path.From == fixtures.FromCluster
@@ -262,7 +262,7 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() ([]time
 		return nil, err
 	}
 	return func() ([]timeline.Event, []timeline.Served) {
-		asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+		asking, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
 		living := a.served(asking)
 		events := o.Stop()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -93,7 +94,11 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if c.http, err = rest.HTTPClientFor(restConfig); err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}
-	c.server = restConfig.Host
+	server, _, err := rest.DefaultServerUrlFor(restConfig) // as the client reads it: a kubeconfig may leave https:// out, or end in a slash
+	if err != nil {
+		return c, fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.server = strings.TrimSuffix(server.String(), "/")
 	if c.client, err = kubernetes.NewForConfigAndClient(restConfig, c.http); err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}

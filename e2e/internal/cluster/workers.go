@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -88,16 +90,19 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 		slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return cmp.Compare(index(a), index(b)) })
 		for i := range pods.Items {
 			p := &pods.Items[i]
-			if p.DeletionTimestamp != nil || p.Status.Phase != corev1.PodRunning {
+			if p.DeletionTimestamp != nil {
+				return fmt.Sprintf("Pod %s is terminating", p.Name), nil
+			}
+			if p.Status.Phase != corev1.PodRunning {
 				return fmt.Sprintf("Pod %s is %s%s", p.Name, p.Status.Phase, waitingFor(p)), nil
 			}
 			w := worker.Worker{Name: "worker-" + strconv.Itoa(index(*p)), Node: p.Spec.NodeName, Call: worker.At(a.cluster.http, a.proxyURL(p.Name, worker.Port))}
-			body, err := w.Call(ctx, "/clock", nil)
+			err := answers(ctx, w)
+			if ctx.Err() != nil {
+				return "", ctx.Err() // what was missing before tells more than that time is up
+			}
 			if err != nil {
 				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
-			}
-			if err := body.Close(); err != nil {
-				return "", err
 			}
 			a.workers = append(a.workers, w)
 		}
@@ -106,6 +111,20 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 		}
 		return "", nil
 	})
+}
+
+// answerWithin is how long something that has no work to do may take to answer through the API server.
+const answerWithin = 5 * time.Second
+
+// answers asks a worker whether it is there.
+func answers(ctx context.Context, w worker.Worker) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	body, err := w.Call(ctx, "/clock", nil)
+	if err != nil {
+		return err
+	}
+	return body.Close()
 }
 
 // index is a Pod's completion index within its Job.
@@ -135,17 +154,27 @@ func (a *App) proxyURL(pod string, port int) string {
 // appPort is where the app listens.
 const appPort = 8080
 
-// served asks the Pods that live on how many requests they have answered. One that doesn't answer is left out: nothing is known of it.
+// served asks the Pods that live on how many requests they have answered, all at once, so that one that hangs takes no time from the others. One that doesn't
+// answer is left out: nothing is known of it.
 func (a *App) served(ctx context.Context) []timeline.Served {
 	pods, err := a.Pods(ctx)
 	if err != nil {
 		return nil
 	}
+	found := make([]*timeline.Served, len(pods))
+	var asks sync.WaitGroup
+	for i, pod := range pods {
+		asks.Go(func() {
+			if answered, err := a.ledger(ctx, pod); err == nil {
+				found[i] = &timeline.Served{Pod: pod, Answered: answered}
+			}
+		})
+	}
+	asks.Wait()
 	var out []timeline.Served
-	for _, pod := range pods {
-		answered, err := a.ledger(ctx, pod)
-		if err == nil {
-			out = append(out, timeline.Served{Pod: pod, Answered: answered})
+	for _, s := range found {
+		if s != nil {
+			out = append(out, *s)
 		}
 	}
 	return out

@@ -120,7 +120,7 @@ func Ask(ctx context.Context, client *http.Client, url string) (pod string, err 
 		return "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s", url, resp.Status)
+		return "", fmt.Errorf("%s answers %s", req.URL, resp.Status)
 	}
 	return resp.Header.Get("Zerodrop-Pod"), nil
 }

@@ -145,16 +145,6 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// breaking breaks calls to a worker: those for which it returns an error.
-func breaking(call Call, broken func(path string) error) Call {
-	return func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
-		if err := broken(path); err != nil {
-			return nil, err
-		}
-		return call(ctx, path, body)
-	}
-}
-
 // cut is a body that breaks off after n bytes.
 type cut struct {
 	io.ReadCloser
@@ -220,7 +210,7 @@ func TestLostWorker(t *testing.T) {
 	found := causes(records[0])
 	assert.Equal(t, 301, records[0].Planned)
 	assert.Len(t, records[0].Requests, 301)
-	assert.Greater(t, found[timeline.Unsent], 0)
+	assert.Positive(t, found[timeline.Unsent])
 	assert.LessOrEqual(t, found[timeline.Unsent], 150, "the share of the other worker is all there")
 	s.servers[1].end.Set(time.Nanosecond)
 	<-s.servers[1].sent
@@ -283,10 +273,9 @@ func TestServerRefuses(t *testing.T) {
 // TestBadBooks: a worker that hands over a record twice, or fewer than it says it has, is not believed.
 func TestBadBooks(t *testing.T) {
 	for _, tt := range []struct {
-		name   string
-		wrong  func(s *Server)
-		want   string
-		closes bool
+		name  string
+		wrong func(s *Server)
+		want  string
 	}{
 		{name: "fewer than it has", wrong: func(s *Server) { s.summary.Recorded = []int{302, 61} }, want: "302 records of its lane 0 and handed 301 over"},
 		{name: "what went wrong in sending", wrong: func(s *Server) { s.summary.Err = "no port left" }, want: "worker-0: no port left"},
@@ -305,7 +294,7 @@ func TestBadBooks(t *testing.T) {
 			}
 			records, _, err := s.run(t, NewFleet(s.workers))
 			require.ErrorContains(t, err, tt.want)
-			assert.Equal(t, 271, causes(records[0])[timeline.OK], "what there is is kept")
+			assert.Equal(t, 271, causes(records[0])[timeline.OK], "what came is kept")
 		})
 	}
 	w := &member{Worker: Worker{Name: "worker-0"}}
