@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +134,16 @@ func judgeAgain(name, dir string) verdict.Verdict {
 	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, rate)
 	if err != nil {
 		return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+	}
+	// One that could not begin has none, and in one without places the lanes are fewer than today's for its age.
+	if len(tl.Lanes) > 0 && !slices.ContainsFunc(tl.Lanes, func(l timeline.LaneRecord) bool { return l.From == "" }) {
+		var recorded []string
+		for _, l := range tl.Lanes {
+			recorded = append(recorded, l.Name)
+		}
+		if s, err = s.Only(recorded); err != nil { // -lanes may have chosen
+			return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+		}
 	}
 	the.facts, the.settings.rate = tl.Environment, rate
 	return verdict.Judge(tl, s)

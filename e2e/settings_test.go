@@ -42,6 +42,7 @@ func TestSettings(t *testing.T) {
 		{"no rate", []string{"-rate=0"}, []string{"-rate 0: want 1 to 1000 requests per second"}},
 		{"negative rate", []string{"-rate=-5"}, []string{"-rate -5: want 1 to 1000"}},
 		{"rate too high", []string{"-rate=1001"}, []string{"-rate 1001: want 1 to 1000"}},
+		{"no time to soak", []string{"-soak=0s"}, []string{"-soak 0s: want 1s or more"}},
 		{"no workers", []string{"-workers=0"}, []string{"-workers 0: want 1 to 20"}},
 		{"negative workers", []string{"-workers=-1"}, []string{"-workers -1: want 1 to 20"}},
 		{"too many workers", []string{"-workers=21"}, []string{"-workers 21: want 1 to 20"}},
@@ -84,7 +85,7 @@ func TestSettings(t *testing.T) {
 func TestSettingsDefaults(t *testing.T) {
 	s := parseFlags(t)
 	require.NoError(t, s.validate())
-	assert.Equal(t, settings{profile: "quick", artifacts: filepath.Join("..", "artifacts"), rate: 100, repeat: 1, cluster: cluster.Config{Workers: 1}}, s)
+	assert.Equal(t, settings{profile: "quick", artifacts: filepath.Join("..", "artifacts"), rate: 100, repeat: 1, soak: time.Hour, cluster: cluster.Config{Workers: 1}}, s)
 }
 
 // TestSettingsPaths: tests run in the folder of their package, and a relative path is meant from the root of the repository.
@@ -109,7 +110,7 @@ func TestSettingsPaths(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := parseFlags(t, tt.args...)
 			require.NoError(t, s.validate())
-			tt.want.profile, tt.want.rate, tt.want.repeat, tt.want.cluster.Workers = "quick", 100, 1, 1
+			tt.want.profile, tt.want.rate, tt.want.repeat, tt.want.soak, tt.want.cluster.Workers = "quick", 100, 1, time.Hour, 1
 			assert.Equal(t, tt.want, s)
 		})
 	}
@@ -118,9 +119,9 @@ func TestSettingsPaths(t *testing.T) {
 // TestSettingsFlags: each flag ends up where it belongs.
 func TestSettingsFlags(t *testing.T) {
 	s := parseFlags(t, "-profile=full", "-artifacts=/a", "-replay=/r", "-rate=7", "-repeat=2", "-node-image=n", "-proxy-mode=nftables", "-proxy-min-sync=10s",
-		"-keep", "-kubeconfig=/k", "-context=c", "-address=h:1", "-app-image=i", "-load-image=l", "-workers=3")
+		"-keep", "-kubeconfig=/k", "-context=c", "-address=h:1", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new", "-soak=5m")
 	assert.Equal(t, settings{
-		profile: "full", artifacts: "/a", replay: "/r", rate: 7, repeat: 2,
+		profile: "full", artifacts: "/a", replay: "/r", rate: 7, repeat: 2, lanes: "service/new", soak: 5 * time.Minute,
 		cluster: cluster.Config{
 			NodeImage: "n", ProxyMode: "nftables", ProxyMinSync: 10 * time.Second, Keep: true,
 			Kubeconfig: "/k", Context: "c", Address: "h:1", AppImage: "i", LoadImage: "l", Workers: 3,
