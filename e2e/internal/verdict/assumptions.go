@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -126,7 +127,7 @@ func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []strin
 // into a gap of that length, or beside it, as planned ones would; later ones don't. It is asked of the whole run, and of the time from the start of the
 // disruption until it settled by itself: a sender that was held up just then would have been so among many requests that left on time.
 func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
-	var why []string
+	var late []excess
 	for _, l := range tl.Lanes {
 		var all, within []time.Duration
 		for _, r := range l.Requests {
@@ -140,12 +141,37 @@ func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []stri
 		}
 		bound := resolution(l.Rate)
 		if p99 := percentile(sorted(all), 0.99); p99 > bound {
-			why = append(why, fmt.Sprintf("%s: requests left late: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate))
+			late = append(late, excess{p99 - bound, fmt.Sprintf("%s: requests left late: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate)})
 		} else if p99 := percentile(sorted(within), 0.99); p99 > bound {
-			why = append(why, fmt.Sprintf("%s: requests left late during the disruption: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate))
+			late = append(late, excess{
+				p99 - bound, fmt.Sprintf("%s: requests left late during the disruption: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate),
+			})
 		}
 	}
-	return why
+	return worst(late)
+}
+
+// excess is by how much a lane is beyond a bound, and what is to be said of it.
+type excess struct {
+	by   time.Duration
+	text string
+}
+
+// worst says what is to be said of the lane that is farthest beyond a bound, and how many others are. A sender that is late is so in all of its lanes: to
+// list each would bury the other reasons.
+func worst(lanes []excess) []string {
+	if len(lanes) == 0 {
+		return nil
+	}
+	text := slices.MaxFunc(lanes, func(a, b excess) int { return cmp.Compare(a.by, b.by) }).text
+	switch others := len(lanes) - 1; others {
+	case 0:
+	case 1:
+		text += "; and so in another lane"
+	default:
+		text += fmt.Sprintf("; and so in %d other lanes", others)
+	}
+	return []string{text}
 }
 
 // resolution is the length of time that a lane tells apart: the shortest visible gap, and no less than leastLag.
@@ -164,18 +190,18 @@ const leastLag = 10 * time.Millisecond
 // A p99 of the lag can't say this: one stall of a second holds up one request in a hundred of a run of minutes. Both neighbours of the time in question count
 // as well, so that a sender that stopped altogether is found.
 func senderNeverStalled(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
-	var why []string
+	var stalled []excess
 	for _, l := range tl.Lanes {
 		if l.Rate <= 0 {
 			continue
 		}
 		at, gap := longestGap(l.Requests, tl.Window)
 		if bound := time.Second/time.Duration(l.Rate) + resolution(l.Rate); gap > bound {
-			why = append(why, fmt.Sprintf("%s: no request left for %s, from %s after the start of the disruption on: at most %s at %d requests/s",
-				l.Name, round(gap), round(at-tl.Window.DisruptStart), round(bound), l.Rate))
+			stalled = append(stalled, excess{gap - bound, fmt.Sprintf("%s: no request left for %s, from %s after the start of the disruption on: at most %s at %d requests/s",
+				l.Name, round(gap), round(at-tl.Window.DisruptStart), round(bound), l.Rate)})
 		}
 	}
-	return why
+	return worst(stalled)
 }
 
 // longestGap is the longest time between two sends, in the order of sending, that overlaps the disruption, and the instant at which it began.

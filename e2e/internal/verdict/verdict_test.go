@@ -623,3 +623,20 @@ func BenchmarkJudge(b *testing.B) {
 		})
 	}
 }
+
+func TestWorst(t *testing.T) {
+	a, b, c := excess{2 * ms, "a: late"}, excess{5 * ms, "b: late"}, excess{1 * ms, "c: late"}
+	tests := []struct {
+		name  string
+		lanes []excess
+		want  []string
+	}{
+		{"none", nil, nil},
+		{"one", []excess{a}, []string{"a: late"}},
+		{"two", []excess{a, b}, []string{"b: late; and so in another lane"}},
+		{"three", []excess{a, b, c}, []string{"b: late; and so in 2 other lanes"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, worst(tt.lanes)) })
+	}
+}
