@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
@@ -288,17 +287,25 @@ func (a *App) Pods(ctx context.Context) ([]string, error) {
 
 // Restart changes the Pod template and waits until the Deployment is complete, as kubectl rollout status does.
 func (a *App) Restart(ctx context.Context) error {
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	release := ""
+	// An API server that restarts just now is waited for, as everywhere; and so is a conflict.
+	err := poll(ctx, deployWithin, "the Pod template to change", func(ctx context.Context) (string, error) {
 		d, err := a.deployments().Get(ctx, appName, metav1.GetOptions{})
 		if err != nil {
-			return err
+			return "", err
+		}
+		if release == "" {
+			release = strconv.FormatInt(d.Generation+1, 10)
+		}
+		if d.Spec.Template.Annotations[releaseKey] == release {
+			return "", nil // the answer to the update was lost, and not the update
 		}
 		if d.Spec.Template.Annotations == nil {
 			d.Spec.Template.Annotations = map[string]string{}
 		}
-		d.Spec.Template.Annotations[releaseKey] = strconv.FormatInt(d.Generation+1, 10)
+		d.Spec.Template.Annotations[releaseKey] = release
 		_, err = a.deployments().Update(ctx, d, metav1.UpdateOptions{})
-		return err
+		return "", err
 	})
 	if err != nil {
 		return fmt.Errorf("change the Pod template: %w", err)
@@ -308,10 +315,15 @@ func (a *App) Restart(ctx context.Context) error {
 
 // DeletePod deletes a Pod with its own grace period and doesn't wait for it to go.
 func (a *App) DeletePod(ctx context.Context, name string) error {
-	if err := a.pods().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("delete Pod: %w", err)
-	}
-	return nil
+	asked := false
+	return poll(ctx, deployWithin, "Pod "+name+" to be deleted", func(ctx context.Context) (string, error) {
+		err := a.pods().Delete(ctx, name, metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) && asked {
+			return "", nil // the answer before was lost, and not the deletion
+		}
+		asked = asked || !apierrors.IsNotFound(err)
+		return "", err
+	})
 }
 
 // WaitReady waits until as many Pods as asked for are ready, terminating ones not counted. It looks at the Pods: the Deployment's status lags behind them.

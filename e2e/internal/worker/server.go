@@ -178,7 +178,8 @@ func (s *Server) send(o order) {
 	close(s.sent)
 }
 
-// setEnd is refused when it comes too late: requests beyond it may have been sent.
+// setEnd is refused when it comes too late: requests beyond it may have been sent. The load ends then as soon as it can: whoever asked for its end wants
+// that, above all.
 func (s *Server) setEnd(e ending) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,6 +193,7 @@ func (s *Server) setEnd(e ending) error {
 		return fmt.Errorf("ends at %s already", at)
 	}
 	if late := s.clock.Offset(time.Now()) - e.Offset; late > 0 {
+		s.end.Set(s.clock.Offset(time.Now()))
 		return fmt.Errorf("the end of the load came %s too late", late)
 	}
 	s.end.Set(e.Offset)
