@@ -32,6 +32,33 @@ func TestTimesAreStoredAsTheyAre(t *testing.T) {
 	assert.Equal(t, record.Requests, stored.Lanes[0].Requests)
 }
 
+// TestThousands: not one in a thousand is lost on the way to the ledger.
+func TestThousands(t *testing.T) {
+	app := &faulty{seen: map[int]int{}, fault: status(503)}
+	server := httptest.NewServer(app)
+	defer server.Close()
+	const n = 2100
+	load := scenarios.Reused(1000)
+	load.Timeout = 30 * time.Second // a busy machine is no fault
+	record := send(t, load, server.URL, n)
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: n * 9 / 10, timeline.HTTP5xx: n / 10}, count(record))
+	for seq := range n {
+		assert.Equal(t, 1, app.seen[seq], "request %d", seq)
+	}
+}
+
+// TestNothingGoesUncounted: two senders of the same share have more results than the ledger takes.
+func TestNothingGoesUncounted(t *testing.T) {
+	server := httptest.NewServer(&faulty{seen: map[int]int{}, fault: status(503)})
+	defer server.Close()
+	lane, ledger, end := Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(200)}, NewLedger(), &End{}
+	end.Set(20 * time.Millisecond)
+	plan := Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute}
+	require.NoError(t, SendShare(lane, plan, ledger))
+	require.ErrorIs(t, SendShare(lane, plan, ledger), errUncounted)
+	assert.Equal(t, 5, ledger.Len())
+}
+
 func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
 	l := NewLedger()
 	assert.True(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.OK}, "app-1"))

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -146,6 +147,43 @@ func TestIdleConnectionsThatDie(t *testing.T) {
 	}
 	assert.LessOrEqual(t, int(arrived.Load()), record.Planned, "nothing arrived that was not planned")
 }
+
+// TestWhatCanBeSentTwice looks at requests as http.Transport gets them. It sends again what it can have the body of once more, whatever the method, if it
+// finds the connection dead before it has written: too rare to wait for.
+func TestWhatCanBeSentTwice(t *testing.T) {
+	tests := []struct {
+		load scenarios.Load
+		want bool
+	}{
+		{scenarios.New(100), false},
+		{scenarios.Reused(100), false},
+		{scenarios.Replayable(100), true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.load.Name, func(t *testing.T) {
+			s := newSender(Lane{Name: "test/" + tt.load.Name, Load: tt.load}, Plan{Clock: timeline.NewClock(time.Now())}, NewLedger())
+			var got *http.Request
+			for _, client := range s.clients {
+				client.RegisterProtocol("probe", roundTripper(func(r *http.Request) (*http.Response, error) {
+					got = r
+					return nil, io.EOF
+				}))
+			}
+			req, err := http.NewRequest(tt.load.Method, "probe://app/work", strings.NewReader("work\n"))
+			require.NoError(t, err)
+			req.Header.Set(vegetaSeq, "7")
+			_, err = s.RoundTrip(req) //nolint:bodyclose // there is none
+			require.ErrorIs(t, err, io.EOF)
+			assert.Equal(t, tt.want, got.GetBody != nil)
+			assert.NotNil(t, req.GetBody, "the caller's request is left as it is")
+			assert.Equal(t, http.Header{headerLane: {"test/" + tt.load.Name}, headerSeq: {"7"}}, got.Header, "Idempotency-Key would let it be sent again, too")
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestRecordSaysWhoAnswered(t *testing.T) {
 	server := httptest.NewServer(&faulty{fault: status(500), seen: map[int]int{}})
