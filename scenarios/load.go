@@ -30,7 +30,9 @@ type Load struct {
 	Work    time.Duration // how long the server works for each request
 	Timeout time.Duration // how long the client waits for a complete answer
 	// Replayable lets http.Transport send a request again, silently, when a reused connection dies under it, as it does in ordinary clients. Such a load
-	// doesn't tell its losses: what it hides is counted as masked, and that is what it is for.
+	// doesn't tell its losses: what it hides is counted as masked, and that is what it is for. It hides a connection that was used before and ends, by RST or
+	// by FIN, before one byte of the answer has come. It tells of all the rest: a connection that can't be made or is new, an answer that breaks off, a
+	// timeout, a wrong status.
 	Replayable bool
 }
 

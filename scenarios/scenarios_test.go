@@ -125,6 +125,8 @@ func TestBlindLoadIsRefused(t *testing.T) {
 		l := Reused(DefaultRate)
 		l.Method = method
 		require.ErrorIs(t, l.Validate(), errBlind, "method %q", method)
+		l.Replayable = true
+		require.NoError(t, l.Validate(), "method %q of a load that says so", method)
 	}
 	for _, lane := range catalogue(t).Lanes(DefaultRate) {
 		require.NoError(t, lane.Load.Validate(), lane.Name())
@@ -147,6 +149,9 @@ func TestBadLoads(t *testing.T) {
 		{"negative work", func(l *Load) { l.Work = -1 }, "every request would time out"},
 		{"unknown connections", func(l *Load) { l.Connections = "some" }, "unknown connections"},
 		{"reused without any", func(l *Load) { *l = Reused(1); l.Clients = 0 }, "has none"},
+		{"replayable without any", func(l *Load) { *l = Replayable(1); l.Clients = 0 }, "has none"},
+		{"replayable on new connections", func(l *Load) { l.Replayable = true }, "nothing is ever sent again on a new connection"},
+		{"replayable and never sent again", func(l *Load) { *l = Replayable(1); l.Method = http.MethodPost }, `replayable with method "POST", which nothing sends again`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

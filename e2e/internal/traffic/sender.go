@@ -36,7 +36,7 @@ func newSender(lane Lane, plan Plan, ledger *Ledger) *sender {
 	for range n {
 		s.clients = append(s.clients, &http.Transport{
 			Proxy:              nil, // HTTP_PROXY must not come between
-			DialContext:        dialer.DialContext,
+			DialContext:        remembering(dialer.DialContext),
 			DisableKeepAlives:  lane.Load.Connections == scenarios.NewConnections,
 			DisableCompression: true,
 			MaxIdleConns:       0, // no limit
@@ -87,7 +87,9 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := s.clients[hit%len(s.clients)].RoundTrip(sent)
 	var pod string
 	if err != nil {
-		r.Cause = classify(err)
+		if r.Cause = classify(err); r.Cause == timeline.Other {
+			r.Cause = wire.fate() // net/http says only that half a line of a header is no header
+		}
 	} else {
 		r.Code = uint16(resp.StatusCode)
 		body, readErr := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -104,45 +106,65 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// attempts counts what went on the wire for one request. http.Transport may go on dialling after the request was given up, hence the lock.
+// attempts counts what went on the wire for one request. http.Transport may go on dialling after the request was given up, hence the lock; or after it was
+// given a connection that had become idle meanwhile, and then the dial is none of the request's any more.
 type attempts struct {
 	mu    sync.Mutex
 	count uint8
 	port  uint16
+	conn  net.Conn // that the request was given last; nil while it waits for one
 }
 
 func (a *attempts) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
+		GetConn: func(string) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.conn = nil
+		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			var port int
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.conn = info.Conn
+			a.add()
 			if addr, ok := info.Conn.LocalAddr().(*net.TCPAddr); ok {
-				port = addr.Port
+				a.port = uint16(addr.Port)
 			}
-			a.add(uint16(port))
 		},
 		ConnectDone: func(_, _ string, err error) {
-			if err != nil {
-				a.add(0) // its port is known since it was bound
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if err != nil && a.conn == nil {
+				a.add() // its port is known since it was bound
 			}
 		},
 	}
 }
 
-func (a *attempts) add(port uint16) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func (a *attempts) add() {
 	if a.count < 255 {
 		a.count++
-	}
-	if port != 0 {
-		a.port = port
 	}
 }
 
 func (a *attempts) bound(port uint16) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.port = port
+	if a.conn == nil {
+		a.port = port
+	}
+}
+
+// fate is the cause that the request's connection knows when the error doesn't tell.
+func (a *attempts) fate() timeline.Cause {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if conn, ok := a.conn.(*ended); ok {
+		if end := conn.err.Load(); end != nil {
+			return classify(*end)
+		}
+	}
+	return timeline.Other
 }
 
 // seen returns how many attempts there were and the local port of the last one. A request that timed out while its SYNs were swallowed is one attempt.
@@ -150,6 +172,32 @@ func (a *attempts) seen() (uint8, uint16) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return max(1, a.count), a.port
+}
+
+// ended is a connection that remembers how reading from it ended.
+type ended struct {
+	net.Conn
+	err atomic.Pointer[error]
+}
+
+// Read implements net.Conn.
+func (e *ended) Read(b []byte) (int, error) {
+	n, err := e.Conn.Read(b)
+	if err != nil {
+		e.err.Store(&err)
+	}
+	return n, err
+}
+
+// remembering makes the connections of a dial remember.
+func remembering(dial func(ctx context.Context, network, address string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &ended{Conn: conn}, nil
+	}
 }
 
 // identify fills in what the answer says of its connection and of its Pod's life, and returns the Pod's name; "" if it gives none.
