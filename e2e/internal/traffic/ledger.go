@@ -111,9 +111,9 @@ func (l *Ledger) Len() int {
 	return l.ended
 }
 
-// Size is how many bytes the records take, with the room that is kept for more.
+// Size is how many bytes the records take, with the room for more in the last page.
 func (l *Ledger) Size() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return cap(l.requests)*int(unsafe.Sizeof(timeline.Request{})) + cap(l.order)*int(unsafe.Sizeof(uint32(0)))
+	return len(l.pages) * int(unsafe.Sizeof(page{}))
 }
