@@ -34,40 +34,17 @@ type trial struct {
 // sending bounds how many trials send at a time: the load is an open loop, and two cores are soon full. Trials that wait for a timeout don't count.
 var sending = make(chan struct{}, 8)
 
-// errVoid says that the process stood still for so long that time-outs mean nothing: the trial has to be made again, whatever came of it.
-var errVoid = errors.New("the process stood still")
+// errVoid says that the machine was short of CPUs where a client's timeout decides: then a request may time out that met no fault.
+var errVoid = errors.New("tasks had to wait for a CPU")
 
-// repeatedly runs the trial until it counts.
+// repeatedly runs the trial again while it is void: a timeout of the wrong request is no accident five times.
 func (tr trial) repeatedly() (masked int, err error) {
-	for range 20 {
+	for range 5 {
 		if masked, err = tr.run(); !errors.Is(err, errVoid) {
 			break
 		}
 	}
 	return masked, err
-}
-
-// standstill begins to measure how long no goroutine of this process gets to run. The function it returns gives the longest time since then.
-func standstill() func() time.Duration {
-	const every = 10 * time.Millisecond
-	stop, longest := make(chan struct{}), make(chan time.Duration)
-	go func() {
-		var most time.Duration
-		for last := time.Now(); ; {
-			select {
-			case <-stop:
-				longest <- max(most, time.Since(last)-every)
-				return
-			case <-time.After(every):
-				most = max(most, time.Since(last)-every)
-				last = time.Now()
-			}
-		}
-	}()
-	return func() time.Duration {
-		close(stop)
-		return <-longest
-	}
 }
 
 // run sends the lane and compares the two ledgers request by request. It returns how many were masked.
@@ -92,7 +69,7 @@ func (tr trial) run() (masked int, err error) {
 	if lane.Load.Timeout = plenty; tr.timeout != 0 {
 		lane.Load.Timeout = tr.timeout
 	}
-	longest := standstill()
+	pressure := Pressure()
 	plan := Plan{Clock: timeline.NewClock(time.Now()), End: &End{}, Max: time.Minute}
 	length := lane.Due(plannedInTrial - 1)
 	plan.End.Set(length)
@@ -107,13 +84,14 @@ func (tr trial) run() (masked int, err error) {
 		<-sending
 	}
 	server.close()
-	if still := longest(); still > lane.Load.Timeout/4 {
-		return 0, fmt.Errorf("%w for %s", errVoid, still)
-	}
 	if err != nil {
 		return 0, err
 	}
-	return tr.audit(lane, plan.Clock, record, server)
+	masked, err = tr.audit(lane, plan.Clock, record, server)
+	if share := pressure(); err != nil && tr.timeout != 0 && share != nil && *share > 0.5 {
+		return masked, fmt.Errorf("%w for %.0f %% of the time: %w", errVoid, 100**share, err)
+	}
+	return masked, err
 }
 
 // sendApart sends one share of a lane elsewhere, and all the others as they are: exactly the share's requests don't reach the server.
