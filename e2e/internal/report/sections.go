@@ -402,7 +402,7 @@ func rollouts(m model) section {
 		List: []string{
 			"lost in: x of n rollouts lost something, masked requests included; ≤ the share of all rollouts that do, with 95 % confidence (Clopper and Pearson, one-sided). " +
 				"Only runs that can be believed count",
-			"gap visible from: the shortest interval of total loss that one run of a lane sees with 95 % probability (3/rate); what is shorter may have been lost and not seen",
+			"gap visible from: the shortest interval of total loss that one run of a lane sees with 95 % probability (3/rate, more where requests left late); what is shorter may have been lost and not seen",
 		},
 	}}}
 }
@@ -582,7 +582,7 @@ func instrument(m model) section {
 	return section{Title: "How well the lanes could see", Folded: true, Blocks: []block{{
 		Table: tabulate(instrumentColumns, [][]laneSum{sums}),
 		List: []string{
-			"gap visible from: the shortest interval of total loss that one run of the lane sees with 95 % probability (3/rate)",
+			"gap visible from: the shortest interval of total loss that each run of the lane sees with 95 % probability (3/rate, more where requests left late)",
 			"lag: how late requests left, over the plan; the worst run of each lane",
 		},
 	}}}

@@ -113,8 +113,8 @@ type Lane struct {
 	// LastArrival is the longest time, over the Pods of the run, from the first sight of a Pod's deletion to the last request of this lane that this
 	// Pod still answered. Nil if no Pod was deleted or none of them answered anything of this lane afterwards.
 	LastArrival *time.Duration
-	// Window is the shortest interval of total loss that one run of this lane would have seen with 95 % probability: 3/rate, the rule of three for
-	// requests that meet the interval at random.
+	// Window is the shortest interval of total loss that one run of this lane is sure enough to have seen: 3/rate (Visible), or more where requests left
+	// late (see sight).
 	Window time.Duration
 }
 

@@ -250,9 +250,9 @@ func TestAssumptions(t *testing.T) {
 			}
 		}), "nodeport/reused: no request left for 2.599s"},
 		{"no CPU left", func(tl *timeline.Timeline) {
-			most := 0.93
+			most := 0.96
 			tl.Senders[0].Pressure = &most
-		}, "too few CPUs: tasks waited for one in 93 % of the time where worker-0 sent from, at most 90 %"},
+		}, "too few CPUs: tasks waited for one in 96 % of the time where worker-0 sent from, at most 95 %"},
 		{
 			"answers that no Pod has given", func(tl *timeline.Timeline) { tl.Served[1].Answered["nodeport/new"] -= 2 },
 			"nodeport/new: 13 answers arrived from Pod app-2, which says it has given 11",
@@ -372,11 +372,11 @@ func TestStall(t *testing.T) {
 		alone  bool // those that were due meanwhile left on time
 		want   string
 	}{
-		{"within the disruption", 600, 60 * ms, false, "nodeport/reused: no request left for 70ms, from 2.991s after the start of the disruption on: at most 40ms at 100 requests/s"},
-		{"across its start", 297, 60 * ms, false, "nodeport/reused: no request left for 71ms, from -40ms after"},
-		{"across the instant when it had settled", 1197, 60 * ms, false, "nodeport/reused: no request left for 70ms, from 8.961s"},
-		{"as long as the shortest visible gap", 600, 29 * ms, false, ""},
-		{"overtaken by others", 600, 60 * ms, true, ""},
+		{"within the disruption", 600, 260 * ms, false, "nodeport/reused: no request left for 269ms, from 2.991s after the start of the disruption on: at most 210ms at 100 requests/s"},
+		{"across its start", 297, 260 * ms, false, "nodeport/reused: no request left for 270ms, from -40ms after"},
+		{"across the instant when it had settled", 1197, 260 * ms, false, "nodeport/reused: no request left for 269ms, from 8.961s"},
+		{"as long as may be", 600, 199 * ms, false, ""},
+		{"overtaken by others", 600, 260 * ms, true, ""},
 		{"before the disruption", 200, 60 * ms, false, ""},
 		{"after it had settled", 1300, 60 * ms, false, ""},
 	}
@@ -397,6 +397,35 @@ func TestStall(t *testing.T) {
 			}
 			require.Len(t, v.Reasons, 1, "nothing else is wrong: %s", v.Reasons)
 			assert.Contains(t, v.Reasons[0], tt.want)
+		})
+	}
+}
+
+// TestSight: what a lane claims to have seen is no finer than its requests left.
+func TestSight(t *testing.T) {
+	w := timeline.Window{DisruptStart: sec, Settled: 3 * sec}
+	at := func(seq int) time.Duration { return time.Duration(seq) * 10 * ms }
+	tests := []struct {
+		name string
+		lag  func(seq int) time.Duration
+		want time.Duration
+	}{
+		{"as planned", func(int) time.Duration { return 0 }, 30 * ms},
+		{"late, all alike", func(int) time.Duration { return 25 * ms }, 30 * ms},
+		{"later, all alike", func(int) time.Duration { return 45 * ms }, 45 * ms},
+		{"a stall", func(seq int) time.Duration {
+			return max(0, at(208)-at(seq)) * time.Duration(seq/200) * time.Duration(2-seq/200)
+		}, 90 * ms},
+		{"a stall before", func(seq int) time.Duration { return max(0, at(50)-at(seq)) }, 30 * ms},
+		{"a stall after it had settled", func(seq int) time.Duration { return max(0, at(390)-at(seq)) * time.Duration(seq/310) }, 30 * ms},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := timeline.LaneRecord{Rate: 100}
+			for seq := range 400 {
+				l.Requests = append(l.Requests, timeline.Request{Planned: at(seq), Lag: tt.lag(seq), Cause: timeline.OK})
+			}
+			assert.Equal(t, tt.want, sight(l, w))
 		})
 	}
 }
