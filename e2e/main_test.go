@@ -41,8 +41,10 @@ func (s *settings) register(f *flag.FlagSet) {
 		profiles = append(profiles, p.Name+" ("+p.Summary+")")
 	}
 	f.StringVar(&s.profile, "profile", "quick", "which scenarios to run: "+strings.Join(profiles, "; "))
-	f.StringVar(&s.artifacts, "artifacts", "artifacts", "`folder` for timelines, logs and reports; a relative one is relative to the root of the repository")
-	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster; the reports go to replayed/ in it, or to -artifacts")
+	const place = "`folder` for timelines, logs and reports; a relative one is relative to the root of the repository"
+	f.StringVar(&s.artifacts, "out", "artifacts", place)
+	f.StringVar(&s.artifacts, "artifacts", "artifacts", "as -out; but go test has a flag of that name, and hands this one on only behind -args")
+	f.StringVar(&s.replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster; the reports go to replayed/ in it, or to -out")
 	f.IntVar(&s.rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
 	f.IntVar(&s.cluster.Workers, "workers", 1, "how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f.StringVar(&s.lanes, "lanes", "", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
@@ -59,11 +61,11 @@ func (s *settings) register(f *flag.FlagSet) {
 	f.StringVar(&s.cluster.AppImage, "app-image", "", "sample app's image for a cluster that exists, into which none can be loaded; strategies that need a shell need one in it")
 }
 
-// replaying makes the settings those of a replay: the reports of the run that is judged again stay as they are, unless -artifacts asks for that place.
+// replaying makes the settings those of a replay: the reports of the run that is judged again stay as they are, unless -out asks for that place.
 func (s *settings) replaying(f *flag.FlagSet) {
 	s.profile = "replay"
 	elsewhere := true
-	f.Visit(func(given *flag.Flag) { elsewhere = elsewhere && given.Name != "artifacts" })
+	f.Visit(func(given *flag.Flag) { elsewhere = elsewhere && given.Name != "artifacts" && given.Name != "out" })
 	if elsewhere {
 		s.artifacts = filepath.Join(s.replay, "replayed")
 	}
@@ -111,7 +113,7 @@ func (s *settings) validate() error {
 		}
 	}
 	if s.artifacts == "" {
-		errs = append(errs, errors.New("-artifacts is empty: name a folder"))
+		errs = append(errs, errors.New("-out is empty: name a folder"))
 	}
 	for _, path := range []*string{&s.artifacts, &s.replay, &s.cluster.Kubeconfig} {
 		if *path != "" && !filepath.IsAbs(*path) {

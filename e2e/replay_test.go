@@ -165,7 +165,7 @@ func TestReplay(t *testing.T) {
 				store(t, stored)
 			}
 			before := files(t, stored)
-			got := runSuite(t, "-test.short", "-replay="+stored, "-artifacts="+artifacts)
+			got := runSuite(t, "-test.short", "-replay="+stored, "-out="+artifacts)
 			assert.Equal(t, tt.code, got.code, got.out)
 			for _, want := range tt.says {
 				assert.Contains(t, got.out, want)
@@ -202,7 +202,7 @@ func TestReplay(t *testing.T) {
 func TestReplayOne(t *testing.T) {
 	dir, artifacts := filepath.Join(t.TempDir(), "prestop-sleep", "rolling-update"), t.TempDir()
 	require.NoError(t, timeline.Save(dir, believable("prestop-sleep")))
-	got := runSuite(t, "-test.short", "-replay="+dir, "-artifacts="+artifacts)
+	got := runSuite(t, "-test.short", "-replay="+dir, "-out="+artifacts)
 	assert.Zero(t, got.code, got.out)
 	r := readReport(t, artifacts)
 	require.Len(t, r.Runs, 1)
@@ -230,7 +230,7 @@ func TestSuiteProcess(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			artifacts := filepath.Join(t.TempDir(), "artifacts")
-			got := runSuite(t, append([]string{"-artifacts=" + artifacts}, tt.args...)...)
+			got := runSuite(t, append([]string{"-out=" + artifacts}, tt.args...)...)
 			assert.Equal(t, tt.code, got.code, got.out)
 			assert.Contains(t, got.out, tt.want)
 			assert.NoDirExists(t, artifacts)
@@ -239,7 +239,7 @@ func TestSuiteProcess(t *testing.T) {
 	}
 	t.Run("no container engine", func(t *testing.T) {
 		artifacts := filepath.Join(t.TempDir(), "artifacts")
-		got := runSuite(t, "-artifacts="+artifacts, "-profile=smoke")
+		got := runSuite(t, "-out="+artifacts, "-profile=smoke")
 		assert.Equal(t, 4, got.code, got.out)
 		assert.Contains(t, got.out, "find a container engine for kind (make e2e brings one up): ")
 		r := readReport(t, artifacts)
@@ -253,7 +253,7 @@ func TestSuiteProcess(t *testing.T) {
 	})
 }
 
-// TestReplayLeavesTheReportsAlone: without -artifacts, the reports of a replay go into a folder of their own.
+// TestReplayLeavesTheReportsAlone: without -out, the reports of a replay go into a folder of their own.
 func TestReplayLeavesTheReportsAlone(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, timeline.Save(filepath.Join(dir, "prestop-sleep", "rolling-update"), believable("prestop-sleep")))

@@ -85,6 +85,9 @@ func record(t *testing.T, run scenarios.Run, dir string, progress runProgress) t
 	options := harness.Defaults
 	options.Phase = progress.phase
 	tl := harness.Run(ctx, app, run, options)
+	if err := app.Close(context.WithoutCancel(ctx)); err != nil {
+		progress.line("%s", err) // the load is over, by its own bound at the latest
+	}
 	tl.Window.Overhead += deployed
 	return interrupted(tl, context.Cause(ctx))
 }

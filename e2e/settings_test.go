@@ -62,7 +62,7 @@ func TestSettings(t *testing.T) {
 		{"a proxy mode for a proxy that exists", append(existing, "-proxy-mode=nftables"), []string{"-proxy-mode .* are for a kind cluster"}},
 		{"a period for a proxy that exists", append(existing, "-proxy-min-sync=10s"), []string{"-proxy-min-sync are for a kind cluster"}},
 		{"keeping what is kept anyway", append(existing, "-keep"), []string{"-keep, .* are for a kind cluster"}},
-		{"no folder", []string{"-artifacts="}, []string{"-artifacts is empty"}},
+		{"no folder", []string{"-out="}, []string{"-out is empty"}},
 		{"several", []string{"-rate=0", "-repeat=0", "-context=c"}, []string{"-rate 0", "-repeat 0", "-kubeconfig and -context"}},
 	}
 	for _, tt := range tests {
@@ -97,7 +97,7 @@ func TestSettingsPaths(t *testing.T) {
 	}{
 		{
 			"relative",
-			[]string{"-artifacts=out/a", "-replay=./old", "-kubeconfig=k", "-context=c"},
+			[]string{"-out=out/a", "-replay=./old", "-kubeconfig=k", "-context=c"},
 			settings{artifacts: "../out/a", replay: "../old", cluster: cluster.Config{Kubeconfig: "../k", Context: "c"}},
 		},
 		{

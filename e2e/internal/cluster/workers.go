@@ -53,12 +53,21 @@ func (a *App) job() (*batchv1.Job, error) {
 	return job, nil
 }
 
-// removeWorkers takes the workers of an earlier run away, whatever they do.
+// Close takes the workers away, whatever they do: also one that could not be told to stop. The app stays, for whoever wants to look at it.
+func (a *App) Close(ctx context.Context) error {
+	err := a.deleteJob(ctx)
+	if err == nil {
+		err = a.deleteWorkers(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the workers: %w", err)
+	}
+	return nil
+}
+
+// removeWorkers takes the workers of an earlier run away and waits until they are gone.
 func (a *App) removeWorkers(ctx context.Context) error {
-	now := int64(0)
-	jobs := a.cluster.client.BatchV1().Jobs(a.cluster.namespace)
-	err := jobs.Delete(ctx, loadName, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if err := a.deleteJob(ctx); err != nil {
 		return fmt.Errorf("remove the workers before: %w", err)
 	}
 	return poll(ctx, deployWithin, "the workers before to go", func(ctx context.Context) (string, error) {
@@ -66,9 +75,24 @@ func (a *App) removeWorkers(ctx context.Context) error {
 		if err != nil || len(pods.Items) == 0 {
 			return "", err
 		}
-		err = a.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: loadSelector})
-		return fmt.Sprintf("%d are there", len(pods.Items)), err
+		return fmt.Sprintf("%d are there", len(pods.Items)), a.deleteWorkers(ctx)
 	})
+}
+
+// deleteJob deletes the Job, if there is one: its Pods may be there without it, if a removal was cut off.
+func (a *App) deleteJob(ctx context.Context) error {
+	err := a.cluster.client.BatchV1().Jobs(a.cluster.namespace).Delete(ctx, loadName,
+		metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// deleteWorkers deletes the Pods of the Job, at once.
+func (a *App) deleteWorkers(ctx context.Context) error {
+	now := int64(0)
+	return a.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: loadSelector})
 }
 
 // startWorkers starts the Job and returns without waiting for its Pods.

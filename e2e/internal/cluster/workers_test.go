@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
@@ -232,4 +233,21 @@ func TestServed(t *testing.T) {
 	assert.Empty(t, app.served(t.Context()), "no URL")
 	refuse(client, "list", "pods", errDown)
 	assert.Empty(t, app.served(t.Context()), "no Pods")
+}
+
+// TestClose: after a run nobody sends, told to stop or not, and the app is left as it is.
+func TestClose(t *testing.T) {
+	app, client := newApp(aDeployment(), aPod("app-1-0", ready), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace}})
+	for range 2 { // it may be called more than once
+		client.ClearActions()
+		require.NoError(t, app.Close(t.Context()))
+		assert.Equal(t, []string{"delete jobs", "delete-collection pods"}, actions(client))
+		last := client.Actions()[1].(clienttesting.DeleteCollectionActionImpl)
+		assert.Equal(t, "app=loadgen", last.ListRestrictions.Labels.String())
+		assert.Zero(t, *last.DeleteOptions.GracePeriodSeconds)
+	}
+	refuse(client, "delete-collection", "pods", errDown)
+	require.ErrorContains(t, app.Close(t.Context()), "remove the workers: ")
+	refuse(client, "delete", "jobs", errDown)
+	require.ErrorContains(t, app.Close(t.Context()), "remove the workers: ")
 }

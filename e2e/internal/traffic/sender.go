@@ -36,7 +36,7 @@ func newSender(lane Lane, plan Plan, ledger *Ledger) *sender {
 	for range n {
 		s.clients = append(s.clients, &http.Transport{
 			Proxy:              nil, // HTTP_PROXY must not come between
-			DialContext:        remembering(dialer.DialContext),
+			DialContext:        wrapped(dialer.DialContext),
 			DisableKeepAlives:  lane.Load.Connections == scenarios.NewConnections,
 			DisableCompression: true,
 			MaxIdleConns:       0, // no limit
@@ -159,8 +159,8 @@ func (a *attempts) bound(port uint16) {
 func (a *attempts) fate() timeline.Cause {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if conn, ok := a.conn.(*ended); ok {
-		if end := conn.err.Load(); end != nil {
+	if c, ok := a.conn.(*conn); ok {
+		if end := c.ended.Load(); end != nil {
 			return classify(*end)
 		}
 	}
@@ -172,32 +172,6 @@ func (a *attempts) seen() (uint8, uint16) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return max(1, a.count), a.port
-}
-
-// ended is a connection that remembers how reading from it ended.
-type ended struct {
-	net.Conn
-	err atomic.Pointer[error]
-}
-
-// Read implements net.Conn.
-func (e *ended) Read(b []byte) (int, error) {
-	n, err := e.Conn.Read(b)
-	if err != nil {
-		e.err.Store(&err)
-	}
-	return n, err
-}
-
-// remembering makes the connections of a dial remember.
-func remembering(dial func(ctx context.Context, network, address string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &ended{Conn: conn}, nil
-	}
 }
 
 // identify fills in what the answer says of its connection and of its Pod's life, and returns the Pod's name; "" if it gives none.
