@@ -82,7 +82,7 @@ func (s Scenario) Expect(load string) (Expect, error) {
 
 // Only is the scenario with no lanes but those named. An unknown name is an error that lists the known ones, and so is none at all.
 func (s Scenario) Only(names []string) (Scenario, error) {
-	var lanes, known = []Lane{}, []string{}
+	lanes, known := []Lane{}, []string{}
 	for _, l := range s.Lanes {
 		known = append(known, l.Name())
 		if slices.Contains(names, l.Name()) {

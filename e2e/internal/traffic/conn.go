@@ -40,7 +40,7 @@ func (c *conn) Close() error {
 	if c.reading.Load() > 0 || !c.answered.Load() || c.ended.Load() != nil {
 		return c.Conn.Close()
 	}
-	if err := c.Conn.SetReadDeadline(time.Now().Add(farewell)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(farewell)); err != nil {
 		return c.Conn.Close()
 	}
 	go func() {
