@@ -50,16 +50,23 @@ func TestRollout(t *testing.T) {
 // measure records a run, saves it, judges it, and puts the verdict on record.
 func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdict {
 	t.Helper()
+	v, dir := s.judge(t, run, i, n)
+	s.conclude(t, v, dir)
+	return v
+}
+
+// judge records a run, saves it in a folder and judges it.
+func (s *suite) judge(t *testing.T, run scenarios.Run, i, n int) (v verdict.Verdict, dir string) {
+	t.Helper()
 	progress := s.progress.run(i, n, run)
-	dir := s.dir(run)
+	dir = s.dir(run)
 	tl := record(t, run, dir, progress)
 	if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the run is told of, and not believed
 		tl.Faults = append(tl.Faults, err.Error())
 	}
-	v := verdict.Judge(tl, run.Scenario)
+	v = verdict.Judge(tl, run.Scenario)
 	progress.done(v)
-	s.conclude(t, v, dir)
-	return v
+	return v, dir
 }
 
 // record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, or as interrupted if somebody wanted it

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -35,9 +36,14 @@ func TestSyncPeriod(t *testing.T) {
 		s, err := the.catalogue.Find(strategy, "rolling-update", the.settings.rate)
 		require.NoError(t, err)
 		var dropped []int
-		for n := range repeats {
-			v := the.measure(t, scenarios.Run{Scenario: s, Repeat: n + 1}, p*repeats+n+1, len(periods)*repeats)
-			require.Empty(t, v.Reasons, "run %d with minSyncPeriod %s", n+1, period)
+		// A run that can't be believed is made again, twice at most: a machine may be busy for a moment, but a test that goes on until it likes what it sees is none.
+		for n := 0; len(dropped) < repeats && n < repeats+2; n++ {
+			v, dir := the.judge(t, scenarios.Run{Scenario: s, Repeat: n + 1}, p*repeats+len(dropped)+1, len(periods)*repeats)
+			if v.Outcome == verdict.Inconclusive && len(v.Reasons) > 0 {
+				t.Logf("not believed, and made again: %v", v.Reasons)
+				continue
+			}
+			the.conclude(t, v, dir)
 			for _, l := range v.Lanes {
 				if l.Name == lane {
 					dropped = append(dropped, l.Dropped)

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // timeout is the clients' in these tests: the tail of each run lasts that long.
-const timeout = 600 * time.Millisecond
+const timeout = time.Second
 
 var errFake = errors.New("fake")
 

@@ -22,7 +22,7 @@ func TestServerClosesFirst(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var early sync.Map // requests whose client has said goodbye first
-	const keep = 50 * time.Millisecond
+	const keep = 300 * time.Millisecond
 	go func() {
 		for {
 			c, err := l.Accept()

@@ -124,7 +124,7 @@ func TestFleet(t *testing.T) {
 				for seq, r := range record.Requests {
 					assert.Equal(t, 1, s.app.seen[fmt.Sprint(record.Name, " ", seq)])
 					assert.Equal(t, fmt.Sprint("app-", seq%10), record.PodOf(r), "the Pods of several workers are put together")
-					assert.Less(t, r.Lag, 200*time.Millisecond, "on the run's clock")
+					assert.Less(t, r.Lag, 900*time.Millisecond, "on the run's clock")
 				}
 				first := record.Requests[0].Planned
 				for seq, r := range record.Requests {
@@ -137,8 +137,8 @@ func TestFleet(t *testing.T) {
 				assert.Equal(t, fmt.Sprint("worker-", i), sender.Name)
 				assert.Equal(t, []string{"service/new", "service/reused"}, sender.Lanes)
 				assert.InDelta(t, tt.skews[i], sender.Offset, float64(sender.Uncertainty), "the offset is known as well as it says")
-				assert.Less(t, sender.Uncertainty, 50*time.Millisecond)
-				assert.Less(t, sender.Drift.Abs(), 50*time.Millisecond)
+				assert.Less(t, sender.Uncertainty, 500*time.Millisecond)
+				assert.Less(t, sender.Drift.Abs(), 500*time.Millisecond)
 				<-s.servers[i].Exit()
 			}
 		})
