@@ -50,13 +50,13 @@ func TestRollout(t *testing.T) {
 // measure records a run, saves it, judges it, and puts the verdict on record.
 func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdict {
 	t.Helper()
-	v, dir := s.judge(t, run, i, n)
+	v, dir := s.attempt(t, run, i, n)
 	s.conclude(t, v, dir)
 	return v
 }
 
-// judge records a run, saves it in a folder and judges it.
-func (s *suite) judge(t *testing.T, run scenarios.Run, i, n int) (v verdict.Verdict, dir string) {
+// attempt records a run, saves it in a folder and judges it.
+func (s *suite) attempt(t *testing.T, run scenarios.Run, i, n int) (v verdict.Verdict, dir string) {
 	t.Helper()
 	progress := s.progress.run(i, n, run)
 	dir = s.dir(run)

@@ -38,7 +38,7 @@ func TestSyncPeriod(t *testing.T) {
 		var dropped []int
 		// A run that can't be believed is made again, twice at most: a machine may be busy for a moment, but a test that goes on until it likes what it sees is none.
 		for n := 0; len(dropped) < repeats && n < repeats+2; n++ {
-			v, dir := the.judge(t, scenarios.Run{Scenario: s, Repeat: n + 1}, p*repeats+len(dropped)+1, len(periods)*repeats)
+			v, dir := the.attempt(t, scenarios.Run{Scenario: s, Repeat: n + 1}, p*repeats+len(dropped)+1, len(periods)*repeats)
 			if v.Outcome == verdict.Inconclusive && len(v.Reasons) > 0 {
 				t.Logf("not believed, and made again: %v", v.Reasons)
 				continue
