@@ -1,4 +1,4 @@
-# Each target is one line; the work is in scripts/, which needs bash, Go, git and, on a bare machine, root.
+# Targets are a line or a few; the work is in scripts/, which needs bash, Go, git and, on a bare machine, root.
 
 # For go test, and for the suite's own flags: make e2e GO_TEST_FLAGS='-profile full -run TestRollout/prestop-sleep'
 GO_TEST_FLAGS ?=
@@ -25,6 +25,18 @@ test: ## Unit tests, and one real smoke run on a cluster
 .PHONY: unit
 unit: ## Unit tests with the race detector; no cluster, no Docker
 	@scripts/unit.sh $(GO_TEST_FLAGS)
+
+.PHONY: nightly
+nightly: ## The regression job: every strategy, then the proof that losses follow kube-proxy's sync period. About half an hour
+	@scripts/e2e.sh -profile nightly $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSyncPeriod$$' -out artifacts/sync-period $(GO_TEST_FLAGS)
+
+.PHONY: soak
+soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
+	@scripts/e2e.sh -run '^Test(Faults|FullDisk)$$' -out artifacts/faults $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSoakRate$$' -out artifacts/soak $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -profile aa -repeat 20 -out artifacts/aa $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -out artifacts/soak $(GO_TEST_FLAGS)
 
 .PHONY: lint
 lint: ## Linters, formatting, tidy modules, workflows

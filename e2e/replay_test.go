@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,10 +27,10 @@ func runSuite(t *testing.T, args ...string) suiteRun {
 	t.Helper()
 	binary, err := os.Executable()
 	require.NoError(t, err)
-	summary := filepath.Join(t.TempDir(), "summary.md")
+	summary, told := filepath.Join(t.TempDir(), "summary.md"), filepath.Join(t.TempDir(), "code")
 	var out bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), binary, append([]string{"-test.run=^TestRollout$", "-test.v"}, args...)...)
-	cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+summary, "PATH="+t.TempDir(), "XDG_CACHE_HOME="+t.TempDir(),
+	cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+summary, exitCodeFile+"="+told, "PATH="+t.TempDir(), "XDG_CACHE_HOME="+t.TempDir(),
 		"GORACE=atexit_sleep_ms=0") // the race detector would sleep a second at the end of each
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err = cmd.Run()
@@ -40,6 +41,9 @@ func runSuite(t *testing.T, args ...string) suiteRun {
 	if !errors.Is(err, os.ErrNotExist) {
 		require.NoError(t, err)
 	}
+	code, err := os.ReadFile(told)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintln(cmd.ProcessState.ExitCode()), string(code), "what is written down is the exit code")
 	return suiteRun{cmd.ProcessState.ExitCode(), out.String(), string(raw)}
 }
 
@@ -69,6 +73,8 @@ func TestReplay(t *testing.T) {
 	}
 	old := believable("prestop-sleep")
 	old.Strategy = "prestop-nap"
+	torn, stopped := believable("in-app-delay"), believable("in-app-delay")
+	torn.Faults, stopped.Interrupted = []string{"deploy in-app-delay: the API server is away"}, "stopped by a signal"
 	tests := []struct {
 		name  string
 		store []func(t *testing.T, dir string)
@@ -93,28 +99,42 @@ func TestReplay(t *testing.T) {
 		{
 			"a control that lost nothing takes the belief in all away",
 			[]func(*testing.T, string){save(believable("prestop-sleep")), save(believable("no-handler"))},
-			1,
+			3,
 			[]string{"the suite's outcome is inconclusive"},
 			runs{"prestop-sleep/rolling-update": "inconclusive", "no-handler/rolling-update": "inconclusive"},
 		},
 		{
+			"the cluster broke down",
+			[]func(*testing.T, string){save(lossy("prestop-sleep", 2)), save(torn)},
+			4,
+			[]string{"infrastructure: deploy in-app-delay: the API server is away", "the suite's outcome is infrastructure"},
+			runs{"prestop-sleep/rolling-update": "fail", "in-app-delay/rolling-update": "infrastructure"},
+		},
+		{
+			"somebody stopped it",
+			[]func(*testing.T, string){save(lossy("prestop-sleep", 2)), save(stopped)},
+			3,
+			[]string{"inconclusive: stopped by a signal", "the suite's outcome is inconclusive"},
+			runs{"prestop-sleep/rolling-update": "fail", "in-app-delay/rolling-update": "inconclusive"},
+		},
+		{
 			"requests cut off in the middle",
 			[]func(*testing.T, string){save(believable("prestop-sleep")), damaged(timeline.CSVFile)},
-			1,
-			[]string{"in-app-delay/rolling-update: timeline.csv.gz: stored timeline is damaged or cut off: ", "the suite's outcome is inconclusive"},
-			runs{"prestop-sleep/rolling-update": "pass", "in-app-delay/rolling-update": "inconclusive"},
+			4,
+			[]string{"in-app-delay/rolling-update: timeline.csv.gz: stored timeline is damaged or cut off: ", "the suite's outcome is infrastructure"},
+			runs{"prestop-sleep/rolling-update": "pass", "in-app-delay/rolling-update": "infrastructure"},
 		},
 		{
 			"events cut off in the middle",
 			[]func(*testing.T, string){damaged(timeline.JSONFile)},
-			1,
-			[]string{"in-app-delay/rolling-update: timeline.json: stored timeline is damaged or cut off: ", "the suite's outcome is inconclusive"},
-			runs{"in-app-delay/rolling-update": "inconclusive"},
+			4,
+			[]string{"in-app-delay/rolling-update: timeline.json: stored timeline is damaged or cut off: ", "the suite's outcome is infrastructure"},
+			runs{"in-app-delay/rolling-update": "infrastructure"},
 		},
 		{
 			"a strategy that is no more",
 			[]func(*testing.T, string){save(believable("prestop-sleep")), save(old)},
-			1,
+			3,
 			[]string{`prestop-nap/rolling-update: unknown strategy "prestop-nap": want one of `},
 			runs{"prestop-sleep/rolling-update": "pass", "prestop-nap/rolling-update": "inconclusive"},
 		},
@@ -145,7 +165,7 @@ func TestReplay(t *testing.T) {
 				store(t, stored)
 			}
 			before := files(t, stored)
-			got := runSuite(t, "-test.short", "-replay="+stored, "-artifacts="+artifacts)
+			got := runSuite(t, "-test.short", "-replay="+stored, "-out="+artifacts)
 			assert.Equal(t, tt.code, got.code, got.out)
 			for _, want := range tt.says {
 				assert.Contains(t, got.out, want)
@@ -182,7 +202,7 @@ func TestReplay(t *testing.T) {
 func TestReplayOne(t *testing.T) {
 	dir, artifacts := filepath.Join(t.TempDir(), "prestop-sleep", "rolling-update"), t.TempDir()
 	require.NoError(t, timeline.Save(dir, believable("prestop-sleep")))
-	got := runSuite(t, "-test.short", "-replay="+dir, "-artifacts="+artifacts)
+	got := runSuite(t, "-test.short", "-replay="+dir, "-out="+artifacts)
 	assert.Zero(t, got.code, got.out)
 	r := readReport(t, artifacts)
 	require.Len(t, r.Runs, 1)
@@ -205,11 +225,12 @@ func TestSuiteProcess(t *testing.T) {
 		{"unknown profile", []string{"-profile=everything"}, 1, `unknown profile "everything": want one of quick, full`},
 		{"no such folder to replay", []string{"-replay=/nonexistent"}, 1, "find timelines: lstat /nonexistent: no such file"},
 		{"short", []string{"-test.short"}, 0, "needs a cluster"},
+		{"help", []string{"-h"}, 0, "which scenarios to run: "},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			artifacts := filepath.Join(t.TempDir(), "artifacts")
-			got := runSuite(t, append([]string{"-artifacts=" + artifacts}, tt.args...)...)
+			got := runSuite(t, append([]string{"-out=" + artifacts}, tt.args...)...)
 			assert.Equal(t, tt.code, got.code, got.out)
 			assert.Contains(t, got.out, tt.want)
 			assert.NoDirExists(t, artifacts)
@@ -218,21 +239,21 @@ func TestSuiteProcess(t *testing.T) {
 	}
 	t.Run("no container engine", func(t *testing.T) {
 		artifacts := filepath.Join(t.TempDir(), "artifacts")
-		got := runSuite(t, "-artifacts="+artifacts, "-profile=smoke")
-		assert.Equal(t, 1, got.code, got.out)
+		got := runSuite(t, "-out="+artifacts, "-profile=smoke")
+		assert.Equal(t, 4, got.code, got.out)
 		assert.Contains(t, got.out, "find a container engine for kind (make e2e brings one up): ")
 		r := readReport(t, artifacts)
-		assert.Equal(t, "inconclusive", r.Outcome)
+		assert.Equal(t, "infrastructure", r.Outcome)
 		require.Len(t, r.Runs, 3, "every run is in the report")
 		for _, run := range r.Runs {
-			assert.Equal(t, "inconclusive", run.Outcome)
+			assert.Equal(t, "infrastructure", run.Outcome)
 			assert.Contains(t, strings.Join(run.Reasons, "\n"), "find a container engine")
 			assert.FileExists(t, filepath.Join(artifacts, run.Strategy, run.Disruption, timeline.JSONFile))
 		}
 	})
 }
 
-// TestReplayLeavesTheReportsAlone: without -artifacts, the reports of a replay go into a folder of their own.
+// TestReplayLeavesTheReportsAlone: without -out, the reports of a replay go into a folder of their own.
 func TestReplayLeavesTheReportsAlone(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, timeline.Save(filepath.Join(dir, "prestop-sleep", "rolling-update"), believable("prestop-sleep")))

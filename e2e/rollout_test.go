@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,47 +31,80 @@ func TestRollout(t *testing.T) {
 	require.NoError(t, the.broken)
 	list, err := the.catalogue.Profile(the.settings.profile, the.settings.rate)
 	require.NoError(t, err)
+	if lanes := the.settings.lanes; lanes != "" {
+		for i := range list {
+			list[i], err = list[i].Only(strings.Split(lanes, ","))
+			require.NoError(t, err)
+		}
+	}
 	runs := scenarios.Interleave(list, the.settings.repeat)
 	for i, run := range runs {
 		t.Run(run.Name(), func(t *testing.T) {
 			require.NoError(t, the.makeRoom())
-			progress := the.progress.run(i+1, len(runs), run)
-			dir := the.dir(run)
-			tl := record(t, run, dir, progress)
-			if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the run is told of, and not believed
-				tl.Faults = append(tl.Faults, err.Error())
-			}
-			v := verdict.Judge(tl, run.Scenario)
-			progress.done(v)
-			the.conclude(t, v, dir)
+			the.measure(t, run, i+1, len(runs))
 		})
 	}
 	require.NotEmpty(t, the.verdicts, "no scenario of profile %s matches -run: other strategies are in -profile full", the.settings.profile)
 }
 
-// record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, which no verdict passes over.
+// measure records a run, saves it, judges it, and puts the verdict on record.
+func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdict {
+	t.Helper()
+	v, dir := s.attempt(t, run, i, n)
+	s.conclude(t, v, dir)
+	return v
+}
+
+// attempt records a run, saves it in a folder and judges it.
+func (s *suite) attempt(t *testing.T, run scenarios.Run, i, n int) (v verdict.Verdict, dir string) {
+	t.Helper()
+	progress := s.progress.run(i, n, run)
+	dir = s.dir(run)
+	tl := record(t, run, dir, progress)
+	if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the run is told of, and not believed
+		tl.Faults = append(tl.Faults, err.Error())
+	}
+	v = verdict.Judge(tl, run.Scenario)
+	progress.done(v)
+	return v, dir
+}
+
+// record deploys the app and runs the scenario against it. A run that can't even begin is on record, too: as a fault, or as interrupted if somebody wanted it
+// to end. No verdict passes over either.
 func record(t *testing.T, run scenarios.Run, dir string, progress runProgress) timeline.Timeline {
 	t.Helper()
 	began := time.Now()
 	ctx, err := the.context(t)
 	if err != nil {
-		return harness.Failed(run, began, err)
+		return interrupted(harness.Failed(run, began, err), err)
 	}
 	c, err := the.openCluster(ctx)
 	if err != nil {
-		return harness.Failed(run, began, err)
+		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
 	}
 	began = time.Now()
 	progress.phase("deploy")
 	app, err := c.Deploy(ctx, run.Scenario, dir)
 	if err != nil {
-		return harness.Failed(run, began, err)
+		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
 	}
 	deployed := time.Since(began)
 	options := harness.Defaults
 	options.Phase = progress.phase
 	tl := harness.Run(ctx, app, run, options)
+	if err := app.Close(context.WithoutCancel(ctx)); err != nil {
+		progress.line("%s", err) // the load is over, by its own bound at the latest
+	}
 	tl.Window.Overhead += deployed
+	return interrupted(tl, context.Cause(ctx))
+}
+
+// interrupted is the timeline of a run that was to end before its time because of why: by a signal, or as the time of go test was over. What failed then
+// failed because of it: nothing broke down, and the faults are dropped. A run without any was complete by then, and is left as it is.
+func interrupted(tl timeline.Timeline, why error) timeline.Timeline {
+	if len(tl.Faults) > 0 && (errors.Is(why, errStopped) || errors.Is(why, errTime)) {
+		tl.Interrupted, tl.Faults = why.Error(), nil
+	}
 	return tl
 }
 
@@ -88,35 +124,43 @@ func replay(t *testing.T) {
 		}
 		judged++
 		t.Run(name, func(t *testing.T) {
-			v, err := judgeAgain(dir)
-			if err != nil {
-				v = unreadable(name, err)
-			}
-			the.conclude(t, v, "")
+			the.conclude(t, judgeAgain(name, dir), "")
 		})
 	}
 	require.NotZero(t, judged, "there are only timelines of the suite before: name %s/%s to judge those", the.settings.replay, previousDir)
 }
 
-func judgeAgain(dir string) (verdict.Verdict, error) {
+// judgeAgain judges the timeline in dir. One that can't be read is lost, which is the infrastructure's fault; one of a scenario that is unknown today can't be
+// judged. Either has its place in the report, under the names of its folder: a run that is left out looks like one that passed.
+func judgeAgain(name, dir string) verdict.Verdict {
 	tl, err := timeline.Load(dir)
 	if err != nil {
-		return verdict.Verdict{}, err
+		return unjudged(name, verdict.Infrastructure, err)
 	}
-	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, the.settings.rate)
-	if err != nil {
-		return verdict.Verdict{}, fmt.Errorf("timeline in %s: %w", dir, err)
-	}
-	the.facts = tl.Environment
+	rate := the.settings.rate
 	if len(tl.Lanes) > 0 {
-		the.settings.rate = tl.Lanes[0].Rate
+		rate = tl.Lanes[0].Rate // what it was recorded at: -rate is for runs
 	}
-	return verdict.Judge(tl, s), nil
+	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, rate)
+	if err != nil {
+		return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+	}
+	// One that could not begin has none, and in one without places the lanes are fewer than today's for its age.
+	if len(tl.Lanes) > 0 && !slices.ContainsFunc(tl.Lanes, func(l timeline.LaneRecord) bool { return l.From == "" }) {
+		var recorded []string
+		for _, l := range tl.Lanes {
+			recorded = append(recorded, l.Name)
+		}
+		if s, err = s.Only(recorded); err != nil { // -lanes may have chosen
+			return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+		}
+	}
+	the.facts, the.settings.rate = tl.Environment, rate
+	return verdict.Judge(tl, s)
 }
 
-// unreadable is the verdict on a timeline that can't be judged. Its run has its place in the report all the same, under the names of its folders: a run that
-// is left out looks like one that passed.
-func unreadable(folder string, why error) verdict.Verdict {
+// unjudged is the verdict on a timeline that can't be judged.
+func unjudged(folder string, o verdict.Outcome, why error) verdict.Verdict {
 	names := append(strings.Split(folder, "/"), "unknown")
-	return verdict.Verdict{Strategy: names[0], Disruption: names[1], Reasons: []string{why.Error()}}
+	return verdict.Verdict{Strategy: names[0], Disruption: names[1], Outcome: o, Reasons: []string{why.Error()}}
 }

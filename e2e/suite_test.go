@@ -95,6 +95,17 @@ func (s *suite) openCluster(ctx context.Context) (*cluster.Cluster, error) {
 	return s.cluster, s.clusterErr
 }
 
+// closeCluster takes the cluster away before the suite is over: the next run brings up another. Without one it does nothing.
+func (s *suite) closeCluster(ctx context.Context) error {
+	if s.cluster == nil {
+		return nil
+	}
+	s.progress.step("take the cluster away")
+	err := s.cluster.Close(ctx)
+	s.cluster, s.clusterErr = nil, nil
+	return err
+}
+
 // previousDir keeps what the suite before has left, so that a new run neither mixes with it nor destroys it at once.
 const previousDir = "previous"
 
@@ -161,7 +172,7 @@ func (s *suite) made() map[string]bool {
 		names[format.File] = true
 	}
 	for strategy := range s.catalogue.Summaries() {
-		names[strategy] = true
+		names[strategy], names[strategy+scenarios.TwinSuffix] = true, true
 	}
 	return names
 }
@@ -232,9 +243,11 @@ func (s *suite) write() error {
 	return nil
 }
 
-// finish takes the cluster away and prints the report. It fails if any run did not pass, whatever the tests say.
-func (s *suite) finish(ctx context.Context) error {
+// finish takes the cluster away, prints the report and says how the suite came out; nil if there was no run. What isn't a pass is an error as well, whatever
+// the tests say.
+func (s *suite) finish(ctx context.Context) (*verdict.Outcome, error) {
 	var errs []error
+	var outcome *verdict.Outcome
 	if s.cluster != nil {
 		if (s.failed || s.clusterErr != nil) && ctx.Err() == nil { // who stops a run wants it to end
 			s.progress.step("collect the cluster's logs")
@@ -255,11 +268,12 @@ func (s *suite) finish(ctx context.Context) error {
 	}
 	if len(s.verdicts) > 0 {
 		errs = append(errs, s.write(), s.publish())
-		if outcome := s.report().Suite.Outcome; outcome != verdict.Pass {
-			errs = append(errs, fmt.Errorf("the suite's outcome is %s", outcome))
+		suite := s.report().Suite.Outcome
+		if outcome = &suite; suite != verdict.Pass {
+			errs = append(errs, fmt.Errorf("the suite's outcome is %s", suite))
 		}
 	}
-	return errors.Join(errs...)
+	return outcome, errors.Join(errs...)
 }
 
 // publish shows the report: as text here, and as markdown in the summary of a GitHub job.

@@ -95,7 +95,7 @@ func lossy(strategy string, n int) timeline.Timeline {
 
 func (s *suite) judge(t *testing.T, tl timeline.Timeline) verdict.Verdict {
 	t.Helper()
-	scenario, err := s.catalogue.Find(tl.Strategy, tl.Disruption, s.settings.rate)
+	scenario, err := s.catalogue.Find(tl.Strategy, tl.Disruption, tl.Lanes[0].Rate)
 	require.NoError(t, err)
 	return verdict.Judge(tl, scenario)
 }
@@ -117,8 +117,10 @@ func (r *recorder) Errorf(format string, args ...any) {
 func TestConclude(t *testing.T) {
 	s, out := newTestSuite(t)
 	pass, fail, control := s.judge(t, believable("prestop-sleep")), s.judge(t, lossy("in-app-delay", 7)), s.judge(t, believable("no-handler"))
-	inconclusive := lossy("shutdown-at-once", 7)
-	inconclusive.Faults = []string{"run: the API server went away"}
+	torn := lossy("shutdown-at-once", 7)
+	torn.Faults = []string{"run: the API server went away"}
+	stopped := lossy("shutdown-at-once", 7)
+	stopped.Interrupted = "stopped by a signal"
 	tests := []struct {
 		name   string
 		v      verdict.Verdict
@@ -127,7 +129,8 @@ func TestConclude(t *testing.T) {
 	}{
 		{"pass", pass, false, nil},
 		{"fail", fail, true, []string{"fail: nodeport/new: lost 7 of 200 where at most 0 may be lost"}},
-		{"inconclusive", s.judge(t, inconclusive), true, []string{"inconclusive: run: the API server went away"}},
+		{"infrastructure", s.judge(t, torn), true, []string{"infrastructure: run: the API server went away"}},
+		{"stopped", s.judge(t, stopped), true, []string{"inconclusive: stopped by a signal"}},
 		{"a control that lost nothing", control, true, []string{"inconclusive: nodeport/new: lost 0 of 200", "inconclusive: nodeport/slow: lost 0 of 200"}},
 		{"not judged at all", verdict.Verdict{Strategy: "x", Disruption: "y"}, true, []string{"inconclusive, for no reason that is known"}},
 	}
@@ -149,7 +152,10 @@ func TestConclude(t *testing.T) {
 			assert.Len(t, readReport(t, s.settings.artifacts).Runs, i+1)
 		})
 	}
-	require.EqualError(t, s.finish(t.Context()), "the suite's outcome is inconclusive")
+	outcome, err := s.finish(t.Context())
+	require.EqualError(t, err, "the suite's outcome is infrastructure")
+	assert.Equal(t, verdict.Infrastructure, *outcome)
+	assert.Contains(t, out.String(), "INFRASTRUCTURE")
 	assert.Contains(t, out.String(), "INCONCLUSIVE")
 }
 
@@ -162,7 +168,8 @@ func TestConcludeCanNotWrite(t *testing.T) {
 	require.Len(t, r.errors, 2)
 	assert.Contains(t, r.errors[0], "write verdict: ")
 	assert.Contains(t, r.errors[1], "write reports: ")
-	assert.ErrorContains(t, s.finish(t.Context()), "write reports: ")
+	_, err := s.finish(t.Context())
+	assert.ErrorContains(t, err, "write reports: ")
 }
 
 // storedReport is as much of report.json as these tests look at.
@@ -195,7 +202,9 @@ func TestFinish(t *testing.T) {
 	require.NoError(t, s.makeRoom())
 	s.facts = timeline.Environment{Kubernetes: "v1.37.2"}
 	s.conclude(t, s.judge(t, believable("prestop-sleep")), t.TempDir())
-	require.NoError(t, s.finish(t.Context()))
+	outcome, err := s.finish(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, verdict.Pass, *outcome)
 
 	files := map[string]string{"report.txt": "prestop-sleep", "report.md": "| ", "junit.xml": "<testsuites", "report.json": `"zerodrop.report/v1"`}
 	require.Len(t, report.Formats(), len(files))
@@ -224,7 +233,9 @@ func TestFinish(t *testing.T) {
 // TestFinishWithoutRuns: with no run there's no report, and nothing to complain about: tests may have been skipped.
 func TestFinishWithoutRuns(t *testing.T) {
 	s, out := newTestSuite(t)
-	require.NoError(t, s.finish(t.Context()))
+	outcome, err := s.finish(t.Context())
+	require.NoError(t, err)
+	assert.Nil(t, outcome)
 	assert.NoDirExists(t, s.settings.artifacts)
 	assert.Empty(t, out.String())
 }
@@ -242,7 +253,8 @@ func TestOpenCluster(t *testing.T) {
 			require.Error(t, first)
 			_, second := s.openCluster(t.Context())
 			assert.Same(t, first, second, "not tried again")
-			require.NoError(t, s.finish(t.Context()))
+			_, err := s.finish(t.Context())
+			require.NoError(t, err)
 			assert.NotContains(t, out.String(), "cluster ready")
 			assert.NotContains(t, out.String(), "could be collected")
 		})
@@ -321,7 +333,8 @@ func TestMakeRoom(t *testing.T) {
 			create(t, s.settings.artifacts, tt.before)
 			require.NoError(t, s.makeRoom())
 			assert.Equal(t, tt.want, files(t, s.settings.artifacts))
-			require.NoError(t, s.finish(t.Context()))
+			_, err := s.finish(t.Context())
+			require.NoError(t, err)
 		})
 	}
 }
@@ -355,6 +368,9 @@ func TestMade(t *testing.T) {
 	require.NoError(t, s.makeRoom())
 	list, err := s.catalogue.Profile("full", s.settings.rate)
 	require.NoError(t, err)
+	twins, err := s.catalogue.Profile("aa", s.settings.rate)
+	require.NoError(t, err)
+	list = append(list, twins...)
 	for _, run := range scenarios.Interleave(list, 2) {
 		require.NoError(t, os.MkdirAll(s.dir(run), 0o755))
 	}
@@ -376,7 +392,8 @@ func TestMade(t *testing.T) {
 		names = append(names, entry.Name())
 	}
 	assert.Equal(t, []string{"kind.log", "previous"}, names)
-	require.NoError(t, s.finish(t.Context()))
+	_, err = s.finish(t.Context())
+	require.NoError(t, err)
 }
 
 func TestDir(t *testing.T) {
@@ -507,8 +524,74 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// TestUnreadable: a run that can't be judged has a name and is not a pass.
-func TestUnreadable(t *testing.T) {
+// TestInterrupted: who ends a run has broken nothing; what else went wrong stays on record.
+func TestInterrupted(t *testing.T) {
+	limit := errors.New("the run took longer than its limit of 4m0s")
+	tests := []struct {
+		name   string
+		faults []string
+		why    error
+		want   timeline.Timeline
+	}{
+		{"left alone", nil, nil, timeline.Timeline{}},
+		{"a fault", []string{"observe: gone"}, nil, timeline.Timeline{Faults: []string{"observe: gone"}}},
+		{"Ctrl-C", []string{"run: lead: stopped by a signal"}, errStopped, timeline.Timeline{Interrupted: "stopped by a signal"}},
+		{"Ctrl-C before it began", []string{"not run: stopped by a signal"}, fmt.Errorf("not run: %w", errStopped), timeline.Timeline{Interrupted: "not run: stopped by a signal"}},
+		{"out of time", []string{"run: termination: …"}, errTime, timeline.Timeline{Interrupted: errTime.Error()}},
+		{"Ctrl-C when it was over", nil, errStopped, timeline.Timeline{}},
+		{"its own limit", []string{"run: …"}, limit, timeline.Timeline{Faults: []string{"run: …"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, interrupted(timeline.Timeline{Faults: tt.faults}, tt.why))
+		})
+	}
+}
+
+// TestExitCode: the suite's outcome has the say; where there is none, or it is a pass, whatever else went wrong.
+func TestExitCode(t *testing.T) {
+	pass, fail, inconclusive, infrastructure := verdict.Pass, verdict.Fail, verdict.Inconclusive, verdict.Infrastructure
+	full := errors.New("write reports: disk full")
+	tests := []struct {
+		name    string
+		tests   int
+		outcome *verdict.Outcome
+		err     error
+		want    int
+	}{
+		{"nothing was run", 0, nil, nil, 0},
+		{"a test failed, no run", 1, nil, nil, 1},
+		{"no run, and a cluster that stays", 0, nil, full, 1},
+		{"pass", 0, &pass, nil, 0},
+		{"pass, and another test failed", 1, &pass, nil, 1},
+		{"pass, and no report", 0, &pass, full, 1},
+		{"fail", 1, &fail, full, 1},
+		{"inconclusive", 1, &inconclusive, full, 3},
+		{"infrastructure", 1, &infrastructure, full, 4},
+		{"inconclusive as a whole, each run by itself a pass", 0, &inconclusive, nil, 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, exitCode(tt.tests, tt.outcome, tt.err)) })
+	}
+}
+
+// TestTell: who wants the exit code in a file gets it there, or an exit code that says that it isn't.
+func TestTell(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "code")
+	t.Setenv(exitCodeFile, file)
+	assert.Equal(t, 4, tell(4))
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, "4\n", string(raw))
+	t.Setenv(exitCodeFile, t.TempDir())
+	assert.Equal(t, 4, tell(4))
+	assert.Equal(t, 1, tell(0), "what can't be told is no pass")
+	t.Setenv(exitCodeFile, "")
+	assert.Equal(t, 0, tell(0))
+}
+
+// TestUnjudged: a run that can't be judged has a name and is not a pass.
+func TestUnjudged(t *testing.T) {
 	tests := []struct {
 		name   string
 		folder string
@@ -520,9 +603,9 @@ func TestUnreadable(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			v := unreadable(tt.folder, errors.New("cut off"))
+			v := unjudged(tt.folder, verdict.Infrastructure, errors.New("cut off"))
 			assert.Equal(t, tt.want, v.Name())
-			assert.Equal(t, verdict.Inconclusive, v.Outcome)
+			assert.Equal(t, verdict.Infrastructure, v.Outcome)
 			assert.Equal(t, []string{"cut off"}, v.Reasons)
 		})
 	}
@@ -531,6 +614,25 @@ func TestUnreadable(t *testing.T) {
 // TestBody: what the client compares answers with is what the sample app answers. As a program it can't be imported: its source is read.
 func TestBody(t *testing.T) {
 	assert.Equal(t, traffic.Body, constant(t, filepath.Join("..", "sampleapp", "server.go"), "Body"))
+}
+
+// TestHeaders: client and sample app have the same names for what they tell each other.
+func TestHeaders(t *testing.T) {
+	tests := []struct {
+		traffic, app string
+	}{
+		{"headerPod", "headerPod"},
+		{"headerLeaving", "headerLeaving"},
+		{"headerConn", "headerConn"},
+		{"headerConnUse", "headerConnRequest"},
+		{"headerLane", "headerLane"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.traffic, func(t *testing.T) {
+			client := constant(t, filepath.Join("internal", "traffic", "traffic.go"), tt.traffic)
+			assert.Equal(t, client, constant(t, filepath.Join("..", "sampleapp", "server.go"), tt.app))
+		})
+	}
 }
 
 // constant is the value of a string constant in a source file.

@@ -29,8 +29,10 @@ type event struct {
 	Pod      string `json:"pod"`
 	Addr     string `json:"addr,omitempty"`     // listening: the address, with the port that was chosen
 	Requests int64  `json:"requests,omitempty"` // last-request: how many requests to /work were answered in this life
-	Code     *int   `json:"code,omitempty"`     // exit: the exit code; a pointer because 0 is to be seen
-	Error    string `json:"error,omitempty"`    // why it went wrong, where it did
+	// Lanes are those of Requests that said which lane of the load they belong to, by lane.
+	Lanes map[string]int64 `json:"lanes,omitempty"`
+	Code  *int             `json:"code,omitempty"`  // exit: the exit code; a pointer because 0 is to be seen
+	Error string           `json:"error,omitempty"` // why it went wrong, where it did
 }
 
 // lifeLog writes life events as JSON, one object per line. Each line is one unbuffered Write, because the next thing that happens may be a SIGKILL, and because

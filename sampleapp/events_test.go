@@ -37,6 +37,11 @@ func TestLines(t *testing.T) {
 		{"plain", event{Event: eventStart}, `{"event":"start","unixNano":1700000000123456789,"pod":"pod-1"}`},
 		{"listening", event{Event: eventListening, Addr: "[::]:8080"}, `{"event":"listening","unixNano":1700000000123456789,"pod":"pod-1","addr":"[::]:8080"}`},
 		{"last request", event{Event: eventLastRequest, Requests: 7}, `{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7}`},
+		{
+			"last request, by lane",
+			event{Event: eventLastRequest, Requests: 7, Lanes: map[string]int64{"service/new": 4, "nodeport/slow": 2}},
+			`{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7,"lanes":{"nodeport/slow":2,"service/new":4}}`,
+		},
 		{"good exit", event{Event: eventExit, Code: &zero}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":0}`},
 		{"bad exit", event{Event: eventExit, Code: &one, Error: "a\nb"}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":1,"error":"a\nb"}`},
 	}

@@ -68,8 +68,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	life.record(started, event{Event: eventStart})
 	err = app.live(started)
 
-	if requests, last := app.answered.total(); requests > 0 {
-		life.record(last, event{Event: eventLastRequest, Requests: requests})
+	if requests, last, lanes := app.answered.total(); requests > 0 {
+		life.record(last, event{Event: eventLastRequest, Requests: requests, Lanes: lanes})
 	}
 	code, reason := exitOK, ""
 	if err != nil {

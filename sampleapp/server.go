@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -24,6 +26,9 @@ const (
 	headerConn        = "Zerodrop-Conn"         // number of this connection in this process, from 1; probes have connections too
 	headerConnRequest = "Zerodrop-Conn-Request" // number of this request on this connection, from 1
 )
+
+// headerLane is the header of a request by which the load says which lane it belongs to, for the ledger.
+const headerLane = "Zerodrop-Lane"
 
 const (
 	// readHeaderTimeout bounds a client that connects and says nothing. It is far above any client time-out of the load, so it is never what loses a request.
@@ -66,7 +71,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/work":
 		if err := s.work(w, r); err == nil {
-			s.answered.add(time.Now())
+			s.answered.add(time.Now(), r.Header.Get(headerLane))
 		}
 	case "/readyz":
 		s.readyz(w, r)
@@ -74,8 +79,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = s.answer(w, r, http.StatusOK, "live\n")
 	case "/prestop":
 		s.prestop(w, r)
+	case "/ledger":
+		s.ledger(w, r)
 	default:
-		_ = s.answer(w, r, http.StatusNotFound, "no such path: there are /work, /readyz, /livez and /prestop\n")
+		_ = s.answer(w, r, http.StatusNotFound, "no such path: there are /work, /readyz, /livez, /prestop and /ledger\n")
 	}
 }
 
@@ -109,6 +116,17 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.answer(w, r, http.StatusOK, "ready\n") == nil {
 		s.ready.Do(func() { s.life.record(time.Now(), event{Event: eventReady}) })
 	}
+}
+
+// ledger tells how many requests to /work were answered so far, by lane: the server's side of the books, for a Pod that lives on. One that exits tells it in
+// its last words (eventLastRequest).
+func (s *server) ledger(w http.ResponseWriter, r *http.Request) {
+	_, _, lanes := s.answered.total()
+	raw, err := json.Marshal(lanes)
+	if err != nil {
+		panic(err) // can't be: strings and integers only
+	}
+	_ = s.answer(w, r, http.StatusOK, string(raw)+"\n")
 }
 
 // prestop is for a preStop hook of kind httpGet: it answers after ?for=15s, and the kubelet holds SIGTERM back until then. The time has to be given, because a
@@ -195,27 +213,41 @@ func connectionOf(r *http.Request) *connection {
 	return r.Context().Value(connectionKey{}).(*connection)
 }
 
-// tally counts and keeps the last instant, the two always of the same request.
+// tally counts, also by lane, and keeps the last instant, all of the same requests.
 type tally struct {
 	mu    sync.Mutex
 	count int64
 	last  time.Time
+	lanes map[string]int64
 }
 
-func (t *tally) add(at time.Time) {
+// add counts a request of a lane; "" for one that is of none.
+func (t *tally) add(at time.Time, lane string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count++
 	if at.After(t.last) {
 		t.last = at
 	}
+	if lane == "" {
+		return
+	}
+	if t.lanes == nil {
+		t.lanes = map[string]int64{}
+	}
+	if _, known := t.lanes[lane]; known || len(t.lanes) < maxLanes {
+		t.lanes[lane]++
+	}
 }
 
-// total returns how many were added and the latest of their instants.
-func (t *tally) total() (count int64, last time.Time) {
+// maxLanes bounds what a client can make the ledger remember.
+const maxLanes = 100
+
+// total returns how many were added, the latest of their instants, and how many there were of each lane.
+func (t *tally) total() (count int64, last time.Time, lanes map[string]int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.count, t.last
+	return t.count, t.last, maps.Clone(t.lanes)
 }
 
 // pause waits for the duration, and returns early with an error when ctx ends.

@@ -86,6 +86,7 @@ func TestAnswers(t *testing.T) {
 		{"unclean path", "GET //work", "no such path", 0, 404},
 		{"ready", "GET /readyz", "ready\n", 0, 200},
 		{"live", "GET /livez", "live\n", 0, 200},
+		{"ledger", "GET /ledger", "null\n", 0, 200},
 		{"hook", "GET /prestop?for=15s", "waited\n", 15 * time.Second, 200},
 		{"hook longer than grace", "GET /prestop?for=40s", "waited\n", 40 * time.Second, 200},
 		{"hook without time", "GET /prestop", `for="": want a duration from 0s to 1h0m0s`, 0, 400},
@@ -129,7 +130,7 @@ func TestBodyIsReadFirst(t *testing.T) {
 		assert.Equal(t, 11*time.Second, time.Since(begun))
 		assert.Equal(t, 2, c.get("/work").connRequest, "the connection is still good")
 		synctest.Wait() // an answer is counted when it has been written, which is when the client has it already
-		n, last := s.answered.total()
+		n, last, _ := s.answered.total()
 		assert.EqualValues(t, 2, n)
 		assert.Equal(t, 11*time.Second, last.Sub(begun))
 	})
@@ -225,4 +226,103 @@ func TestPodName(t *testing.T) {
 	name, err = podName()
 	require.NoError(t, err)
 	assert.NotEmpty(t, name)
+}
+
+// work sends a request to /work as one of a lane; "" for one that is of none.
+func (c *client) work(t *testing.T, lane string) reply {
+	t.Helper()
+	header := ""
+	if lane != "" {
+		header = headerLane + ": " + lane + "\r\n"
+	}
+	r, err := c.try("GET /work HTTP/1.1\r\nHost: app\r\n" + header + "\r\n")
+	require.NoError(t, err)
+	return r
+}
+
+// TestLedger: what was answered, by lane, as far as requests say which lane they are of.
+func TestLedger(t *testing.T) {
+	tests := []struct {
+		name  string
+		lanes []string // of the requests
+		want  string
+	}{
+		{"nothing answered", nil, "null\n"},
+		{"of no lane", []string{"", ""}, "null\n"},
+		{"of one lane", []string{"service/new", "service/new"}, `{"service/new":2}` + "\n"},
+		{"of several, and of none", []string{"service/new", "", "nodeport/slow", "service/new"}, `{"nodeport/slow":1,"service/new":2}` + "\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			onFakeClock(t, config{}, func(t *testing.T, s *server, p *pipes) {
+				c := p.dial(t)
+				for _, lane := range tt.lanes {
+					assert.Equal(t, http.StatusOK, c.work(t, lane).code)
+				}
+				synctest.Wait() // an answer is counted when it has been written
+				for range 2 {
+					r := c.get("/ledger")
+					assert.Equal(t, http.StatusOK, r.code)
+					assert.Equal(t, tt.want, r.body, "to ask changes nothing")
+				}
+				n, _, _ := s.answered.total()
+				assert.EqualValues(t, len(tt.lanes), n, "those of no lane are counted, too")
+			})
+		})
+	}
+}
+
+// TestLedgerCountsAnswers: a request that nobody was there to be answered for is not in it, one that was answered badly is.
+func TestLedgerCountsAnswers(t *testing.T) {
+	onFakeClock(t, config{}, func(t *testing.T, s *server, p *pipes) {
+		gone := p.dial(t)
+		_, err := io.WriteString(gone.conn, "GET /work?for=10s HTTP/1.1\r\nHost: app\r\n"+headerLane+": a/new\r\n\r\n")
+		require.NoError(t, err)
+		<-time.After(time.Second)
+		require.NoError(t, gone.conn.Close())
+		r, err := p.dial(t).try("GET /work?for=soon HTTP/1.1\r\nHost: app\r\n" + headerLane + ": a/new\r\n\r\n")
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusBadRequest, r.code)
+		<-time.After(time.Minute)
+		_, _, lanes := s.answered.total()
+		assert.Equal(t, map[string]int64{"a/new": 1}, lanes)
+	})
+}
+
+// TestTally: what a client can make the ledger remember is bounded, and lanes that are in it go on to be counted.
+func TestTally(t *testing.T) {
+	var l tally
+	first := time.Unix(1700000000, 0)
+	for i := range maxLanes + 50 {
+		l.add(first.Add(time.Duration(i)*time.Second), fmt.Sprint("lane-", i))
+	}
+	l.add(first, "lane-0")
+	l.add(first, "one too many")
+	n, last, lanes := l.total()
+	assert.EqualValues(t, maxLanes+52, n)
+	assert.Equal(t, first.Add((maxLanes+49)*time.Second), last, "the latest, in whatever order they come")
+	assert.Len(t, lanes, maxLanes)
+	assert.EqualValues(t, 2, lanes["lane-0"])
+	assert.EqualValues(t, 1, lanes[fmt.Sprint("lane-", maxLanes-1)])
+	assert.NotContains(t, lanes, "one too many")
+	assert.NotContains(t, lanes, fmt.Sprint("lane-", maxLanes))
+
+	lanes["lane-0"] = 77
+	_, _, again := l.total()
+	assert.EqualValues(t, 2, again["lane-0"], "a copy")
+}
+
+// TestLastWords: the ledger of a process that goes is in its last words.
+func TestLastWords(t *testing.T) {
+	t.Parallel()
+	app := listening(t, "-on-sigterm=shutdown")
+	c := app.dial()
+	for _, lane := range []string{"service/new", "", "service/new", "nodeport/slow"} {
+		c.work(t, lane)
+	}
+	app.sigterm()
+	require.Equal(t, 0, app.exited().ExitCode())
+	last := app.await("last-request")
+	assert.EqualValues(t, 4, last.Requests)
+	assert.Equal(t, map[string]int64{"service/new": 2, "nodeport/slow": 1}, last.Lanes)
 }

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,10 @@ const (
 	controlStrategy   = "no-handler" // must lose requests under every disruption
 	controlDisruption = "none"       // must lose nothing, even with that strategy
 )
+
+// TwinSuffix makes another name of a strategy, as in prestop-sleep+twin. Both are the same in all but the name: an A/A comparison, in which whatever differs
+// is the instrument's.
+const TwinSuffix = "+twin"
 
 // Profile is a selection of scenarios.
 type Profile struct {
@@ -38,6 +43,12 @@ func Profiles() []Profile {
 			Name:        "smoke",
 			Summary:     "one strategy that loses requests and one that doesn't, under a rolling update: does the instrument work?",
 			Strategies:  []string{"no-handler", "prestop-sleep"},
+			Disruptions: []string{"rolling-update"},
+		},
+		{
+			Name:        "aa",
+			Summary:     "one strategy under two names: does the instrument see differences where there are none? Wants -repeat 10 or more",
+			Strategies:  []string{"shutdown-at-once", "shutdown-at-once" + TwinSuffix},
 			Disruptions: []string{"rolling-update"},
 		},
 	}
@@ -71,30 +82,40 @@ func (c Catalogue) Summaries() map[string]string {
 	return out
 }
 
-// Lanes are the ones that every run has, all at once, at the given requests per second each.
+// Lanes are the ones that every run has, all at once, at the given requests per second each: those within the cluster first, which see the true cause of a
+// loss, then the outside view.
 func (c Catalogue) Lanes(rate int) []Lane {
+	paths := slices.SortedFunc(maps.Values(c.paths), func(a, b fixtures.Path) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Name, b.Name)) // "cluster" is less than "host"
+	})
 	var lanes []Lane
-	for _, path := range slices.Sorted(maps.Keys(c.paths)) {
-		for _, load := range []Load{New(rate), Reused(rate), Slow(rate)} {
-			lanes = append(lanes, Lane{Path: c.paths[path], Load: load})
+	for _, path := range paths {
+		loads := []Load{New(rate), Reused(rate), Slow(rate)}
+		if path.From == fixtures.FromCluster {
+			loads = []Load{New(rate), Reused(rate), Replayable(rate), Slow(rate)}
+		}
+		for _, load := range loads {
+			lanes = append(lanes, Lane{Path: path, Load: load})
 		}
 	}
 	return lanes
 }
 
-// Find is the scenario of one strategy and one disruption. An unknown name is an error that lists the known ones.
+// Find is the scenario of one strategy, or of its twin (see TwinSuffix), and one disruption. An unknown name is an error that lists the known ones.
 func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
-	s, ok := c.strategies[strategy]
+	original := strings.TrimSuffix(strategy, TwinSuffix)
+	s, ok := c.strategies[original]
 	if !ok {
 		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
 	}
+	s.Name = strategy
 	d, err := findNamed("disruption", disruption, Disruptions(), func(d Disruption) string { return d.Name })
 	if err != nil {
 		return Scenario{}, err
 	}
 	scenario := Scenario{
 		Strategy: s, Disruption: d, Lanes: c.Lanes(rate),
-		Control: strategy == controlStrategy || disruption == controlDisruption,
+		Control: original == controlStrategy || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
 }

@@ -32,11 +32,7 @@ type App interface {
 // Disruptions are all there are, in the order in which reports show them.
 func Disruptions() []Disruption {
 	return []Disruption{
-		{
-			Name:    "none",
-			Summary: "nothing happens to any Pod for ten seconds (control: nothing may be lost)",
-			Run:     func(ctx context.Context, _ App) error { return keepQuiet(ctx, 10*time.Second) },
-		},
+		Quiet(10 * time.Second),
 		{
 			Name:     "rolling-update",
 			Summary:  "the Pod template changes, as with a new release, and the Deployment replaces its Pods",
@@ -49,6 +45,15 @@ func Disruptions() []Disruption {
 			Replaces: true,
 			Run:      deleteInTurn,
 		},
+	}
+}
+
+// Quiet does nothing to any Pod for as long as given.
+func Quiet(d time.Duration) Disruption {
+	return Disruption{
+		Name:    "none",
+		Summary: fmt.Sprintf("nothing happens to any Pod for %s (control: nothing may be lost)", d),
+		Run:     func(ctx context.Context, _ App) error { return keepQuiet(ctx, d) },
 	}
 }
 

@@ -29,6 +29,11 @@ type Load struct {
 	Clients int
 	Work    time.Duration // how long the server works for each request
 	Timeout time.Duration // how long the client waits for a complete answer
+	// Replayable lets http.Transport send a request again, silently, when a reused connection dies under it, as it does in ordinary clients. Such a load
+	// doesn't tell its losses: what it hides is counted as masked, and that is what it is for. It hides a connection that was used before and ends, by RST or
+	// by FIN, before one byte of the answer has come. It tells of all the rest: a connection that can't be made or is new, an answer that breaks off, a
+	// timeout, a wrong status.
+	Replayable bool
 }
 
 // DefaultRate is the requests per second of a lane: 100 see a gap of 30 ms (3/rate), and three lanes of it leave two cores to the cluster.
@@ -47,6 +52,14 @@ func Reused(rate int) Load {
 	return Load{Name: "reused", Rate: rate, Method: http.MethodPost, Connections: ReusedConnections, Clients: 10, Timeout: timeout}
 }
 
+// Replayable is keep-alive clients as most are: GET without a body, which http.Transport sends again when a reused connection dies. Beside Reused it shows
+// how many losses an ordinary Go client would not have told.
+func Replayable(rate int) Load {
+	return Load{
+		Name: "replayable", Rate: rate, Method: http.MethodGet, Connections: ReusedConnections, Clients: 10, Timeout: timeout, Replayable: true,
+	}
+}
+
 // Slow is requests that take two seconds, so that many are in flight when SIGTERM comes.
 func Slow(rate int) Load {
 	return Load{Name: "slow", Rate: rate, Method: http.MethodGet, Connections: NewConnections, Work: 2 * time.Second, Timeout: timeout}
@@ -55,7 +68,7 @@ func Slow(rate int) Load {
 // timeout is short enough to end a run soon, and long enough for two seconds of work plus a SYN sent again after one and after three seconds.
 const timeout = 5 * time.Second
 
-// errBlind is the guarantee that every load gives: a request that was lost is reported as lost.
+// errBlind is the guarantee that every load gives unless it says otherwise (Replayable): a request that was lost is reported as lost.
 var errBlind = errors.New("http.Transport sends it again on a dead connection and reports no loss: a load can't see what it measures")
 
 // resent are the methods that http.Transport may send a second time on its own (net/http, Request.isReplayable).
@@ -78,12 +91,18 @@ func (l Load) Validate() error {
 	}
 	switch l.Connections {
 	case NewConnections:
+		if l.Replayable {
+			errs = append(errs, errors.New("opens a connection for each request and is replayable: nothing is ever sent again on a new connection"))
+		}
 	case ReusedConnections:
 		if l.Clients <= 0 {
 			errs = append(errs, errors.New("reuses connections and has none"))
 		}
-		if slices.Contains(resent, l.Method) {
+		switch sentAgain := slices.Contains(resent, l.Method); {
+		case sentAgain && !l.Replayable:
 			errs = append(errs, fmt.Errorf("reuses connections with method %q: %w", l.Method, errBlind))
+		case !sentAgain && l.Replayable:
+			errs = append(errs, fmt.Errorf("is replayable with method %q, which nothing sends again", l.Method))
 		}
 	default:
 		errs = append(errs, fmt.Errorf("has unknown connections %q: want %s or %s", l.Connections, NewConnections, ReusedConnections))

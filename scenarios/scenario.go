@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/zerodrop/zerodrop/fixtures"
 )
@@ -76,6 +78,27 @@ func (s Scenario) Expect(load string) (Expect, error) {
 		return Measured, fmt.Errorf("strategy %s expects nothing of load %s", s.Strategy.Name, load)
 	}
 	return ParseExpect(word)
+}
+
+// Only is the scenario with no lanes but those named. An unknown name is an error that lists the known ones, and so is none at all.
+func (s Scenario) Only(names []string) (Scenario, error) {
+	lanes, known := []Lane{}, []string{}
+	for _, l := range s.Lanes {
+		known = append(known, l.Name())
+		if slices.Contains(names, l.Name()) {
+			lanes = append(lanes, l)
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return s, unknown("lane", name, known)
+		}
+	}
+	if len(lanes) == 0 {
+		return s, fmt.Errorf("scenario %s: no lane is named: want some of %s", s.Name(), strings.Join(known, ", "))
+	}
+	s.Lanes = lanes
+	return s, nil
 }
 
 // Validate says what is wrong with the scenario, for one all at once.

@@ -125,6 +125,8 @@ func TestBlindLoadIsRefused(t *testing.T) {
 		l := Reused(DefaultRate)
 		l.Method = method
 		require.ErrorIs(t, l.Validate(), errBlind, "method %q", method)
+		l.Replayable = true
+		require.NoError(t, l.Validate(), "method %q of a load that says so", method)
 	}
 	for _, lane := range catalogue(t).Lanes(DefaultRate) {
 		require.NoError(t, lane.Load.Validate(), lane.Name())
@@ -147,6 +149,9 @@ func TestBadLoads(t *testing.T) {
 		{"negative work", func(l *Load) { l.Work = -1 }, "every request would time out"},
 		{"unknown connections", func(l *Load) { l.Connections = "some" }, "unknown connections"},
 		{"reused without any", func(l *Load) { *l = Reused(1); l.Clients = 0 }, "has none"},
+		{"replayable without any", func(l *Load) { *l = Replayable(1); l.Clients = 0 }, "has none"},
+		{"replayable on new connections", func(l *Load) { l.Replayable = true }, "nothing is ever sent again on a new connection"},
+		{"replayable and never sent again", func(l *Load) { *l = Replayable(1); l.Method = http.MethodPost }, `replayable with method "POST", which nothing sends again`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,7 +169,7 @@ func TestBadScenarios(t *testing.T) {
 	s, err := catalogue(t).Find("prestop-sleep", "rolling-update", DefaultRate)
 	require.NoError(t, err)
 	s.Lanes = append(s.Lanes, s.Lanes[0])
-	require.ErrorContains(t, s.Validate(), "has lane nodeport/new twice")
+	require.ErrorContains(t, s.Validate(), "has lane service/new twice")
 	s.Strategy = fixtures.Strategy{Name: "mine", Expect: map[string]string{"new": "sometimes", "reused": "clean", "slow": "clean"}}
 	require.ErrorContains(t, s.Validate(), `unknown expectation "sometimes"`)
 }
@@ -232,4 +237,57 @@ func TestDisruptions(t *testing.T) {
 
 func TestSummaries(t *testing.T) {
 	assert.Contains(t, catalogue(t).Summaries()["prestop-sleep"], "preStop")
+}
+
+func TestOnly(t *testing.T) {
+	s, err := catalogue(t).Find("prestop-sleep", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	tests := []struct {
+		name  string
+		lanes []string
+		want  []string
+		err   string
+	}{
+		{"one", []string{"service/new"}, []string{"service/new"}, ""},
+		{"in the scenario's order", []string{"nodeport/new", "service/slow"}, []string{"service/slow", "nodeport/new"}, ""},
+		{"unknown", []string{"service/new", "ingress/new"}, nil, `unknown lane "ingress/new": want one of service/new, `},
+		{"none", nil, nil, "no lane is named"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := s.Only(tt.lanes)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			var names []string
+			for _, l := range got.Lanes {
+				names = append(names, l.Name())
+			}
+			assert.Equal(t, tt.want, names)
+			assert.Len(t, s.Lanes, 7, "the scenario itself stays as it is")
+		})
+	}
+}
+
+// TestTwin: another name, and the same in all else.
+func TestTwin(t *testing.T) {
+	c := catalogue(t)
+	for _, name := range []string{"shutdown-at-once", "no-handler"} {
+		s, err := c.Find(name, "rolling-update", DefaultRate)
+		require.NoError(t, err)
+		twin, err := c.Find(name+TwinSuffix, "rolling-update", DefaultRate)
+		require.NoError(t, err)
+		assert.Equal(t, name+"+twin/rolling-update", twin.Name())
+		assert.Equal(t, name == "no-handler", twin.Control)
+		twin.Strategy.Name = name
+		assert.Equal(t, s.Strategy, twin.Strategy)
+		assert.Equal(t, s.Lanes, twin.Lanes)
+	}
+	_, err := c.Find("prestop"+TwinSuffix, "rolling-update", DefaultRate)
+	require.ErrorContains(t, err, `unknown strategy "prestop+twin"`)
+	list, err := c.Profile("aa", DefaultRate)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"no-handler/none", "shutdown-at-once/rolling-update", "shutdown-at-once+twin/rolling-update"}, names(list))
 }

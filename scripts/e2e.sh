@@ -3,6 +3,8 @@
 #
 #   scripts/e2e.sh [FLAG…]   flags for go test and for the suite: -profile full -run TestRollout/prestop-sleep -timeout 2h
 #   NODE_IMAGE=ref           asks for this node image instead of kind's default or one built from source
+#
+# Exits with 0 if the suite has passed, 1 if it failed or could not be tested, 2 for bad flags, 3 if it is inconclusive, 4 if the infrastructure broke down.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -27,5 +29,14 @@ fi
 # The suite, and not the unit tests that lie beside it.
 given 'run|test.run' || set -- -run '^TestRollout$' "$@"
 
+# go test exits with 1 whatever the suite has exited with: the suite itself writes its code down.
+ZERODROP_EXIT_CODE=$(mktemp)
+export ZERODROP_EXIT_CODE
+trap 'rm -f "$ZERODROP_EXIT_CODE"' EXIT
+
 # In its own folder and with no package named, go test hands the terminal on; as `go test ./e2e` the suite would write to a pipe.
-exec go -C e2e test -count=1 -v -timeout 60m "$@"
+# Ctrl-C goes to the whole group, the suite included, which has a cluster to take away: go waits for the suite, and bash for go.
+code=0
+go -C e2e test -count=1 -v -timeout 60m "$@" || code=$?
+read -r told <"$ZERODROP_EXIT_CODE" || told=$code # one that crashed has told nothing
+exit "$told"

@@ -3,7 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,11 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -37,15 +37,18 @@ const deployWithin = 2 * time.Minute
 
 // App is the app under one strategy, deployed. It implements harness.App.
 type App struct {
-	cluster  *Cluster
-	dir      string // for artifacts
-	replicas int
+	cluster    *Cluster
+	dir        string // for artifacts
+	replicas   int
+	services   []string          // of all paths
+	clusterURL map[string]string // of paths within the cluster, by name: known when the Service has its address
+	workers    []worker.Worker   // none if no path is loaded from within the cluster
 }
 
 // Deploy replaces whatever app is deployed by one with the scenario's strategy, and returns when each Pod of it has answered a request on each path. What it
 // has deployed is written to dir/manifests.yaml; the Pods' logs will be in dir/pods.
 func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
-	app := &App{cluster: c, dir: dir}
+	app := &App{cluster: c, dir: dir, clusterURL: map[string]string{}}
 	if err := app.deploy(ctx, s); err != nil {
 		return nil, fmt.Errorf("deploy %s: %w", s.Strategy.Name, err)
 	}
@@ -61,19 +64,38 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		deployment.Spec.Template.Spec.Containers[0].Image = image
 	}
 	a.replicas = int(*deployment.Spec.Replicas)
-	paths := map[string]fixtures.Path{}
+	job, err := a.job()
+	if err != nil {
+		return err
+	}
+	var paths []fixtures.Path // each once, in the order of the lanes
 	manifests := []any{deployment}
+	inside := false
 	for _, lane := range s.Lanes {
-		if _, ok := paths[lane.Path.Name]; !ok {
-			paths[lane.Path.Name] = lane.Path
-			manifests = append(manifests, lane.Path.Service)
+		if slices.ContainsFunc(paths, func(p fixtures.Path) bool { return p.Name == lane.Path.Name }) {
+			continue
 		}
+		paths = append(paths, lane.Path)
+		manifests = append(manifests, lane.Path.Service)
+		a.services = append(a.services, lane.Path.Service.Name)
+		inside = inside || lane.Path.From == fixtures.FromCluster
+	}
+	if inside {
+		manifests = append(manifests, job)
 	}
 	if err := a.save(manifests); err != nil {
 		return err
 	}
+	if err := a.removeWorkers(ctx); err != nil {
+		return err
+	}
 	if err := a.removeOld(ctx); err != nil {
 		return err
+	}
+	if inside {
+		if err := a.startWorkers(ctx, job); err != nil {
+			return err
+		}
 	}
 	for _, path := range paths {
 		if err := a.expose(ctx, path); err != nil {
@@ -86,9 +108,16 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err := a.WaitStable(ctx); err != nil {
 		return err
 	}
+	if inside {
+		if err := a.awaitWorkers(ctx, int(*job.Spec.Completions)); err != nil {
+			return err
+		}
+	}
 	for _, path := range paths {
-		if err := a.waitServed(ctx, path); err != nil {
-			return fmt.Errorf("path %s: %w", path.Name, err)
+		for _, ask := range a.askers(path) {
+			if err := a.waitServed(ctx, path, ask); err != nil {
+				return fmt.Errorf("path %s: %w", path.Name, err)
+			}
 		}
 	}
 	return nil
@@ -97,11 +126,18 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 // expose makes the path's Service unless the run before has. One that is there would fail to be created for want of its NodePort, not because it is there.
 func (a *App) expose(ctx context.Context, path fixtures.Path) error {
 	services := a.cluster.client.CoreV1().Services(a.cluster.namespace)
-	if _, err := services.Get(ctx, path.Service.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+	service, err := services.Get(ctx, path.Service.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		service, err = services.Create(ctx, path.Service.DeepCopy(), metav1.CreateOptions{})
+	}
+	if err != nil {
 		return err
 	}
-	_, err := services.Create(ctx, path.Service.DeepCopy(), metav1.CreateOptions{})
-	return err
+	if path.From == fixtures.FromCluster {
+		// By address and not by name, so that a request meets the Service and nothing else: with a name, each new connection would ask CoreDNS first.
+		a.clusterURL[path.Name] = "http://" + net.JoinHostPort(service.Spec.ClusterIP, strconv.Itoa(int(service.Spec.Ports[0].Port)))
+	}
+	return nil
 }
 
 func (a *App) save(manifests []any) error {
@@ -153,29 +189,39 @@ func (a *App) removeOld(ctx context.Context) error {
 
 const selector = "app=" + appName
 
+// asker sends one request to the app at a URL and returns the Pod that answered it well.
+type asker func(ctx context.Context, url string) (pod string, err error)
+
+// askers are the places that a path's load comes from: this machine, or each worker, which may have kube-proxies of their own.
+func (a *App) askers(path fixtures.Path) []asker {
+	if path.From == fixtures.FromHost {
+		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		return []asker{func(ctx context.Context, url string) (string, error) { return worker.Ask(ctx, client, url) }}
+	}
+	var out []asker
+	for _, w := range a.workers {
+		out = append(out, w.Ask)
+	}
+	return out
+}
+
 // waitServed asks until every Pod has answered, so that the load doesn't meet a path that is still being set up.
-func (a *App) waitServed(ctx context.Context, path fixtures.Path) error {
+func (a *App) waitServed(ctx context.Context, path fixtures.Path, ask asker) error {
 	pods, err := a.Pods(ctx)
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
-		var failed string
 		for range 20 { // chance picks the Pod
-			pod, err := ask(ctx, client, a.URL(path)+"/work")
+			pod, err := ask(ctx, a.URL(path))
 			if ctx.Err() != nil {
 				return "", ctx.Err() // what was missing before tells more than that time is up
 			}
 			if err != nil {
-				failed = err.Error() // and is what is missing, not a fault of the API server
-				continue
+				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
 			}
 			answered[pod] = true
-		}
-		if failed != "" {
-			return failed, nil
 		}
 		for _, pod := range pods {
 			if !answered[pod] {
@@ -186,28 +232,11 @@ func (a *App) waitServed(ctx context.Context, path fixtures.Path) error {
 	})
 }
 
-// ask sends one request and returns the Pod that answered it well.
-func ask(ctx context.Context, client *http.Client, url string) (pod string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10)); err != nil {
-		return "", err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s", url, resp.Status)
-	}
-	return resp.Header.Get("Zerodrop-Pod"), nil
-}
-
-// URL is where the host reaches a path.
+// URL is where a path is reached from the place that its load is sent from.
 func (a *App) URL(path fixtures.Path) string {
+	if path.From == fixtures.FromCluster {
+		return a.clusterURL[path.Name]
+	}
 	u, err := url.Parse(path.URL)
 	if address := a.cluster.config.Address; err == nil && address != "" {
 		u.Host = address
@@ -223,15 +252,21 @@ func (a *App) Replicas() int { return a.replicas }
 func (a *App) Environment() timeline.Environment { return a.cluster.facts }
 
 // Observe starts to watch the app.
-func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() []timeline.Event, error) {
+func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() ([]timeline.Event, []timeline.Served), error) {
 	o, err := observe.Start(ctx, clock, observe.Config{
-		Client: a.cluster.client, Namespace: a.cluster.namespace, App: appName, Service: appName, Container: appName,
+		Client: a.cluster.client, Namespace: a.cluster.namespace, App: appName, Services: a.services, Container: appName,
 		LogDir: filepath.Join(a.dir, podsDir),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return o.Stop, nil
+	return func() ([]timeline.Event, []timeline.Served) {
+		asking, cancel := context.WithTimeout(ctx, answerWithin)
+		defer cancel()
+		living := a.served(asking)
+		events := o.Stop()
+		return events, append(o.Served(), living...)
+	}, nil
 }
 
 // Pods names the Pods that are neither terminating nor gone, oldest first.
@@ -252,17 +287,25 @@ func (a *App) Pods(ctx context.Context) ([]string, error) {
 
 // Restart changes the Pod template and waits until the Deployment is complete, as kubectl rollout status does.
 func (a *App) Restart(ctx context.Context) error {
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+	release := ""
+	// An API server that restarts just now is waited for, as everywhere; and so is a conflict.
+	err := poll(ctx, deployWithin, "the Pod template to change", func(ctx context.Context) (string, error) {
 		d, err := a.deployments().Get(ctx, appName, metav1.GetOptions{})
 		if err != nil {
-			return err
+			return "", err
+		}
+		if release == "" {
+			release = strconv.FormatInt(d.Generation+1, 10)
+		}
+		if d.Spec.Template.Annotations[releaseKey] == release {
+			return "", nil // the answer to the update was lost, and not the update
 		}
 		if d.Spec.Template.Annotations == nil {
 			d.Spec.Template.Annotations = map[string]string{}
 		}
-		d.Spec.Template.Annotations[releaseKey] = strconv.FormatInt(d.Generation+1, 10)
+		d.Spec.Template.Annotations[releaseKey] = release
 		_, err = a.deployments().Update(ctx, d, metav1.UpdateOptions{})
-		return err
+		return "", err
 	})
 	if err != nil {
 		return fmt.Errorf("change the Pod template: %w", err)
@@ -272,10 +315,15 @@ func (a *App) Restart(ctx context.Context) error {
 
 // DeletePod deletes a Pod with its own grace period and doesn't wait for it to go.
 func (a *App) DeletePod(ctx context.Context, name string) error {
-	if err := a.pods().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("delete Pod: %w", err)
-	}
-	return nil
+	asked := false
+	return poll(ctx, deployWithin, "Pod "+name+" to be deleted", func(ctx context.Context) (string, error) {
+		err := a.pods().Delete(ctx, name, metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) && asked {
+			return "", nil // the answer before was lost, and not the deletion
+		}
+		asked = asked || !apierrors.IsNotFound(err)
+		return "", err
+	})
 }
 
 // WaitReady waits until as many Pods as asked for are ready, terminating ones not counted. It looks at the Pods: the Deployment's status lags behind them.

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,6 +31,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 var _ harness.App = (*App)(nil)
@@ -60,7 +63,8 @@ func serve(t *testing.T, pods func() []string, seen func(n int)) (address string
 	return server.Listener.Addr().String()
 }
 
-// TestDeploy: the app before is taken away, its Service stays, the new one is there when each Pod has answered, and what was deployed is on disk.
+// TestDeploy: app and workers before are taken away, the Services stay, the new ones are there when each Pod has answered to everyone on each path, and what
+// was deployed is on disk.
 func TestDeploy(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	controllers := runControllers(t, client)
@@ -69,71 +73,136 @@ func TestDeploy(t *testing.T) {
 	require.NoError(t, err)
 	client.ClearActions()
 	facts := timeline.Environment{Kubernetes: "v1.37.2"}
-	c := &Cluster{client: client, namespace: namespace, facts: facts, config: Config{Address: serve(t, controllers.names, nil)}}
+	c := &Cluster{client: client, namespace: namespace, facts: facts, config: Config{Address: serve(t, controllers.names, nil), Workers: 2}}
+	p := &proxy{app: controllers.names}
+	p.listen(t, c)
 
 	first := filepath.Join(t.TempDir(), "artifacts", "prestop-sleep", "rolling-update")
 	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), first)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"delete deployments", "create services", "create deployments"}, actions(client), "one Service for three lanes")
+	assert.Equal(t, []string{
+		"delete jobs", "delete deployments", "create jobs", "create services", "create services", "create deployments",
+	}, actions(client), "one Service for all lanes of a path")
 	assert.Equal(t, 3, app.Replicas())
 	assert.Equal(t, facts, app.Environment())
+	assert.Equal(t, []string{"app-internal", "app"}, app.services)
 	pods, err := app.Pods(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
 	assert.DirExists(t, filepath.Join(first, "pods"))
+	require.NotNil(t, app.Workers())
+	byAddress := map[string]bool{"http://10.96.7.7:80": true}
+	assert.Equal(t, map[string]map[string]bool{"loadgen-z": byAddress, "loadgen-y": byAddress}, p.asked, "each worker sees each Pod; no name that DNS is asked for")
 
 	client.ClearActions()
 	second := t.TempDir()
 	app, err = c.Deploy(t.Context(), find(t, "shell-as-pid1", "pod-deletion"), second)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"delete deployments", "delete-collection pods", "create deployments"}, actions(client), "the Service stays")
+	assert.Equal(t, []string{
+		"delete jobs", "delete-collection pods", "delete deployments", "delete-collection pods", "create jobs", "create deployments",
+	}, actions(client), "the Services stay")
 	pods, err = app.Pods(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"app-2-0", "app-2-1", "app-2-2"}, pods)
-	require.Len(t, controllers.deleted, 1)
-	assert.Equal(t, new(int64(0)), controllers.deleted[0].GracePeriodSeconds, "at once")
+	require.Len(t, controllers.deleted, 2, "workers and app")
+	for _, options := range controllers.deleted {
+		assert.Equal(t, new(int64(0)), options.GracePeriodSeconds, "at once")
+	}
 	_, err = client.CoreV1().Pods(namespace).Get(t.Context(), "stranger", metav1.GetOptions{})
 	require.NoError(t, err, "not ours")
+	assert.Equal(t, "http://10.96.7.7:80", app.URL(aPath(t, "service")), "the address of a Service that was there")
+	assert.Equal(t, "http://"+c.config.Address, app.URL(aPath(t, "nodeport")))
 
 	for dir, want := range map[string]string{first: fixtures.StaticImage, second: fixtures.ShellImage} {
-		deployment, service := manifests(t, dir)
-		assert.Equal(t, want, deployment.Spec.Template.Spec.Containers[0].Image)
-		assert.Equal(t, int32(3), *deployment.Spec.Replicas)
-		assert.Equal(t, int32(30080), service.Spec.Ports[0].NodePort)
+		m := manifests(t, dir)
+		assert.Equal(t, want, m.deployment.Spec.Template.Spec.Containers[0].Image)
+		assert.Equal(t, int32(3), *m.deployment.Spec.Replicas)
+		assert.Empty(t, m.services[0].Spec.ClusterIP, "as it was asked for")
+		assert.Equal(t, int32(30080), m.services[1].Spec.Ports[0].NodePort)
+		assert.Equal(t, new(int32(2)), m.job.Spec.Completions)
+		assert.Equal(t, new(int32(2)), m.job.Spec.Parallelism)
 	}
 }
 
+func aPath(t *testing.T, name string) fixtures.Path {
+	t.Helper()
+	paths, err := fixtures.Paths()
+	require.NoError(t, err)
+	require.Contains(t, paths, name)
+	return paths[name]
+}
+
+// deployed is what Deploy has written down.
+type deployed struct {
+	deployment appsv1.Deployment
+	services   [2]corev1.Service
+	job        batchv1.Job
+}
+
 // manifests reads back what Deploy has written down, as kubectl would: it must be complete.
-func manifests(t *testing.T, dir string) (appsv1.Deployment, corev1.Service) {
+func manifests(t *testing.T, dir string) deployed {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, "manifests.yaml"))
 	require.NoError(t, err)
 	documents := strings.Split(string(raw), "---\n")
-	require.Len(t, documents, 3)
+	require.Len(t, documents, 5)
 	assert.Empty(t, documents[0])
-	var d appsv1.Deployment
-	require.NoError(t, yaml.UnmarshalStrict([]byte(documents[1]), &d))
-	assert.Equal(t, metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}, d.TypeMeta)
-	var s corev1.Service
-	require.NoError(t, yaml.UnmarshalStrict([]byte(documents[2]), &s))
-	assert.Equal(t, metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, s.TypeMeta)
-	return d, s
+	var d deployed
+	service := metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}
+	for i, document := range []struct {
+		into any
+		is   *metav1.TypeMeta
+		want metav1.TypeMeta
+	}{
+		{&d.deployment, &d.deployment.TypeMeta, metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}},
+		{&d.services[0], &d.services[0].TypeMeta, service},
+		{&d.services[1], &d.services[1].TypeMeta, service},
+		{&d.job, &d.job.TypeMeta, metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}},
+	} {
+		require.NoError(t, yaml.UnmarshalStrict([]byte(documents[i+1]), document.into))
+		assert.Equal(t, document.want, *document.is)
+	}
+	return d
 }
 
-// TestDeployImage: a cluster that exists pulls the app's image from where it is told to, and the manifest says so.
+// TestDeployOutside: without a lane within the cluster nobody is asked to send from there.
+func TestDeployOutside(t *testing.T) {
+	client := fake.NewSimpleClientset(aWorker("loadgen-old", 0, running))
+	controllers := runControllers(t, client)
+	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil)}}
+	s := find(t, "prestop-sleep", "rolling-update")
+	s.Lanes = slices.DeleteFunc(s.Lanes, func(l scenarios.Lane) bool { return l.Path.From == fixtures.FromCluster })
+	app, err := c.Deploy(t.Context(), s, t.TempDir())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"delete jobs", "delete-collection pods", "delete deployments", "create services", "create deployments"}, actions(client),
+		"workers of a run before go all the same")
+	assert.Nil(t, app.Workers())
+	assert.Equal(t, []string{"app"}, app.services)
+}
+
+// TestDeployImage: a cluster that exists pulls the images from where it is told to, and the manifests say so.
 func TestDeployImage(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	controllers := runControllers(t, client)
-	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil), AppImage: "registry.example/sampleapp:1"}}
+	c := &Cluster{client: client, namespace: namespace, config: Config{
+		Address: serve(t, controllers.names, nil), AppImage: "registry.example/sampleapp:1", LoadImage: "registry.example/loadgen:1",
+	}}
+	(&proxy{app: controllers.names}).listen(t, c)
 	dir := t.TempDir()
 	_, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), dir)
 	require.NoError(t, err)
 	live, err := client.AppsV1().Deployments(namespace).Get(t.Context(), "app", metav1.GetOptions{})
 	require.NoError(t, err)
-	stored, _ := manifests(t, dir)
-	for _, d := range []appsv1.Deployment{*live, stored} {
+	job, err := client.BatchV1().Jobs(namespace).Get(t.Context(), "loadgen", metav1.GetOptions{})
+	require.NoError(t, err)
+	stored := manifests(t, dir)
+	for _, d := range []appsv1.Deployment{*live, stored.deployment} {
 		require.Len(t, d.Spec.Template.Spec.Containers, 1)
 		assert.Equal(t, "registry.example/sampleapp:1", d.Spec.Template.Spec.Containers[0].Image)
+	}
+	for _, j := range []batchv1.Job{*job, stored.job} {
+		require.Len(t, j.Spec.Template.Spec.Containers, 1)
+		assert.Equal(t, "registry.example/loadgen:1", j.Spec.Template.Spec.Containers[0].Image)
 	}
 }
 
@@ -142,12 +211,15 @@ func TestDeployAfterCutOff(t *testing.T) {
 	client := fake.NewSimpleClientset(aPod("app-0-0", ready), aPod("app-0-1", ready, terminating))
 	controllers := runControllers(t, client)
 	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil)}}
+	(&proxy{app: controllers.names}).listen(t, c)
 	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
 	require.NoError(t, err)
 	pods, err := app.Pods(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
-	assert.Equal(t, []string{"delete deployments", "delete-collection pods", "create services", "create deployments"}, actions(client))
+	assert.Equal(t, []string{
+		"delete jobs", "delete deployments", "delete-collection pods", "create jobs", "create services", "create services", "create deployments",
+	}, actions(client))
 }
 
 // TestDeployFails: what went wrong is told with the strategy's name and what was being done.
@@ -158,20 +230,27 @@ func TestDeployFails(t *testing.T) {
 		err            error
 		want           string
 	}{
+		{"the workers before can't be removed", "delete", "jobs", errDown, "deploy prestop-sleep: remove the workers before: .*etcd is away"},
+		{"no workers", "create", "jobs", errDown, "deploy prestop-sleep: start the workers: .*etcd is away"},
 		{"the app before can't be removed", "delete", "deployments", errDown, "deploy prestop-sleep: remove the app before: .*etcd is away"},
 		{"the app before stays", "delete-collection", "pods", errDown, "deploy prestop-sleep: wait for the app before to go: .*etcd is away"},
-		{"no Service can be asked for", "get", "services", errDown, "deploy prestop-sleep: path nodeport: .*etcd is away"},
-		{"the NodePort is taken", "create", "services", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "app", nil), `deploy prestop-sleep: path nodeport: Service "app" is invalid`},
+		{"no Service can be asked for", "get", "services", errDown, "deploy prestop-sleep: path service: .*etcd is away"},
+		{"a Service is refused", "create", "services", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "app", nil), `deploy prestop-sleep: path service: Service "app" is invalid`},
 		{"no Deployment", "create", "deployments", errDown, "deploy prestop-sleep: .*etcd is away"},
 		{"its Pods can't be listed", "get", "deployments", errDown, "deploy prestop-sleep: wait for new Pods to be ready and old ones to be gone: .*etcd is away"},
+		{"no worker comes", "", "", nil, "deploy prestop-sleep: wait for the workers: not within 2m0s: .*502 Bad Gateway"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				client := fake.NewSimpleClientset(aPod("app-0-0", ready))
 				runControllers(t, client)
-				refuse(client, tt.verb, tt.resource, tt.err)
-				app, err := (&Cluster{client: client, namespace: namespace}).Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
+				if tt.err != nil {
+					refuse(client, tt.verb, tt.resource, tt.err)
+				}
+				away := &proxy{broken: map[string]http.HandlerFunc{"loadgen-z": badGateway}}
+				c := &Cluster{client: client, namespace: namespace, http: &http.Client{Transport: away}, server: "http://api-server"}
+				app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
 				require.Error(t, err)
 				assert.Regexp(t, "(?s)^"+tt.want, err.Error())
 				assert.Nil(t, app)
@@ -186,6 +265,10 @@ func TestDeployFails(t *testing.T) {
 		require.ErrorContains(t, err, "deploy prestop-sleep: save manifests: ")
 		assert.Empty(t, actions(client), "nothing is deployed that isn't on disk")
 	})
+}
+
+func badGateway(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "nobody listens", http.StatusBadGateway)
 }
 
 // TestWaitServed: a path is there when every Pod has answered well.
@@ -212,7 +295,10 @@ func TestWaitServed(t *testing.T) {
 					cancel(errUser)
 				}
 			})
-			err := app.waitServed(ctx, fixtures.Path{URL: "http://192.0.2.1:30080"})
+			path := fixtures.Path{From: fixtures.FromHost, URL: "http://192.0.2.1:30080"}
+			ask := app.askers(path)
+			require.Len(t, ask, 1, "this machine")
+			err := app.waitServed(ctx, path, ask[0])
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -229,7 +315,8 @@ func TestWaitServed(t *testing.T) {
 			app, _ := newApp(pods...)
 			ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
 			defer cancel()
-			err := app.waitServed(ctx, fixtures.Path{URL: server.URL})
+			path := fixtures.Path{From: fixtures.FromHost, URL: server.URL}
+			err := app.waitServed(ctx, path, app.askers(path)[0])
 			require.ErrorIs(t, err, errUser)
 			assert.ErrorContains(t, err, "connection refused")
 		})
@@ -237,7 +324,7 @@ func TestWaitServed(t *testing.T) {
 	t.Run("the Pods can't be listed", func(t *testing.T) {
 		app, client := newApp()
 		refuse(client, "list", "pods", errDown)
-		require.ErrorContains(t, app.waitServed(t.Context(), fixtures.Path{}), "list Pods: ")
+		require.ErrorContains(t, app.waitServed(t.Context(), fixtures.Path{}, nil), "list Pods: ")
 	})
 }
 
@@ -245,17 +332,44 @@ func TestURL(t *testing.T) {
 	tests := []struct {
 		name    string
 		address string
-		url     string
+		path    fixtures.Path
 		want    string
 	}{
-		{"as the path says", "", "http://127.0.0.1:30080", "http://127.0.0.1:30080"},
-		{"at another address", "node.example:31000", "http://127.0.0.1:30080", "http://node.example:31000"},
-		{"with a path", "10.0.0.1:80", "http://127.0.0.1:30080/app", "http://10.0.0.1:80/app"},
+		{"as the path says", "", fixtures.Path{From: fixtures.FromHost, URL: "http://127.0.0.1:30080"}, "http://127.0.0.1:30080"},
+		{"at another address", "node.example:31000", fixtures.Path{From: fixtures.FromHost, URL: "http://127.0.0.1:30080"}, "http://node.example:31000"},
+		{"with a path", "10.0.0.1:80", fixtures.Path{From: fixtures.FromHost, URL: "http://127.0.0.1:30080/app"}, "http://10.0.0.1:80/app"},
+		{"within the cluster", "", fixtures.Path{Name: "service", From: fixtures.FromCluster}, "http://10.96.7.7:80"},
+		{"within the cluster, whatever the host's address", "node.example:31000", fixtures.Path{Name: "service", From: fixtures.FromCluster}, "http://10.96.7.7:80"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			app := &App{cluster: &Cluster{config: Config{Address: tt.address}}}
-			assert.Equal(t, tt.want, app.URL(fixtures.Path{URL: tt.url}))
+			app := &App{cluster: &Cluster{config: Config{Address: tt.address}}, clusterURL: map[string]string{"service": "http://10.96.7.7:80"}}
+			assert.Equal(t, tt.want, app.URL(tt.path))
+		})
+	}
+}
+
+// TestExpose: the URL of a path within the cluster is the Service's address and port, whoever has made the Service.
+func TestExpose(t *testing.T) {
+	service := aPath(t, "service").Service.DeepCopy()
+	service.Namespace = namespace
+	tests := []struct {
+		name string
+		ip   string
+		want string
+	}{
+		{"IPv4", "10.96.0.9", "http://10.96.0.9:80"},
+		{"IPv6", "fd00:10:96::9", "http://[fd00:10:96::9]:80"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			there := service.DeepCopy()
+			there.Spec.ClusterIP = tt.ip
+			app, client := newApp(there)
+			require.NoError(t, app.expose(t.Context(), aPath(t, "service")))
+			require.NoError(t, app.expose(t.Context(), aPath(t, "nodeport")))
+			assert.Equal(t, []string{"create services"}, actions(client), "the one that wasn't there")
+			assert.Equal(t, map[string]string{"service": tt.want}, app.clusterURL)
 		})
 	}
 }
@@ -276,16 +390,28 @@ func TestPods(t *testing.T) {
 }
 
 func TestDeletePod(t *testing.T) {
-	app, client := newApp(aPod("app-a", ready))
-	client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		assert.Nil(t, a.(clienttesting.DeleteActionImpl).DeleteOptions.GracePeriodSeconds, "the Pod's own")
-		return false, nil, nil
+	inBubble(t, func(t *testing.T) {
+		app, client := newApp(aPod("app-a", ready), aPod("app-b", ready))
+		client.PrependReactor("delete", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			assert.Nil(t, a.(clienttesting.DeleteActionImpl).DeleteOptions.GracePeriodSeconds, "the Pod's own")
+			return false, nil, nil
+		})
+		require.NoError(t, app.DeletePod(t.Context(), "app-a"))
+		assert.Equal(t, []string{"delete pods"}, actions(client))
+		err := app.DeletePod(t.Context(), "app-a")
+		require.ErrorContains(t, err, "wait for Pod app-a to be deleted: ")
+		assert.True(t, apierrors.IsNotFound(err))
+		// An API server that restarts does what it is asked and doesn't live to say so.
+		var once sync.Once
+		client.PrependReactor("delete", "pods", func(a clienttesting.Action) (handled bool, _ runtime.Object, err error) {
+			once.Do(func() {
+				require.NoError(t, client.Tracker().Delete(podsGVR, namespace, a.(clienttesting.DeleteActionImpl).Name))
+				handled, err = true, errDown
+			})
+			return handled, nil, err
+		})
+		require.NoError(t, app.DeletePod(t.Context(), "app-b"))
 	})
-	require.NoError(t, app.DeletePod(t.Context(), "app-a"))
-	assert.Equal(t, []string{"delete pods"}, actions(client))
-	err := app.DeletePod(t.Context(), "app-a")
-	require.ErrorContains(t, err, "delete Pod: ")
-	assert.True(t, apierrors.IsNotFound(err))
 }
 
 // TestWait: which Pods let WaitReady return, and which WaitStable.
@@ -438,9 +564,9 @@ func TestRestartFails(t *testing.T) {
 		err  error
 		want string
 	}{
-		{"no Deployment", "get", apierrors.NewNotFound(deploymentsGVR.GroupResource(), "app"), `change the Pod template: deployments.apps "app" not found`},
+		{"no Deployment", "get", apierrors.NewNotFound(deploymentsGVR.GroupResource(), "app"), `change the Pod template: wait for the Pod template to change: deployments.apps "app" not found`},
 		{"refused", "update", errDown, "change the Pod template: .*etcd is away"},
-		{"never without a conflict", "update", apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil), "change the Pod template: Operation cannot be fulfilled"},
+		{"never without a conflict", "update", apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil), "change the Pod template: wait for the Pod template to change: Operation cannot be fulfilled"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -463,7 +589,7 @@ func TestRestartFails(t *testing.T) {
 
 // TestObserve: the observation is of this app, in its namespace, and its logs go where its artifacts are.
 func TestObserve(t *testing.T) {
-	running := func(p *corev1.Pod) {
+	started := func(p *corev1.Pod) {
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	}
 	slice := &discoveryv1.EndpointSlice{
@@ -472,7 +598,8 @@ func TestObserve(t *testing.T) {
 	}
 	elsewhere := aPod("app-b", ready)
 	elsewhere.Namespace = "other"
-	app, client := newApp(aPod("app-a", ready, running), aPod("other-a", ready, foreign), elsewhere, slice)
+	app, client := newApp(aPod("app-a", ready, started), aPod("other-a", ready, foreign), elsewhere, slice)
+	(&proxy{ledgers: map[string]string{"app-a": `{"service/new": 7}`}}).listen(t, app.cluster)
 	app.dir = t.TempDir()
 	require.NoError(t, app.save(nil))
 	stop, err := app.Observe(t.Context(), timeline.NewClock(time.Now()))
@@ -480,7 +607,9 @@ func TestObserve(t *testing.T) {
 	log := filepath.Join(app.dir, "pods", "app-a.log")
 	require.Eventually(t, func() bool { raw, _ := os.ReadFile(log); return len(raw) > 0 }, 30*sec, time.Millisecond)
 	got := map[string]bool{}
-	for _, e := range stop() {
+	events, served := stop()
+	assert.Equal(t, []timeline.Served{{Pod: "app-a", Answered: map[string]int{"service/new": 7}}}, served, "it lives on and can be asked")
+	for _, e := range events {
 		got[e.Pod+" "+string(e.Kind)] = true
 	}
 	assert.Equal(t, map[string]bool{"app-a pod-created": true, "app-a pod-ready": true, "app-a endpoint-serving": true}, got)

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +40,12 @@ type Config struct {
 	Address string
 	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the images' own names.
 	AppImage string
+	// LoadImage is the same for the workers that send load from within the cluster.
+	LoadImage string
+	// Workers is how many send the load of lanes within the cluster; each sends its share of every lane.
+	Workers int
+	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody synchronises.
+	ClockSkew time.Duration
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
 	// Step hears of each step as it begins; nil if nobody wants to know.
@@ -51,6 +59,8 @@ var errHalfContext = errors.New("-kubeconfig and -context go together: name both
 type Cluster struct {
 	config    Config
 	client    kubernetes.Interface
+	http      *http.Client // to the API server, as the client does
+	server    string       // its URL
 	kind      *kindCluster // nil for a cluster that exists
 	namespace string
 	opened    bool // Open came to its end: the cluster is worth keeping
@@ -81,7 +91,15 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return c, err
 	}
-	if c.client, err = kubernetes.NewForConfig(restConfig); err != nil {
+	if c.http, err = rest.HTTPClientFor(restConfig); err != nil {
+		return c, fmt.Errorf("connect to cluster: %w", err)
+	}
+	server, _, err := rest.DefaultServerUrlFor(restConfig) // as the client reads it: a kubeconfig may leave https:// out, or end in a slash
+	if err != nil {
+		return c, fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.server = strings.TrimSuffix(server.String(), "/")
+	if c.client, err = kubernetes.NewForConfigAndClient(restConfig, c.http); err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}
 	config.Step("wait for the cluster")
@@ -92,9 +110,13 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		return c, err
 	}
 	if c.kind != nil {
-		config.Step("load the app's images")
+		config.Step("load the images")
 		if err := c.kind.loadImages(ctx); err != nil {
 			return c, err
+		}
+		// At best: if requests leave late without it, the verdict says so.
+		if err := c.kind.favour(ctx); err != nil {
+			_, _ = fmt.Fprintln(config.Log, err)
 		}
 		if err := c.removeNamespaces(ctx); err != nil {
 			return c, err
@@ -125,6 +147,9 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 	return err
 }
+
+// SetClockSkew changes ClockSkew of the configuration for the next deployment.
+func (c *Cluster) SetClockSkew(d time.Duration) { c.config.ClockSkew = d }
 
 // Environment says where runs on this cluster are measured.
 func (c *Cluster) Environment() timeline.Environment { return c.facts }

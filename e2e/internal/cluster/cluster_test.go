@@ -200,7 +200,7 @@ func openExisting(t *testing.T, s *apiServer) (*Cluster, []string, error) {
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	var steps []string
-	c, err := Open(t.Context(), Config{Kubeconfig: kubeconfig(t, server.URL, "other", "mine"), Context: "mine", Step: func(name string) { steps = append(steps, name) }})
+	c, err := Open(t.Context(), Config{Kubeconfig: kubeconfig(t, server.URL+"/", "other", "mine"), Context: "mine", Step: func(name string) { steps = append(steps, name) }})
 	return c, steps, err
 }
 
@@ -214,6 +214,7 @@ func TestOpenExisting(t *testing.T) {
 	assert.Equal(t, 1, c.Environment().Nodes)
 	assert.Equal(t, "unknown", c.Environment().ProxyMode)
 	assert.Empty(t, c.Kubeconfig(), "it's the user's own")
+	assert.Regexp(t, "^http://127.0.0.1:[0-9]+$", c.server, "paths can be put behind it, whatever the kubeconfig ends its URL with")
 	assert.ElementsMatch(t, []string{"default", "zerodrop-1"}, s.names())
 	assert.Equal(t, map[string]string{"app.kubernetes.io/managed-by": "zerodrop", "pod-security.kubernetes.io/enforce": "restricted"}, s.namespaces["zerodrop-1"].Labels)
 	require.NoError(t, c.CollectLogs(t.TempDir()), "not ours to collect")

@@ -2,7 +2,12 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -43,7 +49,8 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 // newApp is an app of three replicas in a cluster that holds these objects.
 func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
 	client := fake.NewSimpleClientset(objects...)
-	return &App{cluster: &Cluster{client: client, namespace: namespace}, replicas: 3}, client
+	cluster := &Cluster{client: client, namespace: namespace, http: http.DefaultClient}
+	return &App{cluster: cluster, replicas: 3, services: []string{"app"}, clusterURL: map[string]string{}}, client
 }
 
 // refuse lets a verb on a resource fail; * stands for all.
@@ -99,14 +106,108 @@ func aDeployment(change ...func(*appsv1.Deployment)) *appsv1.Deployment {
 	return d
 }
 
+// aWorker is a Pod of the workers' Job.
+func aWorker(name string, index int, change ...func(*corev1.Pod)) *corev1.Pod {
+	p := aPod(name, change...)
+	p.Labels = map[string]string{"app": "loadgen"}
+	p.Annotations = map[string]string{"batch.kubernetes.io/job-completion-index": fmt.Sprint(index)}
+	p.Spec.NodeName = "node-" + fmt.Sprint(index)
+	return p
+}
+
+func running(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
+
+// pending is a Pod that waits for a container, for a reason.
+func pending(reason string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodPending
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+}
+
+// proxy is the API server as far as it passes requests on to Pods. Workers have clocks and ask the app, whose Pods answer in turn, as those of serve do; the
+// app's Pods tell their ledgers.
+type proxy struct {
+	app     func() []string             // the Pods that answer to workers
+	ledgers map[string]string           // what Pods of the app answer
+	broken  map[string]http.HandlerFunc // Pods that answer otherwise
+	mu      sync.Mutex
+	asked   map[string]map[string]bool // URLs that workers were told to ask, by worker
+	n       int
+}
+
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/"+namespace+"/pods/http:"), "/proxy")
+	pod, port, _ := strings.Cut(target, ":")
+	if broken := p.broken[pod]; broken != nil {
+		broken(w, r)
+		return
+	}
+	switch r.Method + " :" + port + path {
+	case "GET :8090/clock":
+		_, _ = io.WriteString(w, `{"unixNano": 1}`)
+	case "POST :8090/ask":
+		p.ask(pod, w, r)
+	case "GET :8080/ledger":
+		_, _ = io.WriteString(w, p.ledgers[pod])
+	default:
+		http.Error(w, "no such thing: "+r.Method+" "+r.URL.Path, http.StatusNotFound)
+	}
+}
+
+func (p *proxy) ask(worker string, w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var question struct{ URL string }
+	if err := json.NewDecoder(r.Body).Decode(&question); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	if p.asked == nil {
+		p.asked = map[string]map[string]bool{}
+	}
+	if p.asked[worker] == nil {
+		p.asked[worker] = map[string]bool{}
+	}
+	p.asked[worker][question.URL] = true
+	reply := map[string]string{"error": "connection refused"}
+	if pods := p.app(); len(pods) > 0 {
+		p.n++
+		reply = map[string]string{"pod": pods[p.n%len(pods)]}
+	}
+	_ = json.NewEncoder(w).Encode(reply)
+}
+
+// listen lets a cluster reach the proxy over the network.
+func (p *proxy) listen(t *testing.T, c *Cluster) {
+	t.Helper()
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
+	c.server, c.http = server.URL, server.Client()
+}
+
+// RoundTrip reaches the proxy without a network, which would keep the clock of a bubble from standing still.
+func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
+}
+
 var (
+	jobsGVR        = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
 	podsGVR        = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	replicaSetsGVR = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 	deploymentsGVR = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 )
 
-// controllers do what those of a cluster do with Deployments: make a ReplicaSet and Pods, replace Pods that are deleted, collect what has no owner. Each call
-// of settle is one round of theirs, and the fake calls it whenever somebody looks.
+// serviceIP is the address that every Service within the cluster gets.
+const serviceIP = "10.96.7.7"
+
+// controllers do what those of a cluster do with Deployments and Jobs: make a ReplicaSet and Pods, replace Pods that are deleted, collect what has no owner,
+// give Services their addresses. Each call of settle is one round of theirs, and the fake calls it whenever somebody looks.
 type controllers struct {
 	t       *testing.T
 	client  *fake.Clientset
@@ -126,6 +227,10 @@ func runControllers(t *testing.T, client *fake.Clientset) *controllers {
 			})
 		}
 	}
+	client.PrependReactor("create", "services", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		a.(clienttesting.CreateAction).GetObject().(*corev1.Service).Spec.ClusterIP = serviceIP
+		return false, nil, nil
+	})
 	client.PrependReactor("delete-collection", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -164,6 +269,7 @@ func (c *controllers) settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tracker := c.client.Tracker()
+	c.settleJob()
 	object, err := tracker.Get(deploymentsGVR, namespace, "app")
 	if apierrors.IsNotFound(err) {
 		// The garbage collector takes the ReplicaSet; Pods are left to whoever deletes them.
@@ -187,6 +293,25 @@ func (c *controllers) settle() {
 	n := *d.Spec.Replicas
 	d.Status = appsv1.DeploymentStatus{ObservedGeneration: max(1, d.Generation), Replicas: n, UpdatedReplicas: n, ReadyReplicas: n, AvailableReplicas: n}
 	require.NoError(c.t, tracker.Update(deploymentsGVR, d, namespace))
+}
+
+// settleJob makes the Pods of a Job that has none, the last one first: their order in a list says nothing.
+func (c *controllers) settleJob() {
+	object, err := c.client.Tracker().Get(jobsGVR, namespace, "loadgen")
+	if apierrors.IsNotFound(err) {
+		return
+	}
+	require.NoError(c.t, err)
+	job := object.(*batchv1.Job)
+	if job.Status.Active > 0 {
+		return
+	}
+	job = job.DeepCopy()
+	job.Status.Active = *job.Spec.Parallelism
+	require.NoError(c.t, c.client.Tracker().Update(jobsGVR, job, namespace))
+	for i := range int(*job.Spec.Completions) {
+		require.NoError(c.t, c.client.Tracker().Create(podsGVR, aWorker(fmt.Sprintf("loadgen-%c", 'z'-i), i, running), namespace))
+	}
 }
 
 func find(t *testing.T, strategy, disruption string) scenarios.Scenario {

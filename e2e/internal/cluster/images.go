@@ -23,10 +23,13 @@ import (
 	"github.com/zerodrop/zerodrop/fixtures"
 )
 
-// appPackage is the program under test.
-const appPackage = "github.com/zerodrop/zerodrop/sampleapp"
+// The programs that run in the cluster.
+const (
+	appPackage  = "github.com/zerodrop/zerodrop/sampleapp"
+	loadPackage = "github.com/zerodrop/zerodrop/e2e/loadgen"
+)
 
-// loadImages builds the app's images and loads them into all nodes at once.
+// loadImages builds the images of the app and of the workers and loads them into all nodes at once.
 func (k *kindCluster) loadImages(ctx context.Context) error {
 	all, err := k.provider.ListInternalNodes(clusterName)
 	if err != nil {
@@ -35,27 +38,30 @@ func (k *kindCluster) loadImages(ctx context.Context) error {
 	if len(all) == 0 {
 		return fmt.Errorf("list nodes: kind cluster %s has none", clusterName)
 	}
-	binary, err := buildApp(ctx)
-	if err != nil {
+	var app, loadgen []byte
+	var builds errgroup.Group
+	builds.Go(func() (err error) { app, err = build(ctx, appPackage); return err })
+	builds.Go(func() (err error) { loadgen, err = build(ctx, loadPackage); return err })
+	if err := builds.Wait(); err != nil {
 		return err
 	}
-	return load(ctx, all, binary)
+	return load(ctx, all, app, loadgen)
 }
 
-func load(ctx context.Context, all []nodes.Node, binary []byte) error {
+func load(ctx context.Context, all []nodes.Node, app, loadgen []byte) error {
 	shell, err := shellOf(ctx, all[0])
 	if err != nil {
 		return err
 	}
-	archive, err := imageArchive(binary, shell)
+	archive, err := imageArchive(app, loadgen, shell)
 	if err != nil {
-		return fmt.Errorf("put the app's images together: %w", err)
+		return fmt.Errorf("put the images together: %w", err)
 	}
 	var loads errgroup.Group
 	for _, node := range all {
 		loads.Go(func() error {
 			if err := nodeutils.LoadImageArchive(node, bytes.NewReader(archive)); err != nil {
-				return fmt.Errorf("load the app's images into node %s: %w", node, err)
+				return fmt.Errorf("load the images into node %s: %w", node, err)
 			}
 			return nil
 		})
@@ -63,22 +69,22 @@ func load(ctx context.Context, all []nodes.Node, binary []byte) error {
 	return loads.Wait()
 }
 
-// buildApp compiles the app as one static binary for the nodes, which have the architecture of this machine.
-func buildApp(ctx context.Context) ([]byte, error) {
+// build compiles a program as one static binary for the nodes, which have the architecture of this machine.
+func build(ctx context.Context, program string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "zerodrop-")
 	if err != nil {
-		return nil, fmt.Errorf("build the app: %w", err)
+		return nil, fmt.Errorf("build %s: %w", program, err)
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "sampleapp")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, appPackage)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOFLAGS=-buildvcs=false")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the app: %w: %s", err, out)
+	path := filepath.Join(dir, "program")
+	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, program)
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOFLAGS=-buildvcs=false")
+	if out, err := compile.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build %s: %w: %s", program, err, out)
 	}
 	binary, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("build the app: %w", err)
+		return nil, fmt.Errorf("build %s: %w", program, err)
 	}
 	return binary, nil
 }
@@ -97,23 +103,27 @@ func shellOf(ctx context.Context, node nodes.Node) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// imageArchive is a Docker archive of two images: the app alone, and the app with a shell.
-func imageArchive(binary, shell []byte) ([]byte, error) {
-	app, err := tarOf("sampleapp", binary)
-	if err != nil {
-		return nil, err
-	}
-	static, err := image(app)
-	if err != nil {
-		return nil, err
-	}
-	withShell, err := image(app, shell)
-	if err != nil {
-		return nil, err
-	}
+// imageArchive is a Docker archive of three images: the app alone, the app with a shell, and the worker.
+func imageArchive(app, loadgen, shell []byte) ([]byte, error) {
 	images := map[name.Reference]v1.Image{}
-	for ref, img := range map[string]v1.Image{fixtures.StaticImage: static, fixtures.ShellImage: withShell} {
-		tag, err := name.NewTag(ref)
+	for _, content := range []struct {
+		ref, program string
+		binary       []byte
+		layers       [][]byte // on top of it
+	}{
+		{fixtures.StaticImage, "sampleapp", app, nil},
+		{fixtures.ShellImage, "sampleapp", app, [][]byte{shell}},
+		{fixtures.LoadImage, "loadgen", loadgen, nil},
+	} {
+		layer, err := tarOf(content.program, content.binary)
+		if err != nil {
+			return nil, err
+		}
+		img, err := image("/"+content.program, append([][]byte{layer}, content.layers...)...)
+		if err != nil {
+			return nil, err
+		}
+		tag, err := name.NewTag(content.ref)
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +136,7 @@ func imageArchive(binary, shell []byte) ([]byte, error) {
 	return archive.Bytes(), nil
 }
 
-func image(layers ...[]byte) (v1.Image, error) {
+func image(entrypoint string, layers ...[]byte) (v1.Image, error) {
 	img := empty.Image
 	for _, raw := range layers {
 		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
@@ -143,7 +153,7 @@ func image(layers ...[]byte) (v1.Image, error) {
 	}
 	file = file.DeepCopy()
 	file.OS, file.Architecture = "linux", runtime.GOARCH
-	file.Config.Entrypoint = []string{"/sampleapp"}
+	file.Config.Entrypoint = []string{entrypoint}
 	file.Config.Env = []string{"PATH=/bin"}
 	file.Config.User = "65532:65532"
 	return mutate.ConfigFile(img, file)

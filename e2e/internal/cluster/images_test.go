@@ -75,34 +75,36 @@ func TestTarOf(t *testing.T) {
 	assert.Equal(t, raw, again, "no time in it: the same binary gives the same image")
 }
 
-// TestImageArchive: two images of one binary, one of them with a shell, both run by a user without rights.
+// TestImageArchive: two images of the app's binary, one of them with a shell, and one of the worker's, all run by a user without rights.
 func TestImageArchive(t *testing.T) {
 	binary := bytes.Repeat([]byte("binary\x00"), 10_000)
 	shell, err := tarOf("bin/sh", []byte("shell"))
 	require.NoError(t, err)
-	archive, err := imageArchive(binary, shell)
+	archive, err := imageArchive(binary, []byte("loadgen"), shell)
 	require.NoError(t, err)
 	got := images(t, archive)
-	require.Len(t, got, 2)
+	require.Len(t, got, 3)
 
 	tests := []struct {
-		name string
-		ref  string
-		want map[string]entry
+		name    string
+		ref     string
+		program string
+		want    map[string]entry
 	}{
-		{"the app alone", fixtures.StaticImage, map[string]entry{"sampleapp": {0o755, tar.TypeReg, string(binary)}}},
-		{"with a shell", fixtures.ShellImage, map[string]entry{
+		{"the app alone", fixtures.StaticImage, "/sampleapp", map[string]entry{"sampleapp": {0o755, tar.TypeReg, string(binary)}}},
+		{"with a shell", fixtures.ShellImage, "/sampleapp", map[string]entry{
 			"sampleapp": {0o755, tar.TypeReg, string(binary)}, "bin/sh": {0o755, tar.TypeReg, "shell"},
 		}},
+		{"the worker", fixtures.LoadImage, "/loadgen", map[string]entry{"loadgen": {0o755, tar.TypeReg, "loadgen"}}},
 	}
-	var binaries []v1.Hash
+	first := map[string]v1.Hash{} // layer of each image
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			img := got[tt.ref]
 			require.NotNil(t, img)
 			config, err := img.ConfigFile()
 			require.NoError(t, err)
-			assert.Equal(t, []string{"/sampleapp"}, config.Config.Entrypoint)
+			assert.Equal(t, []string{tt.program}, config.Config.Entrypoint)
 			assert.Empty(t, config.Config.Cmd)
 			assert.Equal(t, "65532:65532", config.Config.User, "runAsNonRoot wants a number")
 			assert.Equal(t, []string{"PATH=/bin"}, config.Config.Env)
@@ -117,14 +119,14 @@ func TestImageArchive(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, config.RootFS.DiffIDs[i], hash, "a container runtime refuses a layer that isn't what the configuration says")
 			}
-			binaries = append(binaries, config.RootFS.DiffIDs[0])
+			first[tt.ref] = config.RootFS.DiffIDs[0]
 			files := mutate.Extract(img)
 			defer files.Close()
 			assert.Equal(t, tt.want, untar(t, files))
 		})
 	}
-	require.Len(t, binaries, 2)
-	assert.Equal(t, binaries[0], binaries[1], "one layer for both")
+	require.Len(t, first, 3)
+	assert.Equal(t, first[fixtures.StaticImage], first[fixtures.ShellImage], "one layer for both")
 }
 
 // aKindNode runs commands here instead of in a node, as far as they do no harm, and keeps what it is to import.
@@ -190,19 +192,20 @@ func aNodeThatLoads(name string) *aKindNode {
 // TestLoad: every node gets the same images, and a node that can't take them is named.
 func TestLoad(t *testing.T) {
 	a, b := aNodeThatLoads("zerodrop-worker"), aNodeThatLoads("zerodrop-worker2")
-	require.NoError(t, load(t.Context(), []nodes.Node{a, b}, []byte("binary")))
+	require.NoError(t, load(t.Context(), []nodes.Node{a, b}, []byte("binary"), []byte("loadgen")))
 	for _, n := range []*aKindNode{a, b} {
 		assert.Contains(t, n.command, "ctr --namespace=k8s.io images import ", "where the kubelet looks")
 		got := images(t, n.imported)
 		assert.Contains(t, got, fixtures.StaticImage)
 		assert.Contains(t, got, fixtures.ShellImage)
+		assert.Contains(t, got, fixtures.LoadImage)
 	}
 	assert.Equal(t, a.imported, b.imported)
 
 	b.fails = true
-	require.ErrorContains(t, load(t.Context(), []nodes.Node{a, b}, nil), "load the app's images into node zerodrop-worker2: ")
+	require.ErrorContains(t, load(t.Context(), []nodes.Node{a, b}, nil, nil), "load the images into node zerodrop-worker2: ")
 	a.shell = "echo no tar here >&2; exit 1"
-	err := load(t.Context(), []nodes.Node{a, b}, nil)
+	err := load(t.Context(), []nodes.Node{a, b}, nil, nil)
 	require.ErrorContains(t, err, "take a shell from node zerodrop-worker: ")
 	require.ErrorContains(t, err, "no tar here")
 }
@@ -240,27 +243,32 @@ func TestLoadImagesFails(t *testing.T) {
 	f.fail = nil
 	require.EqualError(t, k.loadImages(t.Context()), "list nodes: kind cluster zerodrop has none")
 	f.nodes = []nodes.Node{aNodeThatLoads("zerodrop-worker")}
-	require.ErrorContains(t, k.loadImages(cancelled(t, errUser)), "build the app: ")
+	require.ErrorContains(t, k.loadImages(cancelled(t, errUser)), "build github.com/zerodrop/zerodrop/")
 	t.Setenv("TMPDIR", "/nonexistent")
-	require.ErrorContains(t, k.loadImages(t.Context()), "build the app: ")
+	require.ErrorContains(t, k.loadImages(t.Context()), "build github.com/zerodrop/zerodrop/")
 }
 
-// TestBuildApp: one static binary for the nodes.
-func TestBuildApp(t *testing.T) {
+// TestBuild: one static binary of each program for the nodes.
+func TestBuild(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles the sample app")
+		t.Skip("compiles the sample app and the worker")
 	}
 	node := aNodeThatLoads("zerodrop-worker")
 	require.NoError(t, (&kindCluster{provider: &fakeKind{nodes: []nodes.Node{node}}}).loadImages(t.Context()))
-	files := mutate.Extract(images(t, node.imported)[fixtures.StaticImage])
-	defer files.Close()
-	binary := untar(t, files)["sampleapp"].Content
-	program, err := elf.NewFile(strings.NewReader(binary))
-	require.NoError(t, err)
-	libraries, err := program.ImportedLibraries()
-	require.NoError(t, err)
-	assert.Empty(t, libraries)
-	for _, p := range program.Progs {
-		assert.NotEqual(t, elf.PT_INTERP, p.Type, "an image without a loader can't run it")
+	got := images(t, node.imported)
+	for ref, name := range map[string]string{fixtures.StaticImage: "sampleapp", fixtures.LoadImage: "loadgen"} {
+		t.Run(name, func(t *testing.T) {
+			files := mutate.Extract(got[ref])
+			defer files.Close()
+			binary := untar(t, files)[name].Content
+			program, err := elf.NewFile(strings.NewReader(binary))
+			require.NoError(t, err)
+			libraries, err := program.ImportedLibraries()
+			require.NoError(t, err)
+			assert.Empty(t, libraries)
+			for _, p := range program.Progs {
+				assert.NotEqual(t, elf.PT_INTERP, p.Type, "an image without a loader can't run it")
+			}
+		})
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/fixtures"
@@ -18,10 +16,13 @@ import (
 // App is the app under test, as far as the engine needs it.
 type App interface {
 	scenarios.App
-	// URL is where a path is reached from here.
+	// URL is where a path is reached from the place that its load is sent from.
 	URL(path fixtures.Path) string
-	// Observe starts to write down events and returns when the present state is known. The function it returns ends it and gives the events.
-	Observe(ctx context.Context, clock timeline.Clock) (stop func() []timeline.Event, err error)
+	// Workers send load from within the cluster; nil if no path needs them.
+	Workers() traffic.Sender
+	// Observe starts to write down events and returns when the present state is known. The function it returns ends it and gives the events, and what each
+	// Pod says it has served.
+	Observe(ctx context.Context, clock timeline.Clock) (stop func() ([]timeline.Event, []timeline.Served), err error)
 	// WaitStable waits until as many Pods as asked for are ready, all of them of the present template, and every other Pod is gone.
 	WaitStable(ctx context.Context) error
 	// Replicas is how many Pods are asked for.
@@ -42,9 +43,6 @@ type Options struct {
 // Defaults are a lead of three seconds, which the slow lane's two seconds of work fit in, and a limit that a Deployment of three with 40 s of preStop keeps.
 var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
 
-// settle is the time between the start of the clock and the first request, for all lanes to be ready.
-const settle = 100 * time.Millisecond
-
 // Run runs a scenario: lead, disruption, until all is stable, tail. The load goes on all the time, in all lanes at once. The tail is the longest timeout of
 // a client, so that the last request that could meet a Pod on its way out is over before the end.
 //
@@ -53,7 +51,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	clock := timeline.NewClock(time.Now())
 	now := func() time.Duration { return clock.Offset(time.Now()) }
 	tl := blank(run, clock.Start())
-	tl.Replicas, tl.Environment, tl.Lanes = app.Replicas(), app.Environment(), make([]timeline.LaneRecord, len(run.Lanes))
+	tl.Replicas, tl.Environment = app.Replicas(), app.Environment()
 	fault := func(doing string, err error) {
 		if err != nil {
 			tl.Faults = append(tl.Faults, fmt.Sprintf("%s: %s", doing, err))
@@ -71,20 +69,18 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 		return tl
 	}
 
+	l, err := prepare(ctx, app, run.Lanes, clock)
+	if err != nil {
+		fault("load", err)
+		tl.Events, tl.Served = stopObserving()
+		return tl
+	}
 	end := &traffic.End{}
 	started := now()
-	lanes := errgroup.Group{}
-	for i, lane := range run.Lanes {
-		lanes.Go(func() error {
-			plan := traffic.Plan{Clock: clock, Start: started + settle + phase(i, len(run.Lanes), lane.Load.Rate), End: end, Max: o.Limit + longestTimeout(run.Lanes)}
-			var err error
-			tl.Lanes[i], err = traffic.Send(traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Path), Load: lane.Load}, plan)
-			return err
-		})
-	}
+	l.start(context.WithoutCancel(ctx), traffic.Plan{Clock: clock, End: end, Max: o.Limit + longestTimeout(run.Lanes)}, started)
 	w := &tl.Window
-	fault("run", disrupt(ctx, app, run, o, now, w))
-	tail := settle + slowestInterval(run.Lanes)
+	fault("run", disrupt(ctx, app, run, l.notice+o.Lead, o.Phase, now, w))
+	tail := l.notice + slowestInterval(run.Lanes)
 	if w.Settled > 0 {
 		tail += longestTimeout(run.Lanes)
 	}
@@ -92,11 +88,12 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 		o.Phase("tail")
 	}
 	end.Set(now() + tail)
-	fault("load", lanes.Wait())
+	tl.Lanes, tl.Senders, err = l.wait()
+	fault("load", err)
 	w.LoadEnd, _ = end.At()
 	// The last request may have been due, and answered, up to an interval before the end.
 	fault("load", wait(context.WithoutCancel(ctx), max(0, w.LoadEnd-now())))
-	tl.Events = stopObserving()
+	tl.Events, tl.Served = stopObserving()
 	// The tail is over when the last request that was due in it is answered, and the app takes its time to work on that.
 	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes) - longestWork(run.Lanes)
 	return tl
@@ -116,19 +113,21 @@ func blank(run scenarios.Run, start time.Time) timeline.Timeline {
 }
 
 // disrupt goes through the phases and writes down when each began.
-func disrupt(ctx context.Context, app App, run scenarios.Run, o Options, now func() time.Duration, w *timeline.Window) error {
+func disrupt(
+	ctx context.Context, app App, run scenarios.Run, lead time.Duration, phase func(string), now func() time.Duration, w *timeline.Window,
+) error {
 	steps := []struct {
 		name string
 		mark *time.Duration // when it is over
 		do   func(context.Context) error
 	}{
-		{"lead", &w.DisruptStart, func(ctx context.Context) error { return wait(ctx, settle+o.Lead) }},
+		{"lead", &w.DisruptStart, func(ctx context.Context) error { return wait(ctx, lead) }},
 		{run.Disruption.Name, &w.DisruptEnd, func(ctx context.Context) error { return run.Disruption.Run(ctx, app) }},
 		{"termination", &w.Settled, app.WaitStable},
 	}
 	for _, step := range steps {
-		if o.Phase != nil {
-			o.Phase(step.name)
+		if phase != nil {
+			phase(step.name)
 		}
 		if err := step.do(ctx); err != nil {
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
@@ -141,12 +140,7 @@ func disrupt(ctx context.Context, app App, run scenarios.Run, o Options, now fun
 	return nil
 }
 
-// phase shifts the lanes against each other, so that they don't all send at the same instant: a third of an interval each if there are three.
-func phase(i, lanes, rate int) time.Duration {
-	return time.Duration(i) * time.Second / time.Duration(rate*lanes)
-}
-
-// slowestInterval is, together with settle, the notice that every lane needs to end on one instant: no pacer sleeps longer.
+// slowestInterval is, together with that of the senders, the notice that every lane needs to end on one instant: no pacer sleeps longer.
 func slowestInterval(lanes []scenarios.Lane) time.Duration {
 	return longest(lanes, func(l scenarios.Load) time.Duration { return time.Second / time.Duration(l.Rate) })
 }

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // timeout is the clients' in these tests: the tail of each run lasts that long.
-const timeout = 300 * time.Millisecond
+const timeout = time.Second
 
 var errFake = errors.New("fake")
 
@@ -40,16 +40,22 @@ type fakeApp struct {
 	restart   func(ctx context.Context) error
 	stable    func(ctx context.Context) error
 	observe   error
+	workers   traffic.Sender
+	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
 }
 
 func newFakeApp(t *testing.T) *fakeApp {
 	t.Helper()
-	app := &fakeApp{pod: "app-0"}
+	app := &fakeApp{pod: "app-0", workers: fakeWorkers{}, answered: map[string]map[string]int{}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		app.mu.Lock()
 		w.Header().Set("Zerodrop-Pod", app.pod)
+		if app.answered[app.pod] == nil {
+			app.answered[app.pod] = map[string]int{}
+		}
+		app.answered[app.pod][r.Header.Get("Zerodrop-Lane")]++
 		app.mu.Unlock()
 		_, _ = io.WriteString(w, traffic.Body)
 	}))
@@ -68,6 +74,22 @@ func newFakeApp(t *testing.T) *fakeApp {
 	return app
 }
 
+// fakeWorkers are on this machine, and slow to hear.
+type fakeWorkers struct {
+	traffic.Host
+	sync error
+	fail error
+}
+
+func (w fakeWorkers) Notice() time.Duration                      { return 200 * time.Millisecond }
+func (w fakeWorkers) Sync(context.Context, timeline.Clock) error { return w.sync }
+
+func (w fakeWorkers) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
+	records, senders, err := w.Host.Send(ctx, lanes, plan)
+	senders[0].Name = "worker-0"
+	return records, senders, errors.Join(err, w.fail)
+}
+
 func (a *fakeApp) see(kind timeline.Kind, pod string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,17 +102,22 @@ func (a *fakeApp) DeletePod(context.Context, string) error { return nil }
 func (a *fakeApp) WaitReady(context.Context) error         { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error    { return a.stable(ctx) }
 func (a *fakeApp) URL(fixtures.Path) string                { return a.url }
+func (a *fakeApp) Workers() traffic.Sender                 { return a.workers }
 func (a *fakeApp) Replicas() int                           { return 1 }
 func (a *fakeApp) Environment() timeline.Environment       { return timeline.Environment{Kubernetes: "v1"} }
 
-func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() []timeline.Event, error) {
+func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() ([]timeline.Event, []timeline.Served), error) {
 	a.clock = clock
 	a.see(timeline.PodCreated, "app-0")
-	return func() []timeline.Event {
+	return func() ([]timeline.Event, []timeline.Served) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.stoppedAt = clock.Offset(time.Now())
-		return a.events
+		var served []timeline.Served
+		for pod, answered := range a.answered {
+			served = append(served, timeline.Served{Pod: pod, Answered: answered})
+		}
+		return a.events, served
 	}, a.observe
 }
 
@@ -106,6 +133,14 @@ func rollingUpdate(t *testing.T) scenarios.Run {
 	return scenarios.Run{Scenario: s, Repeat: 2}
 }
 
+// judge judges a run as if it had the machine to itself: other packages are tested at the same time.
+func judge(tl timeline.Timeline, s scenarios.Scenario) verdict.Verdict {
+	for i := range tl.Senders {
+		tl.Senders[i].Pressure = nil
+	}
+	return verdict.Judge(tl, s)
+}
+
 var options = Options{Lead: 200 * time.Millisecond, Limit: 10 * time.Second}
 
 // TestRunIsBelieved runs all phases against a real server and lets the verdict say whether that was a measurement.
@@ -118,7 +153,7 @@ func TestRunIsBelieved(t *testing.T) {
 	tl := Run(t.Context(), app, run, o)
 	took := time.Since(began)
 	require.Empty(t, tl.Faults)
-	v := verdict.Judge(tl, run.Scenario)
+	v := judge(tl, run.Scenario)
 	assert.Equal(t, verdict.Pass, v.Outcome, v.Reasons)
 	assert.Equal(t, []string{"lead", "rolling-update", "termination", "tail"}, phases)
 	assert.Equal(t, 2, tl.Repeat)
@@ -130,7 +165,16 @@ func TestRunIsBelieved(t *testing.T) {
 	assert.GreaterOrEqual(t, app.stoppedAt, w.LoadEnd, "it is observed to the end")
 	assert.Less(t, w.Overhead, took-options.Lead-timeout+time.Millisecond)
 	assert.Positive(t, w.Overhead)
-	require.Len(t, tl.Lanes, 3)
+	require.Len(t, tl.Lanes, 7)
+	assert.Len(t, tl.Served, 2, "the server's side of the ledger is kept, of both Pods")
+	from := map[string][]string{}
+	for _, l := range tl.Lanes {
+		from[l.From] = append(from[l.From], l.Name)
+	}
+	require.Len(t, tl.Senders, 2)
+	for _, sender := range tl.Senders {
+		assert.Equal(t, from[map[string]string{"host": "host", "worker-0": "cluster"}[sender.Name]], sender.Lanes)
+	}
 	starts := map[time.Duration]bool{}
 	for _, l := range tl.Lanes {
 		assert.Len(t, l.Requests, l.Planned)
@@ -138,7 +182,7 @@ func TestRunIsBelieved(t *testing.T) {
 		assert.Less(t, w.LoadEnd-l.Requests[l.Planned-1].Planned, 50*time.Millisecond, "requests were due to the end")
 		starts[l.Requests[0].Planned] = true
 	}
-	assert.Len(t, starts, 3, "the lanes don't send at the same instants")
+	assert.Len(t, starts, 7, "the lanes don't send at the same instants")
 }
 
 // TestLoadGoesOnWhilePodsTerminate: new Pods are ready at once, the old one takes half a second more. A run that ends with the rollout is a lie.
@@ -150,7 +194,7 @@ func TestLoadGoesOnWhilePodsTerminate(t *testing.T) {
 	tl := Run(t.Context(), app, rollingUpdate(t), options)
 	require.Empty(t, tl.Faults)
 	assert.GreaterOrEqual(t, tl.Window.LoadEnd-tl.Window.DisruptEnd, terminating+timeout)
-	assert.Equal(t, verdict.Pass, verdict.Judge(tl, rollingUpdate(t).Scenario).Outcome)
+	assert.Equal(t, verdict.Pass, judge(tl, rollingUpdate(t).Scenario).Outcome)
 }
 
 func TestFaultsAreRecorded(t *testing.T) {
@@ -180,6 +224,16 @@ func TestFaultsAreRecorded(t *testing.T) {
 			o.Limit = 400 * time.Millisecond
 			a.restart = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		}, true, "the run took longer than its limit of 400ms"},
+		{"workers that can't get ready", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.workers = fakeWorkers{sync: errFake}
+		}, false, "load: fake"},
+		{"no workers", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.workers = nil }, false, "load: lane service/new: is sent from the cluster, where no worker runs"},
+		{"a path from nowhere", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			r.Lanes[0].Path.From = "moon"
+		}, false, `load: lane service/new: is sent from "moon"`},
+		{"a worker that is lost", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.workers = fakeWorkers{fail: errFake}
+		}, true, "load: fake"},
 		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.observe = errFake }, false, "observe: fake"},
 		{"a scenario that makes no sense", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { r.Lanes = nil }, false, "has no lanes"},
 	}
@@ -192,7 +246,7 @@ func TestFaultsAreRecorded(t *testing.T) {
 			tl := Run(ctx, app, run, o)
 			require.NotEmpty(t, tl.Faults)
 			assert.Contains(t, tl.Faults[0], tt.want)
-			assert.Equal(t, verdict.Inconclusive, verdict.Judge(tl, run.Scenario).Outcome)
+			assert.Equal(t, verdict.Infrastructure, judge(tl, run.Scenario).Outcome)
 			if !tt.lanes {
 				return
 			}
@@ -207,12 +261,12 @@ func TestFaultsAreRecorded(t *testing.T) {
 	}
 }
 
-// TestFailedRunHasItsPlace: a run that could not begin is inconclusive under its own name, not missing.
+// TestFailedRunHasItsPlace: a run that could not begin is on record under its own name, not missing.
 func TestFailedRunHasItsPlace(t *testing.T) {
 	run := rollingUpdate(t)
 	tl := Failed(run, time.Now(), fmt.Errorf("deploy: %w", errFake))
-	v := verdict.Judge(tl, run.Scenario)
-	assert.Equal(t, verdict.Inconclusive, v.Outcome)
+	v := judge(tl, run.Scenario)
+	assert.Equal(t, verdict.Infrastructure, v.Outcome)
 	assert.Equal(t, "deploy: fake", v.Reasons[0])
 	assert.Equal(t, run.Name(), v.Name())
 	assert.Equal(t, run.Repeat, v.Repeat)

@@ -71,12 +71,19 @@ func (o *Observation) seeLine(pod string, line []byte) {
 		Event    string `json:"event"`
 		UnixNano int64  `json:"unixNano"`
 		Code     int    `json:"code"`
+		// Lanes is how many requests of each lane the process has answered in its life.
+		Lanes map[string]int `json:"lanes"`
 	}
 	if json.Unmarshal(line, &life) != nil {
 		return
 	}
 	if kind, ok := told[life.Event]; ok && life.UnixNano > 0 {
 		o.once(timeline.Event{At: o.clock.Offset(time.Unix(0, life.UnixNano)), Kind: kind, Pod: pod, Code: life.Code})
+		if kind == timeline.AppLastRequest && life.Lanes != nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.served = append(o.served, timeline.Served{Pod: pod, Answered: life.Lanes})
+		}
 	}
 }
 

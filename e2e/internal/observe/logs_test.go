@@ -74,6 +74,53 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// TestServed: what Pods say in their last words about the requests they have answered, as far as they got to say it.
+func TestServed(t *testing.T) {
+	const last = `{"event":"last-request","unixNano":946684801000000000,"pod":"app-0","requests":9`
+	tests := []struct {
+		name string
+		log  string
+		want []timeline.Served
+	}{
+		{"by lane", last + `,"lanes":{"service/new":5,"nodeport/slow":2}}` + "\n", []timeline.Served{{Pod: "app-0", Answered: map[string]int{"service/new": 5, "nodeport/slow": 2}}}},
+		{"of no lane", last + "}\n", nil},
+		{"killed before", `{"event":"sigterm","unixNano":946684801000000000}` + "\n", nil},
+		{"killed while it spoke", last + `,"lanes":{"service/new":5}`, nil},
+		{"lanes of another event", `{"event":"exit","unixNano":946684801000000000,"lanes":{"service/new":5}}` + "\n", nil},
+		{"no numbers", last + `,"lanes":{"service/new":"five"}}` + "\n", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				s.put(aReadyPod("app-0"))
+				o := s.observe(t)
+				assert.Empty(t, o.Served())
+				s.say("app-0", tt.log)
+				s.endLog("app-0")
+				after(sec)
+				o.Stop()
+				assert.Equal(t, tt.want, o.Served())
+			})
+		})
+	}
+	t.Run("several Pods", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, s *apiServer) {
+			o := s.observe(t)
+			var want []timeline.Served
+			for i := range 3 {
+				pod := fmt.Sprint("app-", i)
+				s.put(aReadyPod(pod))
+				s.say(pod, fmt.Sprintf(`{"event":"last-request","unixNano":946684801000000000,"lanes":{"service/new":%d}}`+"\n", i))
+				s.endLog(pod)
+				want = append(want, timeline.Served{Pod: pod, Answered: map[string]int{"service/new": i}})
+			}
+			after(sec)
+			o.Stop()
+			assert.ElementsMatch(t, want, o.Served())
+		})
+	})
+}
+
 // TestLogCut: a log that can't be read to its end is on record, once, with what was read until then.
 func TestLogCut(t *testing.T) {
 	life := `{"event":"sigterm","unixNano":946684801000000000}` + "\n" // a second after the beginning of a bubble's time

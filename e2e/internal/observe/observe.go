@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,9 +31,9 @@ import (
 type Config struct {
 	Client    kubernetes.Interface
 	Namespace string
-	App       string // value of the label app on the Pods
-	Service   string // whose EndpointSlices
-	Container string // whose log
+	App       string   // value of the label app on the Pods
+	Services  []string // whose EndpointSlices
+	Container string   // whose log
 	// LogDir gets the log of each Pod as <pod>.log; empty if nobody wants them. The events in the logs are read all the same.
 	LogDir string
 }
@@ -46,8 +47,12 @@ type Observation struct {
 
 	mu     sync.Mutex
 	events []timeline.Event
+	served []timeline.Served
 	seen   map[mark]bool
 }
+
+// nodesWatch is the one watch that a run does without where it isn't allowed, as in a cluster that is shared.
+const nodesWatch = "Nodes"
 
 // mark is an event that is told once per Pod.
 type mark struct {
@@ -62,6 +67,7 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 	o := &Observation{clock: clock, config: config, cancel: cancel, seen: map[mark]bool{}}
 	pods := config.Client.CoreV1().Pods(config.Namespace)
 	slices := config.Client.DiscoveryV1().EndpointSlices(config.Namespace)
+	nodes := config.Client.CoreV1().Nodes()
 	for _, w := range []*watcher{
 		{
 			what:   "Pods",
@@ -72,14 +78,24 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 		},
 		{
 			what:   "EndpointSlices",
-			labels: discoveryv1.LabelServiceName + "=" + config.Service,
+			labels: discoveryv1.LabelServiceName + " in (" + strings.Join(config.Services, ",") + ")",
 			list:   func(opts metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, opts) },
 			watch:  func(opts metav1.ListOptions) (watch.Interface, error) { return slices.Watch(ctx, opts) },
 			see:    o.seeSlices(),
 		},
+		{
+			what:  nodesWatch,
+			list:  func(opts metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, opts) },
+			watch: func(opts metav1.ListOptions) (watch.Interface, error) { return nodes.Watch(ctx, opts) },
+			see:   o.seeNodes(),
+		},
 	} {
 		w.observation = o
-		if err := w.start(ctx); err != nil {
+		err := w.start(ctx)
+		if w.what == nodesWatch && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
+			continue
+		}
+		if err != nil {
 			o.Stop()
 			return nil, fmt.Errorf("observe %s: %w", w.what, err)
 		}
@@ -95,6 +111,13 @@ func (o *Observation) Stop() []timeline.Event {
 	defer o.mu.Unlock()
 	slices.SortStableFunc(o.events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	return o.events
+}
+
+// Served is what Pods have said in their last words about the requests they answered. It is complete after Stop.
+func (o *Observation) Served() []timeline.Served {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.served)
 }
 
 // once writes an event down unless the Pod had one of the kind already.
@@ -208,6 +231,24 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 				o.once(timeline.Event{At: at, Pod: name, Kind: timeline.EndpointGone})
 			}
 		}
+	}
+}
+
+// seeNodes returns what to do with the state of Nodes. One that stops being ready, or is removed, takes Pods away that nobody meant to disrupt.
+func (o *Observation) seeNodes() func(at time.Duration, object runtime.Object, deleted bool) {
+	wasReady := map[string]bool{}
+	return func(at time.Duration, object runtime.Object, deleted bool) {
+		node, ok := object.(*corev1.Node)
+		if !ok {
+			return
+		}
+		ready := !deleted && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		})
+		if wasReady[node.Name] && !ready {
+			o.add(timeline.Event{At: at, Kind: timeline.NodeUnready, Node: node.Name})
+		}
+		wasReady[node.Name] = ready
 	}
 }
 

@@ -296,6 +296,54 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
+// TestServices: an endpoint is gone when the slices of all Services have let go of it, and slices of other Services are none of ours.
+func TestServices(t *testing.T) {
+	of := func(service, name string, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+		s := aSlice(name, endpoints...)
+		s.Labels[discoveryv1.LabelServiceName] = service
+		return s
+	}
+	type step struct {
+		at   time.Duration
+		kind timeline.Kind
+	}
+	tests := []struct {
+		name     string
+		services []string
+		want     []step // of app-0
+	}{
+		{"one", []string{"app"}, []step{{0, timeline.EndpointServing}, {1 * sec, timeline.EndpointTerminating}, {3 * sec, timeline.EndpointGone}}},
+		{"the other", []string{"app-internal"}, []step{{0, timeline.EndpointServing}, {2 * sec, timeline.EndpointTerminating}, {4 * sec, timeline.EndpointGone}}},
+		{"both", []string{"app", "app-internal"}, []step{{0, timeline.EndpointServing}, {1 * sec, timeline.EndpointTerminating}, {4 * sec, timeline.EndpointGone}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				s.put(of("app", "app-x", endpoint("app-0", serving)))
+				s.put(of("app-internal", "app-internal-y", endpoint("app-0", serving)))
+				s.put(of("other", "other-z", endpoint("app-0", serving)))
+				o := s.observe(t, func(c *Config) { c.Services = tt.services })
+				for _, slice := range []*discoveryv1.EndpointSlice{
+					of("app", "app-x", endpoint("app-0", terminating)),
+					of("app-internal", "app-internal-y", endpoint("app-0", terminating)),
+					of("app", "app-x"),
+					of("app-internal", "app-internal-y"),
+				} {
+					after(sec)
+					s.put(slice)
+				}
+				after(sec)
+				var got []step
+				for _, e := range o.Stop() {
+					assert.Equal(t, "app-0", e.Pod)
+					got = append(got, step{e.At, e.Kind})
+				}
+				assert.Equal(t, tt.want, got)
+			})
+		})
+	}
+}
+
 // TestGap: a watch that can't be resumed is one gap on record, after which the state is what it is: what disappeared meanwhile is gone, what is new is there,
 // and changes are seen as before.
 func TestGap(t *testing.T) {
@@ -503,7 +551,7 @@ func TestStartFails(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *apiServer) {
 				s.put(aReadyPod("app-0"))
 				s.refuse(tt.path, "list", apierrors.NewForbidden(podsResource, "", assert.AnError))
-				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, App: "app", Service: "app"})
+				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}})
 				require.ErrorContains(t, err, tt.want)
 				assert.Nil(t, o)
 				assert.True(t, apierrors.IsForbidden(err))
@@ -533,7 +581,7 @@ func TestStop(t *testing.T) {
 				defer cancel()
 				start := time.Now().Add(10 * sec)
 				after(10 * sec)
-				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, App: "app", Service: "app", Container: "app"})
+				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}, Container: "app"})
 				require.NoError(t, err)
 				after(sec)
 				for i := range 3 {

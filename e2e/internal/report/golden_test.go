@@ -23,7 +23,10 @@ var goldenSuites = []struct {
 	{"inconclusive", inconclusive()},
 	{"repeats", repeats()},
 	{"many-repeats", manyRepeats()},
-	{"six-lanes", sixLanes()},
+	{"seven-lanes", sevenLanes()},
+	{"infrastructure", infrastructure()},
+	{"aa", aa(false)},
+	{"aa-differs", aa(true)},
 	{"empty", suite()},
 }
 

@@ -81,14 +81,14 @@ func newDuel(m model, part []row) (block, bool) {
 	}
 	out := block{Heading: part[0].Disruption}
 	if len(left) > 0 {
-		out.List = append(out.List, "Left out as inconclusive: "+enumerate(left)+".")
+		out.List = append(out.List, "Left out, not measured or not to be believed: "+enumerate(left)+".")
 	}
 	rows = slices.Concat(d.sides[0], d.sides[1])
 	if line := missing(rows, "has a run that can be believed"); line != "" {
 		out.List = append(out.List, line)
 		return out, true
 	}
-	columns := append([]column[row]{strategyColumn, repeatColumn}, dropColumns(d.lanes)...)
+	columns := append([]column[row]{strategyColumn, repeatColumn}, m.dropColumns(d.lanes)...)
 	columns = append(columns, arrivalColumns(d.lanes)...)
 	columns = append(columns, costColumns...)
 	out.Table = tabulate(columns, [][]row{d.sides[0], d.sides[1]})
@@ -127,7 +127,7 @@ func (d duel) losses() []string {
 		where = "On all lanes"
 	}
 	n := d.fewest()
-	bound := fmt.Sprintf("%s each: up to %s of rollouts may still lose some", count(n, "rollout"), percent(verdict.ZeroBound(n)))
+	bound := fmt.Sprintf("%s each: up to %s of rollouts may still lose some", count(n, "rollout"), percent(verdict.ClopperPearson(0, n)))
 	return append([]string{fmt.Sprintf("%s, no request was lost with either side (%s).", where, bound)}, out...)
 }
 
@@ -138,7 +138,7 @@ func lossPhrase(r row, sum laneSum) string {
 		phrase += fmt.Sprintf(" and %d masked", sum.Masked)
 	}
 	if len(r.Runs) > 1 {
-		phrase += fmt.Sprintf(", in %d of %s", sum.Lossy, count(sum.Believed, "rollout"))
+		phrase += fmt.Sprintf(", in %d of %s", sum.Rollouts.Lossy(), count(sum.believed(), "rollout"))
 	}
 	return phrase + ")"
 }
@@ -196,61 +196,97 @@ func (d duel) sideName(i int) string {
 	return sides[i].name
 }
 
+// comparison is one test of a pair of strategies, and what to say if they differ.
+type comparison struct {
+	what string // is compared: a lane, a cost
+	pair string
+	how  string
+	test verdict.Test
+}
+
 // conclusions says which of the differences can't be put down to chance, comparing per rollout and never by requests: those of one rollout are lost
-// together. Each pair is tested by itself.
+// together. All tests of the duel are corrected for each other. Of a pair that differs on a lane in how many rollouts lost something, how much is not told.
 func (d duel) conclusions() []string {
-	var out []string
-	for _, lane := range d.lanes {
-		out = append(out, d.separate(func(a, b row) string { return lossesApart(a.lane(lane), b.lane(lane)) }, lane)...)
+	all := d.comparisons()
+	tests := make([]*verdict.Test, 0, len(all))
+	made := 0
+	for i := range all {
+		tests = append(tests, &all[i].test)
+		if all[i].test.Made {
+			made++
+		}
 	}
-	for _, c := range costMetrics {
-		out = append(out, d.separate(func(a, b row) string { return apart(c.of(a), c.of(b), c.write) }, c.name)...)
+	verdict.Correct(tests)
+	var out []string
+	told := map[[2]string]bool{}
+	for _, c := range all {
+		if key := [2]string{c.what, c.pair}; c.test.Differs() && !told[key] {
+			told[key] = true
+			out = append(out, fmt.Sprintf("More than noise: %s, %s: %s (%s).", c.what, c.pair, c.how, corrected(c.test, made)))
+		}
 	}
 	runs := d.runs()
+	if made > 1 {
+		runs += fmt.Sprintf(", %d comparisons corrected for each other", made)
+	}
 	if len(out) > 0 {
 		return append(out, fmt.Sprintf("No other difference can be told from noise at the 5 %% level (%s).", runs))
 	}
-	line := fmt.Sprintf("With %s, no difference above can be told from noise at the 5 %% level", runs)
-	if d.most() < verdict.FewestRuns() {
-		line += fmt.Sprintf("; %d of each is the least that could show one", verdict.FewestRuns())
+	line := fmt.Sprintf("No difference above can be told from noise at the 5 %% level (%s)", runs)
+	if fewest := verdict.FewestRuns(made); d.most() < fewest {
+		line += fmt.Sprintf("; %d runs of each are the least that could show one", fewest)
 	}
 	return []string{line + "."}
 }
 
-// separate asks about every pair of one strategy from each side.
-func (d duel) separate(differ func(a, b row) string, what string) []string {
-	var out []string
-	for _, a := range d.sides[0] {
-		for _, b := range d.sides[1] {
-			if how := differ(a, b); how != "" {
-				out = append(out, fmt.Sprintf("More than noise: %s, %s against %s: %s.", what, a.Strategy, b.Strategy, how))
+// comparisons is every test of one strategy from each side: on each lane how many rollouts lost something, and how much each lost; and the costs.
+func (d duel) comparisons() []comparison {
+	var out []comparison
+	each := func(what string, compare func(a, b row) []comparison) {
+		for _, a := range d.sides[0] {
+			for _, b := range d.sides[1] {
+				for _, c := range compare(a, b) {
+					c.what, c.pair = what, a.Strategy+" against "+b.Strategy
+					out = append(out, c)
+				}
 			}
 		}
+	}
+	for _, lane := range d.lanes {
+		each(lane, func(a, b row) []comparison { return compareLosses(a.lane(lane).Rollouts, b.lane(lane).Rollouts) })
+	}
+	for _, c := range costMetrics {
+		each(c.name, func(a, b row) []comparison {
+			return []comparison{{how: apart(c.of(a), c.of(b), c.write), test: verdict.CompareAmounts(c.of(a), c.of(b))}}
+		})
 	}
 	return out
 }
 
-// lossesApart compares two strategies on one lane: how many rollouts lost something, or else how much each lost.
-func lossesApart(a, b laneSum) string {
-	if p := verdict.Fisher(a.Lossy, a.Believed, b.Lossy, b.Believed); p < verdict.Significant {
-		return fmt.Sprintf("lost something in %d of %d against %d of %d rollouts (%s)", a.Lossy, a.Believed, b.Lossy, b.Believed, probability(p))
+func compareLosses(a, b verdict.Arm) []comparison {
+	return []comparison{
+		{
+			how:  fmt.Sprintf("lost something in %d of %d against %d of %d rollouts", a.Lossy(), len(a.Losses), b.Lossy(), len(b.Losses)),
+			test: verdict.CompareShares(a, b),
+		},
+		{
+			how:  "lost per rollout " + apart(a.Floats(), b.Floats(), func(v float64) string { return fmt.Sprintf("%g", v) }),
+			test: verdict.CompareAmounts(a.Floats(), b.Floats()),
+		},
 	}
-	if how := apart(floats(a.Losses), floats(b.Losses), func(v float64) string { return integer(int(v)) }); how != "" {
-		return "lost per rollout " + how
-	}
-	return ""
 }
 
-// apart says how far two samples are from each other if they don't overlap and are large enough for that to mean something; else "".
+// corrected is the p of one of several tests: "p = 0.004, corrected p = 0.024".
+func corrected(t verdict.Test, made int) string {
+	if made < 2 {
+		return probability(t.P)
+	}
+	return probability(t.P) + ", corrected " + probability(t.Corrected)
+}
+
+// apart is two samples in words: "3–6 against 0–1".
 func apart(a, b []float64, write func(float64) string) string {
-	if len(a) == 0 || len(b) == 0 || slices.Max(a) >= slices.Min(b) && slices.Max(b) >= slices.Min(a) {
-		return ""
-	}
-	p := verdict.Disjoint(len(a), len(b))
-	if p >= verdict.Significant {
-		return ""
-	}
-	return fmt.Sprintf("%s against %s (%s)", extent(a, write), extent(b, write), probability(p))
+	return extent(a, write) + " against " + extent(b, write)
 }
 
 // runs is how many runs the compared strategies have: "1 run each", "2 to 3 runs each".

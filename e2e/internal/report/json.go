@@ -35,6 +35,21 @@ type jsonReport struct {
 	Cluster        jsonCluster `json:"cluster"`
 	Phases         []jsonPhase `json:"phases"`
 	Runs           []jsonRun   `json:"runs"`
+	Twins          []jsonTwin  `json:"twins,omitempty"` // only where a strategy ran under two names
+}
+
+type jsonTwin struct {
+	Strategy   string    `json:"strategy"`
+	Disruption string    `json:"disruption"`
+	Lane       string    `json:"lane"`
+	Losses     [2][]int  `json:"losses"` // per rollout, of the strategy and of its twin
+	Share      *jsonTest `json:"share"`  // null if it could not be made
+	Amount     *jsonTest `json:"amount"`
+}
+
+type jsonTest struct {
+	P         float64 `json:"p"`
+	Corrected float64 `json:"corrected"`
 }
 
 type jsonCluster struct {
@@ -70,6 +85,8 @@ type jsonRun struct {
 
 type jsonLane struct {
 	Lane                string         `json:"lane"`
+	From                string         `json:"from,omitempty"`       // host, cluster; not there if the timeline doesn't say
+	Replayable          bool           `json:"replayable,omitempty"` // masked is what http.Transport sent again
 	Expect              string         `json:"expect"`
 	Outcome             string         `json:"outcome"`
 	Reasons             []string       `json:"reasons"`
@@ -141,7 +158,19 @@ func newJSONReport(r Report) (jsonReport, error) {
 		}
 		out.Runs = append(out.Runs, run)
 	}
+	for _, t := range r.Suite.Twins {
+		out.Twins = append(out.Twins, jsonTwin{
+			t.Strategy, t.Disruption, t.Lane, [2][]int{t.Arms[0].Losses, t.Arms[1].Losses}, newJSONTest(t.Share), newJSONTest(t.Amount),
+		})
+	}
 	return out, nil
+}
+
+func newJSONTest(t verdict.Test) *jsonTest {
+	if !t.Made {
+		return nil
+	}
+	return &jsonTest{t.P, t.Corrected}
 }
 
 func newJSONCluster(e timeline.Environment) jsonCluster { return jsonCluster(e) }
@@ -181,6 +210,8 @@ func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error
 func newJSONLane(l verdict.Lane) (jsonLane, error) {
 	out := jsonLane{
 		Lane:         l.Name,
+		From:         l.From,
+		Replayable:   l.Replayable,
 		Expect:       l.Expect.String(),
 		Reasons:      because(l.Outcome, l.Reasons),
 		Planned:      l.Planned,

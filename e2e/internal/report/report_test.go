@@ -97,12 +97,12 @@ func TestTextFitsATerminal(t *testing.T) {
 		text := written(t, report.Text, r)
 		for line := range strings.Lines(text) {
 			line = strings.TrimSuffix(line, "\n")
-			assert.LessOrEqual(t, utf8.RuneCountInString(line), 130, "%s: %s", name, line)
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 150, "%s: %s", name, line)
 			assert.Equal(t, strings.TrimRight(line, " "), line, "%s: blanks at the end", name)
 			assert.False(t, strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, line)
 		}
 		lines := strings.Split(strings.TrimSpace(text), "\n")
-		assert.Regexp(t, `^(PASS|FAIL|INCONCLUSIVE): `, lines[0], name)
+		assert.Regexp(t, `^(PASS|FAIL|INCONCLUSIVE|INFRASTRUCTURE): `, lines[0], name)
 		assert.Equal(t, lines[0], lines[len(lines)-1], "%s: a terminal shows the end", name)
 	}
 }
@@ -180,6 +180,8 @@ func TestJUnitCounts(t *testing.T) {
 		{"failing", failing(), 7, 3, 0},
 		{"inconclusive", inconclusive(), 7, 0, 5},
 		{"repeats", repeats(), 6, 1, 0},
+		{"infrastructure", infrastructure(), 7, 0, 3},
+		{"twins that differ", aa(true), 22, 0, 1},
 		{"empty", suite(), 1, 0, 1},
 	}
 	for _, tt := range tests {
@@ -238,7 +240,10 @@ func TestHeadToHead(t *testing.T) {
 		{
 			"one of two repeats can't be believed",
 			suite(inAppRolling, disbelieve(repeat(2, inAppRolling), "lag"), preStopRolling, repeat(2, preStopRolling)),
-			[]string{"Left out as inconclusive: in-app-delay (1 of 2 runs).", "With 1 to 2 runs each, no difference above can be told from noise"},
+			[]string{
+				"Left out, not measured or not to be believed: in-app-delay (1 of 2 runs).",
+				"No difference above can be told from noise at the 5 % level (1 to 2 runs each, 3 comparisons corrected for each other); 5 runs of each are the least",
+			},
 		},
 		{
 			"clean everywhere",
@@ -257,9 +262,11 @@ func TestHeadToHead(t *testing.T) {
 		{
 			"enough rollouts", manyRepeats(),
 			[]string{
-				"nodeport/reused, prestop-sleep against in-app-delay-close: lost something in 5 of 10 against 0 of 10 rollouts (p = 0.033).",
-				"rollout time, prestop-exec-sleep against in-app-delay-close: 26.9s–27.2s against 24.6s–24.8s (p < 0.001).",
-				"No other difference can be told from noise at the 5 % level (10 runs each).",
+				"More than noise: nodeport/reused, prestop-exec-sleep against in-app-delay-close: lost something in 10 of 10 against 0 of 10 rollouts " +
+					"(p < 0.001, corrected p < 0.001). - More than noise: rollout time,",
+				"rollout time, prestop-exec-sleep against in-app-delay-close: 26.9s–27.2s against 24.6s–24.8s (p < 0.001, corrected p < 0.001).",
+				// prestop-sleep lost something in 5 of 10: p = 0.033 by itself, and one comparison of eight.
+				"No other difference can be told from noise at the 5 % level (10 runs each, 8 comparisons corrected for each other).",
 			},
 		},
 	}
@@ -281,8 +288,9 @@ func TestHeadToHeadByTheAmountLost(t *testing.T) {
 			repeat(i+1, run("in-app-delay", "rolling-update", time.Second, 1, lane("nodeport/reused", measured, 100, causes{timeline.EOF: 1 + i%2}, 0))),
 			repeat(i+1, run("prestop-sleep", "rolling-update", time.Second, 1, lane("nodeport/reused", measured, 100, causes{timeline.EOF: 8 + i}, 0))))
 	}
-	assert.Contains(t, unwrapped(written(t, report.Text, suite(runs...))),
-		"nodeport/reused, prestop-sleep against in-app-delay: lost per rollout 8–12 against 1–2 (p = 0.008).")
+	text := unwrapped(written(t, report.Text, suite(runs...)))
+	assert.Contains(t, text, "nodeport/reused, prestop-sleep against in-app-delay: lost per rollout 8–12 against 1–2 (p = 0.008).")
+	assert.Contains(t, text, "No other difference can be told from noise at the 5 % level (5 runs each).", "nothing else can differ, so there is nothing to correct for")
 }
 
 func TestLanesWithoutAPath(t *testing.T) {
@@ -291,11 +299,45 @@ func TestLanesWithoutAPath(t *testing.T) {
 	assert.Contains(t, text, "0/100")
 }
 
-func TestMaskedOnAMeasuredLaneIsMarked(t *testing.T) {
+// What an ordinary client hides has a column of its own: where it may, and where it did.
+func TestMasked(t *testing.T) {
 	l := lane("nodeport/reused", measured, 100, nil, 0)
 	l.Masked = 7
 	text := unwrapped(written(t, report.Text, suite(run("prestop-sleep", "rolling-update", time.Second, 1, l))))
-	assert.Contains(t, text, "~ 0/100")
-	assert.Contains(t, text, "~ requests that succeeded only because the client sent them again")
+	assert.Contains(t, text, "reused masked │")
+	assert.Contains(t, text, "prestop-sleep pass │ 0/100 7 │")
+	assert.Contains(t, text, "masked: lost, and sent again by http.Transport on its own, with success: losses that an ordinary Go client would never have told about")
 	assert.NotContains(t, text, "nothing lost with")
+	assert.Contains(t, written(t, report.Markdown, suite(run("prestop-sleep", "rolling-update", time.Second, 1, l))), "| nodeport/reused masked |")
+
+	l.Masked = 0
+	text = unwrapped(written(t, report.Text, suite(run("prestop-sleep", "rolling-update", time.Second, 1, l))))
+	assert.NotContains(t, text, "masked", "where nothing can be")
+	l.Replayable = true
+	text = unwrapped(written(t, report.Text, suite(run("prestop-sleep", "rolling-update", time.Second, 1, l))))
+	assert.Contains(t, text, "prestop-sleep pass │ 0/100 0 │", "where something could have been, zero is a finding")
+}
+
+// Lanes from within the cluster come first, and those from outside have a table of their own; where all are from one side there is one table.
+func TestOutsideView(t *testing.T) {
+	text := unwrapped(written(t, report.Text, sevenLanes()))
+	first, second, found := strings.Cut(text, "The view from outside, sent by this machine and not from within the cluster:")
+	require.True(t, found)
+	assert.Contains(t, first, "service: dropped/sent")
+	assert.NotContains(t, first, "nodeport: dropped/sent")
+	table, _, _ := strings.Cut(second, "- † control")
+	assert.Contains(t, table, "nodeport: dropped/sent")
+	assert.NotContains(t, table, "cost")
+	assert.NotContains(t, written(t, report.Text, quick()), "from outside")
+}
+
+// A suite can be worse than any of its runs: then CI is told so by a case of its own.
+func TestJUnitOfTwinsThatDiffer(t *testing.T) {
+	r := aa(true)
+	require.Equal(t, verdict.Inconclusive, r.Suite.Outcome)
+	failed := suite(append(r.Suite.Runs, inAppRolling)...)
+	failed.Suite.Runs[len(failed.Suite.Runs)-1].Outcome = verdict.Fail
+	for _, r := range []report.Report{r, failed} {
+		assert.Contains(t, written(t, report.JUnit, r), `<error message="A/A: two names of one strategy differ: shutdown-at-once`)
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -17,12 +18,38 @@ import (
 type model struct {
 	Report
 	Parts [][]row  // one part per disruption
-	Lanes []string // names, the loads of a path next to each other
+	Lanes []string // names, the loads of a path next to each other, those sent from within the cluster first
+	// Outside are the last of the lanes: those sent from elsewhere. None if all were sent from one side, as then there is nothing to tell apart.
+	Outside []string
+	masks   map[string]bool // lanes in which a loss can have been hidden, or was
 }
 
 func newModel(r Report) model {
-	return model{Report: r, Parts: rowsOf(r.Suite.Runs), Lanes: lanesOf(r.Suite.Runs)}
+	m := model{Report: r, Parts: rowsOf(r.Suite.Runs), Lanes: lanesOf(r.Suite.Runs), masks: map[string]bool{}}
+	within := map[string]bool{}
+	for _, v := range r.Suite.Runs {
+		for _, l := range v.Lanes {
+			within[l.Name] = within[l.Name] || l.From == fixtures.FromCluster
+			m.masks[l.Name] = m.masks[l.Name] || l.Replayable || l.Masked > 0
+		}
+	}
+	slices.SortStableFunc(m.Lanes, func(a, b string) int {
+		switch {
+		case within[a] == within[b]:
+			return 0
+		case within[a]:
+			return -1
+		}
+		return 1
+	})
+	if i := slices.IndexFunc(m.Lanes, func(lane string) bool { return !within[lane] }); i > 0 {
+		m.Outside = m.Lanes[i:]
+	}
+	return m
 }
+
+// inside is the lanes that are not Outside.
+func (m model) inside() []string { return m.Lanes[:len(m.Lanes)-len(m.Outside)] }
 
 // row is the runs of one strategy under one disruption: one run, or its repeats.
 type row struct {
@@ -104,7 +131,7 @@ func (r row) control() bool {
 	return slices.ContainsFunc(r.Runs, func(v verdict.Verdict) bool { return v.Control })
 }
 
-// believed is the runs that were not inconclusive.
+// believed is the runs that pass or fail: measured, and to be believed.
 func (r row) believed() []verdict.Verdict {
 	return slices.DeleteFunc(slices.Clone(r.Runs), func(v verdict.Verdict) bool { return !believed(v) })
 }
@@ -119,7 +146,7 @@ func (r row) replaced() bool {
 // outcome is the one outcome of all runs, or how many of them did not pass: "fail 1/3".
 func (r row) outcome() string {
 	var parts []string
-	for _, o := range []verdict.Outcome{verdict.Inconclusive, verdict.Fail, verdict.Pass} {
+	for _, o := range verdict.Outcomes() {
 		n := 0
 		for _, v := range r.Runs {
 			if v.Outcome == o {
@@ -171,12 +198,11 @@ func (r row) extras() []float64 {
 
 // laneSum is one lane over the runs of a row: counts added up, everything else the worst.
 type laneSum struct {
-	Name     string
-	Runs     int      // that had the lane
-	Believed int      // of them, not inconclusive
-	Lossy    int      // of the believed, those that lost something
-	Losses   []int    // dropped or masked, of each believed run
-	Expect   []string // what was expected, each word once
+	Name       string
+	Runs       int         // that had the lane
+	Rollouts   verdict.Arm // of them, those that can be believed, and what each lost
+	Expect     []string    // what was expected, each word once
+	Replayable bool        // in any of the runs
 
 	Failed, Unbelieved bool // in any of the runs, by the lane's own outcome
 
@@ -209,12 +235,9 @@ func sumLane(runs []verdict.Verdict, name string) laneSum {
 func (s *laneSum) add(v verdict.Verdict, l verdict.Lane) {
 	s.Runs++
 	if believed(v) {
-		s.Believed++
-		s.Losses = append(s.Losses, l.Dropped+l.Masked)
-		if l.Dropped+l.Masked > 0 {
-			s.Lossy++
-		}
+		s.Rollouts.Losses = append(s.Rollouts.Losses, l.Dropped+l.Masked)
 	}
+	s.Replayable = s.Replayable || l.Replayable
 	if word := l.Expect.String(); !slices.Contains(s.Expect, word) {
 		s.Expect = append(s.Expect, word)
 	}
@@ -248,6 +271,9 @@ func (s *laneSum) add(v verdict.Verdict, l verdict.Lane) {
 // lost says whether the lane lost anything. A masked request was lost, too: an ordinary client hides it, and the next one may not be so lucky.
 func (s laneSum) lost() bool { return s.Dropped > 0 || s.Masked > 0 }
 
+// believed is how many runs of the lane can be believed.
+func (s laneSum) believed() int { return len(s.Rollouts.Losses) }
+
 // zero says whether the lane sent something and lost nothing.
 func (s laneSum) zero() bool { return s.Sent > 0 && !s.lost() }
 
@@ -255,7 +281,6 @@ func (s laneSum) zero() bool { return s.Sent > 0 && !s.lost() }
 const (
 	failMark    = "!"
 	doubtMark   = "?"
-	maskedMark  = "~"
 	controlMark = "†"
 )
 
@@ -270,10 +295,24 @@ func (s laneSum) counts() string {
 		return failMark + " " + n
 	case s.Unbelieved:
 		return doubtMark + " " + n
-	case s.Masked > 0:
-		return maskedMark + " " + n
 	}
 	return n
+}
+
+func (s laneSum) masked() string {
+	if s.Runs == 0 {
+		return none
+	}
+	return integer(s.Masked)
+}
+
+// lostIn is how many rollouts lost something, and the 95 % bound on the share of all that do: "3/10 ≤ 61 %".
+func (s laneSum) lostIn() string {
+	n := s.believed()
+	if n == 0 {
+		return none
+	}
+	return fmt.Sprintf("%d/%d ≤ %s", s.Rollouts.Lossy(), n, percent(verdict.ClopperPearson(s.Rollouts.Lossy(), n)))
 }
 
 // causes is the causes of the drops, most frequent first: "timeout 120 · eof 24".

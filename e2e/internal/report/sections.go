@@ -15,7 +15,7 @@ import (
 func newDocument(r Report) document {
 	m := newModel(r)
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
-	for _, write := range []func(model) section{inShort, dropped, headToHead, losses, arrivals, instrument, legend} {
+	for _, write := range []func(model) section{inShort, dropped, twins, headToHead, rollouts, losses, arrivals, instrument, legend} {
 		if s := write(m); len(s.Blocks) > 0 {
 			d.Sections = append(d.Sections, s)
 		}
@@ -82,8 +82,8 @@ func (m model) name(v verdict.Verdict) string {
 	return v.Name()
 }
 
-// reasons says why the suite isn't a pass: controls first, since they explain the rest, then failures, then what can't be believed. Runs with the same
-// reasons share a line.
+// reasons says why the suite isn't a pass: what broke down first, then controls, since both explain the rest, then failures, then what can't be believed. Runs
+// with the same reasons share a line.
 func reasons(m model) []string {
 	type complaint struct {
 		word, why string
@@ -103,12 +103,17 @@ func reasons(m model) []string {
 		if v.Outcome == verdict.Pass {
 			continue
 		}
-		c := complaint{word: strings.ToUpper(v.Outcome.String()), why: strings.Join(plains(because(v.Outcome, v.Reasons)), "; "), rank: 2}
+		c := complaint{word: strings.ToUpper(v.Outcome.String()), why: strings.Join(plains(because(v.Outcome, v.Reasons)), "; "), rank: 3}
+		if v.Control {
+			c.word += " (control)"
+		}
 		switch {
+		case v.Outcome == verdict.Infrastructure:
+			c.rank = 0
 		case v.Control:
-			c.word, c.rank = c.word+" (control)", 0
-		case v.Outcome == verdict.Fail:
 			c.rank = 1
+		case v.Outcome == verdict.Fail:
+			c.rank = 2
 		}
 		i := slices.IndexFunc(all, func(o complaint) bool { return o.word == c.word && o.why == c.why })
 		if i < 0 {
@@ -168,8 +173,8 @@ func (m model) shortly(lane string) string {
 			if !slices.Contains(strategies, r.Strategy) {
 				strategies = append(strategies, r.Strategy)
 			}
-			lossy[r.Strategy] = lossy[r.Strategy] || sum.Lossy > 0
-			doubted[r.Strategy] = doubted[r.Strategy] || sum.Believed < sum.Runs
+			lossy[r.Strategy] = lossy[r.Strategy] || sum.Rollouts.Lossy() > 0
+			doubted[r.Strategy] = doubted[r.Strategy] || sum.believed() < sum.Runs
 		}
 	}
 	var none, some, unknown []string
@@ -199,28 +204,38 @@ func (m model) shortly(lane string) string {
 }
 
 // laneColumns is one column per lane, under its path.
-func laneColumns[R any](lanes []string, what string, cell func(R, string) string) []column[R] {
-	var out []column[R]
+func laneColumns(lanes []string, what string, cell func(laneSum) string) []column[row] {
+	var out []column[row]
 	for _, lane := range lanes {
 		path, load := pathLoad(lane)
 		group := what
 		if path != "" {
 			group = path + ": " + what
 		}
-		out = append(out, column[R]{
+		out = append(out, column[row]{
 			header: header{Group: group, Name: load, Full: lane + " " + what},
-			cell:   func(r R) string { return cell(r, lane) },
+			cell:   func(r row) string { return cell(r.lane(lane)) },
 		})
 	}
 	return out
 }
 
-func dropColumns(lanes []string) []column[row] {
-	return laneColumns(lanes, "dropped/sent", func(r row, lane string) string { return r.lane(lane).counts() })
+// dropColumns is what each lane dropped and, beside it, what was masked in a lane that can hide a loss.
+func (m model) dropColumns(lanes []string) []column[row] {
+	var out []column[row]
+	for _, lane := range lanes {
+		columns := laneColumns([]string{lane}, "dropped/sent", laneSum.counts)
+		out = append(out, columns...)
+		if m.masks[lane] {
+			h := header{Group: columns[0].Group, Name: "masked", Full: lane + " masked"}
+			out = append(out, column[row]{header: h, cell: func(r row) string { return r.lane(lane).masked() }})
+		}
+	}
+	return out
 }
 
 func arrivalColumns(lanes []string) []column[row] {
-	return laneColumns(lanes, "last arrival", func(r row, lane string) string { return r.lane(lane).lastArrival() })
+	return laneColumns(lanes, "last arrival", laneSum.lastArrival)
 }
 
 // What a row is about.
@@ -242,20 +257,28 @@ var costColumns = []column[row]{
 	{header: header{Group: "cost", Name: "extra Pod-s"}, cell: func(r row) string { return extent(r.extras(), podSeconds) }},
 }
 
-// dropped is the table: strategy × disruption, with every lane and the costs.
+// dropped is the table: strategy × disruption, with every lane and the costs. Lanes from outside of the cluster have a table of their own after it.
 func dropped(m model) section {
 	if len(m.Parts) == 0 {
 		return section{}
 	}
-	columns := []column[row]{disruptionColumn, strategyColumn, repeatColumn, outcomeColumn}
-	columns = append(columns, dropColumns(m.Lanes)...)
+	keys := []column[row]{disruptionColumn, strategyColumn, repeatColumn, outcomeColumn}
+	columns := slices.Concat(keys, m.dropColumns(m.inside()))
 	columns = append(columns, column[row]{
 		header: header{Name: "0 allows"},
 		cell:   func(r row) string { return r.zeroBound(m.Lanes) },
 		hide:   func(r row) bool { return r.zeroBound(m.Lanes) == none },
 	})
 	columns = append(columns, costColumns...)
-	return section{Title: "Requests dropped of those sent, per lane (path/load)", Blocks: []block{{Table: tabulate(columns, m.Parts), List: notes(m)}}}
+	blocks := []block{{Table: tabulate(columns, m.Parts)}}
+	if len(m.Outside) > 0 {
+		blocks = append(blocks, block{
+			Heading: "The view from outside, sent by this machine and not from within the cluster",
+			Table:   tabulate(slices.Concat(keys, m.dropColumns(m.Outside)), m.Parts),
+		})
+	}
+	blocks[len(blocks)-1].List = notes(m)
+	return section{Title: "Requests dropped of those sent, per lane (path/load)", Blocks: blocks}
 }
 
 func (r row) lossy(lanes []string) bool {
@@ -279,11 +302,11 @@ func (r row) zeroBound(lanes []string) string {
 	if len(zeros) == 0 {
 		return none
 	}
-	n := zeros[0].Believed
+	n := zeros[0].believed()
 	for _, z := range zeros {
-		n = min(n, z.Believed)
+		n = min(n, z.believed())
 	}
-	return "≤ " + percent(verdict.ZeroBound(n))
+	return "≤ " + percent(verdict.ClopperPearson(0, n))
 }
 
 // notes explains what the table shows, and only that.
@@ -307,8 +330,9 @@ func notes(m model) []string {
 	if hasLane(func(s laneSum) bool { return s.Runs > 0 && !s.Failed && s.Unbelieved }) {
 		out = append(out, doubtMark+" the lane's count can't be believed, or the lane saw no loss where there must be one")
 	}
-	if hasLane(func(s laneSum) bool { return s.Masked > 0 }) {
-		out = append(out, maskedMark+" requests that succeeded only because the client sent them again: see masked, below")
+	if slices.ContainsFunc(m.Lanes, func(lane string) bool { return m.masks[lane] }) {
+		out = append(out, "masked: lost, and sent again by http.Transport on its own, with success: losses that an ordinary Go client would never have told about; "+
+			"not counted as dropped")
 	}
 	if has(func(r row) bool { return !r.control() && r.outcome() == verdict.Pass.String() && r.lossy(m.Lanes) }) {
 		out = append(out, "pass: as expected; a lane that is only measured may lose requests (see expected, below)")
@@ -334,7 +358,7 @@ func zeroNotes(m model) []string {
 	for _, part := range m.Parts {
 		for _, r := range part {
 			for _, z := range r.zeros(m.Lanes) {
-				n := z.Believed
+				n := z.believed()
 				if windows[n] == nil {
 					order = append(order, n)
 				}
@@ -353,9 +377,112 @@ func zeroNotes(m model) []string {
 			continue
 		}
 		out = append(out, fmt.Sprintf("0 allows: 0 of %s lost something (95 %% bound: at most %s of %ss do), gap visible from %s",
-			count(n, nouns[n]), percent(verdict.ZeroBound(n)), nouns[n], extent(windows[n], duration)))
+			count(n, nouns[n]), percent(verdict.ClopperPearson(0, n)), nouns[n], extent(windows[n], duration)))
 	}
 	return out
+}
+
+// rollouts is what the repeats say about the next rollout: how many of them lost something, lane by lane.
+func rollouts(m model) section {
+	if !slices.ContainsFunc(slices.Concat(m.Parts...), func(r row) bool { return len(r.Runs) > 1 }) {
+		return section{}
+	}
+	columns := append([]column[row]{disruptionColumn, strategyColumn}, laneColumns(m.Lanes, "lost in", laneSum.lostIn)...)
+	columns = append(columns, column[row]{header: header{Name: "gap visible from"}, cell: func(r row) string {
+		var windows []time.Duration
+		for _, lane := range m.Lanes {
+			if sum := r.lane(lane); sum.Runs > 0 {
+				windows = append(windows, sum.Window)
+			}
+		}
+		return extent(windows, duration)
+	}})
+	return section{Title: "Rollouts that lost something", Folded: true, Blocks: []block{{
+		Table: tabulate(columns, m.Parts),
+		List: []string{
+			"lost in: x of n rollouts lost something, masked requests included; ≤ the share of all rollouts that do, with 95 % confidence (Clopper and Pearson, one-sided). " +
+				"Only runs that can be believed count",
+			"gap visible from: the shortest interval of total loss that one run of a lane sees with 95 % probability (3/rate, more where requests left late); what is shorter may have been lost and not seen",
+		},
+	}}}
+}
+
+// twins is what came out of strategies that ran under two names.
+func twins(m model) section {
+	if len(m.Suite.Twins) == 0 {
+		return section{}
+	}
+	made, raw, corrected := 0, 0, 0
+	for _, t := range m.Suite.Twins {
+		for _, test := range []verdict.Test{t.Share, t.Amount} {
+			if test.Made {
+				made++
+			}
+			if test.Made && test.P < verdict.Significant {
+				raw++
+			}
+			if test.Differs() {
+				corrected++
+			}
+		}
+	}
+	found := fmt.Sprintf("Of %s, %d found a difference at the 5 %% level that isn't there, %d of them still when all are corrected for each other (Holm)",
+		count(made, "test"), raw, corrected)
+	if made == 0 {
+		found = "No test could be made: neither of them lost anything, or all runs lost the same"
+	}
+	return section{Title: "A/A: one strategy under two names", Blocks: []block{{
+		Text: "Both arms are the same in all but the name, so whatever differs between them is the instrument's. One such test of twenty may find a difference by " +
+			"chance; one that is left after correction makes the suite inconclusive.",
+		Table: tabulate(twinColumns, [][]verdict.TwinLane{m.Suite.Twins}),
+		List: []string{
+			found + ".",
+			"lost in: rollouts that lost something, masked requests included, compared by Fisher's exact test; median: requests lost per rollout, compared by rank " +
+				"(Mann and Whitney)",
+		},
+	}}}
+}
+
+var twinColumns = slices.Concat(
+	[]column[verdict.TwinLane]{
+		{header: header{Name: "disruption", Key: true, Left: true}, cell: func(t verdict.TwinLane) string { return t.Disruption }},
+		{header: header{Name: "strategy", Key: true, Left: true}, cell: func(t verdict.TwinLane) string { return t.Strategy }},
+		{header: header{Name: "lane", Key: true, Left: true}, cell: func(t verdict.TwinLane) string { return t.Lane }},
+	},
+	armColumns("its own name", 0),
+	armColumns("its twin's", 1),
+	testColumns("lost in", func(t verdict.TwinLane) verdict.Test { return t.Share }),
+	testColumns("median", func(t verdict.TwinLane) verdict.Test { return t.Amount }),
+)
+
+func armColumns(name string, arm int) []column[verdict.TwinLane] {
+	return []column[verdict.TwinLane]{
+		{
+			header: header{Group: name, Name: "lost in", Full: name + ": lost in"},
+			cell: func(t verdict.TwinLane) string {
+				return fmt.Sprintf("%d/%d", t.Arms[arm].Lossy(), len(t.Arms[arm].Losses))
+			},
+		},
+		{
+			header: header{Group: name, Name: "median", Full: name + ": median"},
+			cell:   func(t verdict.TwinLane) string { return fmt.Sprintf("%g", t.Arms[arm].Median()) },
+		},
+	}
+}
+
+func testColumns(name string, of func(verdict.TwinLane) verdict.Test) []column[verdict.TwinLane] {
+	cell := func(p func(verdict.Test) float64) func(verdict.TwinLane) string {
+		return func(t verdict.TwinLane) string {
+			if !of(t).Made {
+				return none
+			}
+			return share(p(of(t)))
+		}
+	}
+	return []column[verdict.TwinLane]{
+		{header: header{Group: name + ": p", Name: "raw", Full: name + ": p"}, cell: cell(func(t verdict.Test) float64 { return t.P })},
+		{header: header{Group: name + ": p", Name: "corrected", Full: name + ": p corrected"}, cell: cell(func(t verdict.Test) float64 { return t.Corrected })},
+	}
 }
 
 // laneRow is one lane of a row.
@@ -403,7 +530,7 @@ var lossColumns = []column[laneRow]{
 	{header: header{Name: "dropped/sent"}, cell: func(l laneRow) string { return l.sum.counts() }},
 	{
 		header: header{Name: "in runs"},
-		cell:   func(l laneRow) string { return fmt.Sprintf("%d of %d", l.sum.Lossy, l.sum.Believed) },
+		cell:   func(l laneRow) string { return fmt.Sprintf("%d of %d", l.sum.Rollouts.Lossy(), l.sum.believed()) },
 		hide:   func(l laneRow) bool { return len(l.Runs) == 1 },
 	},
 	{header: header{Name: "causes", Left: true}, cell: func(l laneRow) string { return l.sum.causes() }},
@@ -416,7 +543,7 @@ var lossColumns = []column[laneRow]{
 	{
 		header: header{Name: "masked"},
 		cell:   func(l laneRow) string { return integer(l.sum.Masked) },
-		hide:   func(l laneRow) bool { return l.sum.Masked == 0 },
+		hide:   func(l laneRow) bool { return l.sum.Masked == 0 && !l.sum.Replayable },
 	},
 }
 
@@ -455,7 +582,7 @@ func instrument(m model) section {
 	return section{Title: "How well the lanes could see", Folded: true, Blocks: []block{{
 		Table: tabulate(instrumentColumns, [][]laneSum{sums}),
 		List: []string{
-			"gap visible from: the shortest interval of total loss that one run of the lane sees with 95 % probability (3/rate)",
+			"gap visible from: the shortest interval of total loss that each run of the lane sees with 95 % probability (3/rate, more where requests left late)",
 			"lag: how late requests left, over the plan; the worst run of each lane",
 		},
 	}}}

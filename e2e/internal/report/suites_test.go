@@ -8,6 +8,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -239,18 +240,65 @@ func manyRepeats() report.Report {
 	return r
 }
 
-// sixLanes has two paths of three loads each.
-func sixLanes() report.Report {
+// sevenLanes has the lanes of a run as it is: four from within the cluster, one of which may send requests again, and three from outside.
+func sevenLanes() report.Report {
 	var runs []verdict.Verdict
 	for _, v := range quick().Suite.Runs {
-		for _, l := range v.Lanes {
+		outside := v.Lanes
+		v.Lanes = nil
+		for _, l := range outside {
+			l.From = fixtures.FromHost
+			v.Lanes = append(v.Lanes, l)
+		}
+		for _, l := range outside {
 			_, load, _ := cutLast(l.Name)
-			l.Name = "service/" + load
-			v.Lanes = append(slices.Clip(v.Lanes), l)
+			l.Name, l.From = "service/"+load, fixtures.FromCluster
+			v.Lanes = append(v.Lanes, l)
+			if load != "reused" {
+				continue
+			}
+			l.Name, l.Replayable = "service/replayable", true
+			l.Masked, l.Dropped, l.Causes, l.OK = l.Dropped-l.Dropped/8, l.Dropped/8, nil, l.Sent-l.Dropped/8
+			if l.Dropped > 0 {
+				l.Causes = causes{timeline.EOF: l.Dropped}
+			}
+			v.Lanes = append(v.Lanes, l)
 		}
 		runs = append(runs, v)
 	}
 	return suite(runs...)
+}
+
+// infrastructure has runs that were never measured, one that was stopped, and one that passed before.
+func infrastructure() report.Report {
+	torn := verdict.Verdict{
+		Strategy: "in-app-delay", Disruption: "rolling-update", Repeat: 1, Outcome: verdict.Infrastructure,
+		Reasons: []string{"deploy in-app-delay: the API server is away"},
+	}
+	again := torn
+	again.Disruption = "pod-deletion"
+	return suite(undisturbed, noHandlerRolling, noHandlerDeletion, preStopRolling, torn, again,
+		disbelieve(run("prestop-sleep", "pod-deletion", 0, 0), "stopped by a signal"))
+}
+
+// aa is ten rollouts of a strategy and of its twin; with different, the twin loses more.
+func aa(different bool) report.Report {
+	runs := []verdict.Verdict{undisturbed}
+	for i := range 10 {
+		more := 0
+		if different {
+			more = 60
+		}
+		arm := func(name string, lost int, reused causes) verdict.Verdict {
+			return repeat(i+1, run(name, "rolling-update", 11900*ms+time.Duration(lost)*10*ms, 9.6,
+				lane("nodeport/new", measured, 2480, causes{timeline.Timeout: lost}, 160*ms), lane("nodeport/reused", measured, 2480, reused, 2010*ms),
+				lane("nodeport/slow", measured, 2480, nil, 150*ms)))
+		}
+		runs = append(runs, arm("shutdown-at-once", 88+7*i%11, causes{timeline.EOF: i % 3}), arm("shutdown-at-once+twin", 86+5*i%13+more, causes{timeline.EOF: (i + 1) % 3}))
+	}
+	r := suite(runs...)
+	r.Profile, r.Elapsed = "aa", 12*time.Minute
+	return r
 }
 
 func cutLast(name string) (before, after string, found bool) {

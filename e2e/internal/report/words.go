@@ -119,13 +119,21 @@ func probability(p float64) string {
 	if p < 0.001 {
 		return "p < 0.001"
 	}
-	return fmt.Sprintf("p = %.3f", p)
+	return "p = " + share(p)
+}
+
+// share is a p-value in a cell.
+func share(p float64) string {
+	if p < 0.001 {
+		return "<0.001"
+	}
+	return fmt.Sprintf("%.3f", p)
 }
 
 // known is the word, or says that there is none.
 func known(word string) string { return cmp.Or(plain(word), "unknown") }
 
-// verdictLine opens and closes a report: PASS, FAIL or INCONCLUSIVE, and how many runs came out how.
+// verdictLine opens and closes a report: PASS, FAIL, INCONCLUSIVE or INFRASTRUCTURE, and how many runs came out how.
 func verdictLine(s verdict.Suite) string {
 	word := strings.ToUpper(s.Outcome.String())
 	if len(s.Runs) == 0 {
@@ -142,12 +150,12 @@ func verdictLine(s verdict.Suite) string {
 		return fmt.Sprintf("%s: all %d runs came out as expected", word, len(s.Runs))
 	}
 	var parts []string
-	for _, kind := range []struct {
-		outcome verdict.Outcome
-		word    string
-	}{{verdict.Inconclusive, "inconclusive"}, {verdict.Fail, "failed"}, {verdict.Pass, "passed"}} {
-		if n := tally[kind.outcome]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, kind.word))
+	words := map[verdict.Outcome]string{
+		verdict.Infrastructure: "could not be measured", verdict.Inconclusive: "inconclusive", verdict.Fail: "failed", verdict.Pass: "passed",
+	}
+	for _, outcome := range verdict.Outcomes() {
+		if n := tally[outcome]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, words[outcome]))
 		}
 	}
 	return fmt.Sprintf("%s: of %s, %s", word, count(len(s.Runs), "run"), enumerate(parts))

@@ -35,7 +35,7 @@ func TestDuration(t *testing.T) {
 
 func TestPercent(t *testing.T) {
 	for n, want := range map[int]string{0: "100 %", 1: "95 %", 3: "63 %", 10: "26 %", 20: "14 %", 59: "5 %", 299: "1 %", 1000: "0.3 %"} {
-		assert.Equal(t, want, percent(verdict.ZeroBound(n)), "after %d clean rollouts", n)
+		assert.Equal(t, want, percent(verdict.ClopperPearson(0, n)), "after %d clean rollouts", n)
 	}
 }
 
@@ -57,6 +57,8 @@ func TestVerdictLine(t *testing.T) {
 	assert.Equal(t, "PASS: the only run came out as expected", verdictLine(one))
 	mixed := verdict.Suite{Runs: []verdict.Verdict{{Outcome: verdict.Pass}, {}, {Outcome: verdict.Fail}, {}}}
 	assert.Equal(t, "INCONCLUSIVE: of 4 runs, 2 inconclusive, 1 failed and 1 passed", verdictLine(mixed))
+	torn := verdict.Suite{Outcome: verdict.Infrastructure, Runs: []verdict.Verdict{{Outcome: verdict.Pass}, {Outcome: verdict.Infrastructure}}}
+	assert.Equal(t, "INFRASTRUCTURE: of 2 runs, 1 could not be measured and 1 passed", verdictLine(torn))
 }
 
 func TestRowsOf(t *testing.T) {
@@ -87,6 +89,7 @@ func TestOutcomeOfARow(t *testing.T) {
 	assert.Equal(t, "inconclusive", of(verdict.Inconclusive))
 	assert.Equal(t, "fail 1/3", of(verdict.Pass, verdict.Fail, verdict.Pass))
 	assert.Equal(t, "inconclusive 1/3, fail 1/3", of(verdict.Fail, verdict.Inconclusive, verdict.Pass))
+	assert.Equal(t, "infrastructure 1/3, inconclusive 1/3", of(verdict.Infrastructure, verdict.Inconclusive, verdict.Pass))
 }
 
 func TestLanesOfKeepsPathsTogether(t *testing.T) {

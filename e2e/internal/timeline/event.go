@@ -28,6 +28,7 @@ const (
 	EndpointUnready     Kind = "endpoint-unready"     // its endpoint became unready without terminating
 	EndpointTerminating Kind = "endpoint-terminating" // its endpoint was first seen terminating
 	EndpointGone        Kind = "endpoint-gone"        // its endpoint left the EndpointSlices
+	NodeUnready         Kind = "node-unready"         // a Node stopped being ready: its Pods go, or stand still, for no reason of ours
 	LogCut              Kind = "log-cut"              // the log of the Pod could not be read to its end; Detail says why
 	WatchGap            Kind = "watch-gap"            // a watch was interrupted and changes may have been missed; Detail says which and why
 )

@@ -64,12 +64,6 @@ type Served struct {
 	Answered map[string]int `json:"answered"` // by lane; requests whose answer was handed to the kernel as a whole
 }
 
-// Where lanes are sent from.
-const (
-	FromHost    = "host"    // this machine, from outside of the cluster
-	FromCluster = "cluster" // workers within
-)
-
 // LaneRecord is what one lane (one path and one load) did.
 type LaneRecord struct {
 	Name        string `json:"lane"` // path/load, as in nodeport/new

@@ -7,9 +7,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -37,8 +40,8 @@ func sendUntil(load scenarios.Load, url string, length time.Duration) (timeline.
 	const lead = 10 * time.Millisecond
 	end := &End{}
 	end.Set(lead + length)
-	return Send(Lane{Name: "test/" + load.Name, URL: url, Load: load},
-		Plan{Clock: timeline.NewClock(time.Now()), Start: lead, End: end, Max: time.Minute})
+	return Send(Lane{Name: "test/" + load.Name, URL: url, Start: lead, Load: load},
+		Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute})
 }
 
 func count(record timeline.LaneRecord) map[timeline.Cause]int {
@@ -57,7 +60,7 @@ type faulty struct {
 }
 
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	seq, err := strconv.Atoi(r.Header.Get("X-Vegeta-Seq"))
+	seq, err := strconv.Atoi(r.Header.Get("Zerodrop-Seq"))
 	if err != nil {
 		http.Error(w, "no sequence number", http.StatusBadRequest)
 		return
@@ -78,77 +81,11 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, Body)
 }
 
-// hangUp ends the connection under a request: by RST, or by FIN.
-func hangUp(byReset bool, answer string) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		conn, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			return
-		}
-		_, _ = io.WriteString(conn, answer)
-		if byReset {
-			_ = conn.(*net.TCPConn).SetLinger(0)
-		}
-		_ = conn.Close()
-	}
-}
-
 func status(code int) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, Body) // the right body doesn't make a wrong status right
-	}
-}
-
-// TestPlantedFaults commits exactly k faults of each kind and wants exactly k back, under the right cause, each sent once.
-func TestPlantedFaults(t *testing.T) {
-	const n, k = 100, 10
-	shortened := "HTTP/1.1 200 OK\r\nContent-Length: " + strconv.Itoa(len(Body)) + "\r\n\r\n" + Body[:5]
-	faults := []struct {
-		name  string
-		fault func(http.ResponseWriter, *http.Request)
-		want  timeline.Cause
-	}{
-		{"FIN before the answer", hangUp(false, ""), timeline.EOF},
-		{"FIN within the header", hangUp(false, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"), timeline.EOF},
-		{"RST before the answer", hangUp(true, ""), timeline.Reset},
-		{"FIN within the body", hangUp(false, shortened), timeline.Truncated},
-		{"status 500", status(http.StatusInternalServerError), timeline.HTTP5xx},
-		{"status 503", status(http.StatusServiceUnavailable), timeline.HTTP5xx},
-		{"status 404", status(http.StatusNotFound), timeline.HTTPOther},
-		{"redirect", status(http.StatusFound), timeline.HTTPOther},
-		{"empty body", func(http.ResponseWriter, *http.Request) {}, timeline.WrongBody},
-		{"another body", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "It works!") }, timeline.WrongBody},
-		{"no answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, timeline.Timeout},
-		{"half an answer", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Length", strconv.Itoa(len(Body)))
-			_, _ = io.WriteString(w, Body[:5])
-			_ = http.NewResponseController(w).Flush()
-			<-r.Context().Done()
-		}, timeline.Timeout},
-	}
-	for _, load := range []scenarios.Load{scenarios.New(400), scenarios.Reused(400)} {
-		load.Timeout = 500 * time.Millisecond
-		for _, tt := range faults {
-			t.Run(load.Name+"/"+tt.name, func(t *testing.T) {
-				t.Parallel()
-				app := &faulty{fault: tt.fault, seen: map[int]int{}}
-				server := httptest.NewServer(app)
-				defer server.Close()
-				record := send(t, load, server.URL, n)
-				assert.Equal(t, map[timeline.Cause]int{timeline.OK: n - k, tt.want: k}, count(record))
-				app.mu.Lock()
-				defer app.mu.Unlock()
-				require.Len(t, app.seen, n)
-				for seq, times := range app.seen {
-					assert.Equal(t, 1, times, "request %d arrived once", seq)
-				}
-				for seq, r := range record.Requests {
-					assert.EqualValues(t, 1, r.Attempts, "request %d was counted once", seq)
-				}
-			})
-		}
 	}
 }
 
@@ -211,6 +148,43 @@ func TestIdleConnectionsThatDie(t *testing.T) {
 	assert.LessOrEqual(t, int(arrived.Load()), record.Planned, "nothing arrived that was not planned")
 }
 
+// TestWhatCanBeSentTwice looks at requests as http.Transport gets them. It sends again what it can have the body of once more, whatever the method, if it
+// finds the connection dead before it has written: too rare to wait for.
+func TestWhatCanBeSentTwice(t *testing.T) {
+	tests := []struct {
+		load scenarios.Load
+		want bool
+	}{
+		{scenarios.New(100), false},
+		{scenarios.Reused(100), false},
+		{scenarios.Replayable(100), true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.load.Name, func(t *testing.T) {
+			s := newSender(Lane{Name: "test/" + tt.load.Name, Load: tt.load}, Plan{Clock: timeline.NewClock(time.Now())}, NewLedger())
+			var got *http.Request
+			for _, client := range s.clients {
+				client.RegisterProtocol("probe", roundTripper(func(r *http.Request) (*http.Response, error) {
+					got = r
+					return nil, io.EOF
+				}))
+			}
+			req, err := http.NewRequest(tt.load.Method, "probe://app/work", strings.NewReader("work\n"))
+			require.NoError(t, err)
+			req.Header.Set(vegetaSeq, "7")
+			_, err = s.RoundTrip(req) //nolint:bodyclose // there is none
+			require.ErrorIs(t, err, io.EOF)
+			assert.Equal(t, tt.want, got.GetBody != nil)
+			assert.NotNil(t, req.GetBody, "the caller's request is left as it is")
+			assert.Equal(t, http.Header{headerLane: {"test/" + tt.load.Name}, headerSeq: {"7"}}, got.Header, "Idempotency-Key would let it be sent again, too")
+		})
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestRecordSaysWhoAnswered(t *testing.T) {
 	server := httptest.NewServer(&faulty{fault: status(500), seen: map[int]int{}})
 	defer server.Close()
@@ -240,7 +214,7 @@ func TestPortIsTheOneOnTheWire(t *testing.T) {
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			defer mu.Unlock()
-			seen[r.Header.Get("X-Vegeta-Seq")] = r.RemoteAddr
+			seen[r.Header.Get("Zerodrop-Seq")] = r.RemoteAddr
 			_, _ = io.WriteString(w, Body)
 		})}
 		go func() { _ = server.Serve(listener) }()
@@ -258,115 +232,11 @@ func TestPortIsTheOneOnTheWire(t *testing.T) {
 	}
 }
 
-// TestLatencyCountsFromThePlan: the sender is late by 50 ms, because the clock says so; the server is fast. The latency must hold both.
-func TestLatencyCountsFromThePlan(t *testing.T) {
-	server := httptest.NewServer(&faulty{seen: map[int]int{}})
-	defer server.Close()
-	const late = 50 * time.Millisecond
-	end := &End{}
-	end.Set(time.Millisecond)
-	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(1000)},
-		Plan{Clock: timeline.NewClock(time.Now().Add(-late)), Start: 0, End: end, Max: time.Minute})
-	require.NoError(t, err)
-	require.Len(t, record.Requests, 2)
-	for seq, r := range record.Requests {
-		assert.Equal(t, time.Duration(seq)*time.Millisecond, r.Planned)
-		assert.GreaterOrEqual(t, r.Lag, late-time.Millisecond)
-		assert.GreaterOrEqual(t, r.Latency, r.Lag)
-	}
-}
-
-// TestPaceIsKept: a server that needs 100 ms for each answer doesn't slow an open-loop load down.
-func TestPaceIsKept(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		assert.Equal(t, "/work", r.URL.Path)
-		assert.Equal(t, "100ms", r.URL.Query().Get("for"))
-		<-time.After(100 * time.Millisecond)
-		_, _ = io.WriteString(w, Body)
-	}))
-	defer server.Close()
-	load := scenarios.New(100)
-	load.Work = 100 * time.Millisecond
-	began := time.Now()
-	record := send(t, load, server.URL, 50)
-	assert.Less(t, time.Since(began), 2*time.Second, "one after the other they would take 5 s")
-	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 50}, count(record))
-	for _, r := range record.Requests {
-		assert.GreaterOrEqual(t, r.Latency, load.Work)
-	}
-}
-
-func TestEndIsAgreed(t *testing.T) {
-	var end End
-	_, ok := end.At()
-	assert.False(t, ok)
-	end.Set(time.Second)
-	end.Set(time.Minute)
-	at, ok := end.At()
-	assert.True(t, ok)
-	assert.Equal(t, time.Second, at, "only the first call counts")
-}
-
-func TestLoadStopsByItself(t *testing.T) {
-	server := httptest.NewServer(&faulty{seen: map[int]int{}, fault: status(500)})
-	defer server.Close()
-	record, err := Send(Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(100)},
-		Plan{Clock: timeline.NewClock(time.Now()), End: &End{}, Max: 200 * time.Millisecond})
-	require.ErrorIs(t, err, ErrBound)
-	assert.Equal(t, 21, record.Planned)
-	assert.Len(t, record.Requests, 21, "what was recorded is kept")
-}
-
-// TestEndLosesNothing: what is in flight at the end is still waited for.
-func TestEndLosesNothing(t *testing.T) {
-	end := &End{}
-	clock := timeline.NewClock(time.Now())
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		end.Set(clock.Offset(time.Now()) + 50*time.Millisecond) // one interval of notice
-		<-time.After(100 * time.Millisecond)
-		_, _ = io.WriteString(w, Body)
-	}))
-	defer server.Close()
-	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(20)}, Plan{Clock: clock, End: end, Max: time.Minute})
-	require.NoError(t, err)
-	assert.Positive(t, record.Planned)
-	assert.Len(t, record.Requests, record.Planned)
-	assert.Equal(t, map[timeline.Cause]int{timeline.OK: record.Planned}, count(record))
-}
-
 func TestBlindLoadIsNotSent(t *testing.T) {
 	load := scenarios.Reused(100)
 	load.Method = http.MethodGet
 	_, err := Send(Lane{Load: load}, Plan{})
 	require.ErrorContains(t, err, "can't see what it measures")
-}
-
-// TestTimesAreStoredAsTheyAre: what is recorded has no more digits than what is stored.
-func TestTimesAreStoredAsTheyAre(t *testing.T) {
-	server := httptest.NewServer(&faulty{fault: status(500), seen: map[int]int{}})
-	defer server.Close()
-	end := &End{}
-	end.Set(50 * time.Millisecond)
-	record, err := Send(Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(300)}, // an interval of 3.333333 ms
-		Plan{Clock: timeline.NewClock(time.Now()), Start: 123456789 * time.Nanosecond / 100, End: end, Max: time.Minute})
-	require.NoError(t, err)
-	dir := t.TempDir()
-	require.NoError(t, timeline.Save(dir, timeline.Timeline{Lanes: []timeline.LaneRecord{record}}))
-	stored, err := timeline.Load(dir)
-	require.NoError(t, err)
-	assert.Equal(t, record.Requests, stored.Lanes[0].Requests)
-}
-
-func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
-	var l ledger
-	l.put(2, timeline.Request{Planned: 20 * time.Microsecond, Cause: timeline.OK})
-	requests, _, filled := l.records(4, func(seq int) time.Duration { return time.Duration(10*seq) * time.Microsecond })
-	require.Len(t, requests, 4)
-	assert.Equal(t, 1, filled)
-	for seq, r := range requests {
-		assert.Equal(t, seq == 2, r.Cause == timeline.OK)
-		assert.Equal(t, time.Duration(10*seq)*time.Microsecond, r.Planned, "unsent requests, too, were due at some time")
-	}
 }
 
 func TestClassifyWhatServersCantDo(t *testing.T) {
@@ -388,3 +258,36 @@ func TestClassifyWhatServersCantDo(t *testing.T) {
 	assert.Equal(t, timeline.NotLeaving, millis(-1))
 	assert.Zero(t, number("x"))
 }
+
+// TestDialThatNobodyWaitsFor: a request may be given a connection that has become idle while one is dialled for it. What becomes of the dial says nothing
+// of the request: neither is its port the request's, nor is its failure an attempt.
+func TestDialThatNobodyWaitsFor(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	defer there.Close()
+	var wire attempts
+	trace := wire.trace()
+	trace.GetConn("app:80")
+	wire.bound(1)
+	trace.GotConn(httptrace.GotConnInfo{Conn: portOf{here, 2}, Reused: true})
+	wire.bound(3)
+	trace.ConnectDone("tcp", "app:80", syscall.ECONNREFUSED)
+	count, port := wire.seen()
+	assert.EqualValues(t, 1, count)
+	assert.EqualValues(t, 2, port)
+
+	trace.GetConn("app:80") // the connection has died and the request is sent again
+	wire.bound(4)
+	trace.ConnectDone("tcp", "app:80", syscall.ECONNREFUSED)
+	count, port = wire.seen()
+	assert.EqualValues(t, 2, count)
+	assert.EqualValues(t, 4, port)
+}
+
+// portOf is a connection from a port.
+type portOf struct {
+	net.Conn
+	port int
+}
+
+func (p portOf) LocalAddr() net.Addr { return &net.TCPAddr{Port: p.port} }

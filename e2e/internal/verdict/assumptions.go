@@ -1,10 +1,13 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -13,15 +16,24 @@ type assumption func(timeline.Timeline, scenarios.Scenario, lives) []string
 
 // assumptions are all of them, the most telling first.
 var assumptions = []assumption{
-	everyPhaseWasReached, ledgerBalances, everyRequestWasSent, senderWasOnTime, leadWasClean, podsWereReplaced,
-	newPodsServed, watchWasUnbroken, loadOutlivedThePods,
+	everyPhaseWasReached, everyLaneWasMeasured, everyRequestWasSent, ledgerBalances, senderWasOnTime, senderNeverStalled, cpuWasThere, leadWasClean,
+	podsWereReplaced, newPodsServed, watchWasUnbroken, ledgersAgree, clocksHeld, loadOutlivedThePods,
+}
+
+// nodesDown are the Nodes that stopped being ready during the run. That is no assumption but a breakdown: the Pods there went, or stood still, for another reason
+// than the one that is measured.
+func nodesDown(tl timeline.Timeline) []string {
+	var why []string
+	for _, e := range tl.Events {
+		if e.Kind == timeline.NodeUnready {
+			why = append(why, fmt.Sprintf("node %s stopped being ready %s after the start of the disruption", e.Node, round(e.At-tl.Window.DisruptStart)))
+		}
+	}
+	return why
 }
 
 func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ lives) []string {
 	var why []string
-	if len(tl.Lanes) == 0 {
-		why = append(why, "no lane was measured")
-	}
 	w := tl.Window
 	if w.DisruptStart <= 0 || w.DisruptEnd < w.DisruptStart || w.Settled < w.DisruptEnd || w.LoadEnd <= w.Settled {
 		why = append(why, "the run did not go through all of its phases")
@@ -32,18 +44,47 @@ func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ lives) [
 	return why
 }
 
-// ledgerBalances compares the count of records with the count that the schedule gives. A record that was never filled in is one that was not sent.
-func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+// everyLaneWasMeasured compares the lanes on record with those of the scenario: what a lane that is missing would have shown nobody knows, and a rate
+// other than the planned one sees gaps of another length.
+func everyLaneWasMeasured(tl timeline.Timeline, s scenarios.Scenario, _ lives) []string {
+	if len(tl.Lanes) == 0 {
+		return []string{"no lane was measured"}
+	}
 	var why []string
-	for _, l := range tl.Lanes {
-		if l.Planned == 0 {
-			why = append(why, l.Name+": no request was planned")
+	wanted := map[string]int{} // lane → requests/s
+	for _, l := range s.Lanes {
+		if beforeSenders(tl) && !slices.Contains(firstLanes, l.Name()) {
+			continue
 		}
-		if len(l.Requests) != l.Planned {
-			why = append(why, fmt.Sprintf("%s: the ledger doesn't balance: %d planned, %d on record", l.Name, l.Planned, len(l.Requests)))
+		wanted[l.Name()] = l.Load.Rate
+	}
+	seen := map[string]bool{}
+	for _, l := range tl.Lanes {
+		rate, known := wanted[l.Name]
+		switch {
+		case !known:
+			why = append(why, l.Name+": on record, and no lane of the scenario")
+		case seen[l.Name]:
+			why = append(why, l.Name+": twice on record")
+		case l.Rate != rate:
+			why = append(why, fmt.Sprintf("%s: recorded at %d requests/s instead of %d", l.Name, l.Rate, rate))
+		}
+		seen[l.Name] = true
+	}
+	for _, l := range s.Lanes {
+		if _, want := wanted[l.Name()]; want && !seen[l.Name()] {
+			why = append(why, l.Name()+": was not measured")
 		}
 	}
 	return why
+}
+
+// firstLanes are the lanes of timelines that are older than the senders' names in them. There were no others.
+var firstLanes = []string{"nodeport/new", "nodeport/reused", "nodeport/slow"}
+
+// beforeSenders says that the timeline is of the time when this machine was the only sender.
+func beforeSenders(tl timeline.Timeline) bool {
+	return len(tl.Senders) == 0 && !slices.ContainsFunc(tl.Lanes, func(l timeline.LaneRecord) bool { return l.From != "" })
 }
 
 func everyRequestWasSent(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
@@ -68,11 +109,24 @@ func everyRequestWasSent(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []
 	return why
 }
 
-// senderWasOnTime bounds the lag by what the lane claims to see. Requests that are late by no more than the shortest visible gap (see Visible) still fall
-// into a gap of that length, or beside it, as planned ones would; later ones don't. It is asked of the whole run, and of the time from the start of the
+// ledgerBalances compares the count of records with the count that the schedule gives. A record that was never filled in is one that was not sent.
+func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+	var why []string
+	for _, l := range tl.Lanes {
+		if l.Planned == 0 {
+			why = append(why, l.Name+": no request was planned")
+		}
+		if len(l.Requests) != l.Planned {
+			why = append(why, fmt.Sprintf("%s: the ledger doesn't balance: %d planned, %d on record", l.Name, l.Planned, len(l.Requests)))
+		}
+	}
+	return why
+}
+
+// senderWasOnTime bounds the lag by the coarsest sight that is worth having (see sight). It is asked of the whole run, and of the time from the start of the
 // disruption until it settled by itself: a sender that was held up just then would have been so among many requests that left on time.
 func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
-	var why []string
+	var late []excess
 	for _, l := range tl.Lanes {
 		var all, within []time.Duration
 		for _, r := range l.Requests {
@@ -84,19 +138,122 @@ func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []stri
 				within = append(within, r.Lag)
 			}
 		}
-		bound := max(Visible(l.Rate), leastLag)
+		bound := coarsestSight(l.Rate)
 		if p99 := percentile(sorted(all), 0.99); p99 > bound {
-			why = append(why, fmt.Sprintf("%s: requests left late: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate))
+			late = append(late, excess{p99 - bound, fmt.Sprintf("%s: requests left late: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate)})
 		} else if p99 := percentile(sorted(within), 0.99); p99 > bound {
-			why = append(why, fmt.Sprintf("%s: requests left late during the disruption: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate))
+			late = append(late, excess{
+				p99 - bound, fmt.Sprintf("%s: requests left late during the disruption: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate),
+			})
+		}
+	}
+	return worst(late)
+}
+
+// excess is by how much a lane is beyond a bound, and what is to be said of it.
+type excess struct {
+	by   time.Duration
+	text string
+}
+
+// worst says what is to be said of the lane that is farthest beyond a bound, and how many others are. A sender that is late is so in all of its lanes: to
+// list each would bury the other reasons.
+func worst(lanes []excess) []string {
+	if len(lanes) == 0 {
+		return nil
+	}
+	text := slices.MaxFunc(lanes, func(a, b excess) int { return cmp.Compare(a.by, b.by) }).text
+	switch others := len(lanes) - 1; others {
+	case 0:
+	case 1:
+		text += "; and so in another lane"
+	default:
+		text += fmt.Sprintf("; and so in %d other lanes", others)
+	}
+	return []string{text}
+}
+
+// sight is the shortest interval of total loss that a lane is sure enough to have seen. By plan that is 3/rate (see Visible), if requests leave as planned. On
+// a machine that is busy with a rollout they don't quite: an interval no longer than the longest time in which none left can have been missed altogether, and
+// one that is no longer than the lag can have been overtaken by most of those that were due in it. What a run claims is the greatest of the three,
+//
+//	sight = max(3/rate, longest gap between two sends, lag p99)
+//
+// all of it between the start of the disruption and the instant when it had settled. So a late sender doesn't spoil a run: the run claims less, and says so.
+func sight(l timeline.LaneRecord, w timeline.Window) time.Duration {
+	var lags []time.Duration
+	for _, r := range l.Requests {
+		if r.Cause != timeline.Unsent && r.Planned >= w.DisruptStart && r.Planned <= w.Settled {
+			lags = append(lags, r.Lag)
+		}
+	}
+	_, gap := longestGap(l.Requests, w)
+	return max(Visible(l.Rate), gap, percentile(sorted(lags), 0.99))
+}
+
+// usefulSight is the coarsest sight that a run is believed with: a fifth of a second. Delays are set in whole seconds (the kubelet's sleep action takes
+// nothing finer), and what kube-proxy takes to follow is tenths of a second to seconds: who sees less can't tell one from the other.
+const usefulSight = 200 * time.Millisecond
+
+// coarsestSight is usefulSight, or what the rate allows where that is less.
+func coarsestSight(rate int) time.Duration { return max(Visible(rate), usefulSight) }
+
+// senderNeverStalled bounds the time between two requests that left one after the other, anywhere between the start of the disruption and the instant when it
+// had settled. By plan that is one interval, 1/rate; what it is more is a stall of the sender, within which an outage is seen by nobody:
+//
+//	gap ≤ 1/rate + coarsest sight        210 ms at 100 requests/s
+//
+// A p99 of the lag can't say this: one stall of a second holds up one request in a hundred of a run of minutes. Both neighbours of the time in question count
+// as well, so that a sender that stopped altogether is found.
+func senderNeverStalled(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+	var stalled []excess
+	for _, l := range tl.Lanes {
+		if l.Rate <= 0 {
+			continue
+		}
+		at, gap := longestGap(l.Requests, tl.Window)
+		if bound := time.Second/time.Duration(l.Rate) + coarsestSight(l.Rate); gap > bound {
+			stalled = append(stalled, excess{gap - bound, fmt.Sprintf("%s: no request left for %s, from %s after the start of the disruption on: at most %s at %d requests/s",
+				l.Name, round(gap), round(at-tl.Window.DisruptStart), round(bound), l.Rate)})
+		}
+	}
+	return worst(stalled)
+}
+
+// longestGap is the longest time between two sends, in the order of sending, that overlaps the disruption, and the instant at which it began.
+func longestGap(requests []timeline.Request, w timeline.Window) (from, gap time.Duration) {
+	sent := make([]time.Duration, 0, len(requests))
+	for _, r := range requests {
+		if r.Cause != timeline.Unsent {
+			sent = append(sent, r.Sent())
+		}
+	}
+	slices.Sort(sent)
+	for i := 1; i < len(sent); i++ {
+		if before, after := sent[i-1], sent[i]; after > w.DisruptStart && before < w.Settled && after-before > gap {
+			from, gap = before, after-before
+		}
+	}
+	return from, gap
+}
+
+func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+// mostPressure is the share of the time in which some task on a sender's machine may wait for a CPU. Whether the sender itself was late, its lag says directly.
+// But nodes of a kind cluster share that machine: where tasks wait nearly all of the time, kubelet, kube-proxy and the app take longer to take a Pod out of
+// service than they do elsewhere, and what is measured is the machine. Some waiting is normal, as load and rollout come at once; 0.95 leaves that in.
+const mostPressure = 0.95
+
+func cpuWasThere(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+	var why []string
+	for _, s := range tl.Senders {
+		if s.Pressure != nil && *s.Pressure > mostPressure {
+			why = append(why, fmt.Sprintf("too few CPUs: tasks waited for one in %.0f %% of the time where %s sent from, at most %.0f %%",
+				100**s.Pressure, s.Name, 100*mostPressure))
 		}
 	}
 	return why
 }
-
-// leastLag is the lag that no bound goes below: scheduling on a busy machine, and a timer grain of 1 ms. Above 300 requests/s it is more than the shortest
-// visible gap.
-const leastLag = 10 * time.Millisecond
 
 // leadWasClean wants every lane to have worked, and to have lost nothing, before anything was done to the Pods.
 func leadWasClean(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
@@ -162,6 +319,95 @@ func watchWasUnbroken(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []str
 	}
 	return why
 }
+
+// ledgersAgree holds the client's ledger against the server's, Pod by Pod and lane by lane. A Pod that was killed has told nothing, and isn't asked.
+//
+// A Pod can't have answered less than arrived from it whole. What it answered more has to be found among what the client lost, or sent again: an answer that
+// was handed to the kernel and never arrived. So over all Pods that told:
+//
+//	0 ≤ answered − arrived    and    Σ (answered − arrived) ≤ dropped without a whole answer + resends
+//
+// Anything else is requests that one side doesn't know of: resent behind the client's back, say, or answered by somebody else.
+func ledgersAgree(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+	if len(tl.Served) == 0 {
+		return nil
+	}
+	var why []string
+	for _, l := range tl.Lanes {
+		arrived, slack := arrivedWhole(l)
+		answered, counted := 0, 0
+		for _, s := range tl.Served {
+			n := arrived[s.Pod]
+			if s.Answered[l.Name] < n {
+				why = append(why, fmt.Sprintf("%s: %d answers arrived from Pod %s, which says it has given %d", l.Name, n, s.Pod, s.Answered[l.Name]))
+				n = s.Answered[l.Name]
+			}
+			answered, counted = answered+s.Answered[l.Name], counted+n
+		}
+		if answered-counted > slack {
+			why = append(why, fmt.Sprintf("%s: the Pods say they have answered %d requests, of which %d arrived: the client knows of only %d that could be the rest",
+				l.Name, answered, counted, slack))
+		}
+	}
+	return why
+}
+
+// arrivedWhole is the answers of which all arrived, by Pod, and how many requests may have been answered in vain: those that were lost without a whole answer,
+// and those that were sent again. An answer with another status may have been cut off: it counts as arrived for nobody.
+func arrivedWhole(l timeline.LaneRecord) (arrived map[string]int, slack int) {
+	byIndex := make([]int, len(l.Pods)+1)
+	for _, r := range l.Requests {
+		whole := r.Cause == timeline.OK || r.Cause == timeline.WrongBody
+		switch {
+		case whole && int(r.Pod) < len(byIndex):
+			byIndex[r.Pod]++
+		case r.Dropped():
+			slack++
+		}
+		slack += max(0, int(r.Attempts)-1)
+	}
+	arrived = map[string]int{}
+	for i, pod := range l.Pods {
+		arrived[pod] += byIndex[i+1]
+	}
+	return arrived, slack
+}
+
+// clocksHeld asks how well the instants of another process' requests are placed against events of the cluster. They are off by up to the uncertainty of that
+// clock. An error longer than what the lane tells apart at best (see resolution) would move a loss by more than the shortest gap that the lane claims to see, before a
+// Pod's deletion, say. And the offset was measured before the load: a clock that has moved since by more than both measurements can be off (twice the
+// uncertainty) and a timer's grain moved during the run, by nobody knows how much when.
+func clocksHeld(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+	var why []string
+	sender := map[string]bool{} // lanes that somebody is on record to have sent
+	for _, s := range tl.Senders {
+		for _, l := range tl.Lanes {
+			if !slices.Contains(s.Lanes, l.Name) {
+				continue
+			}
+			sender[l.Name] = true
+			if bound := resolution(l.Rate); s.Uncertainty > bound {
+				why = append(why, fmt.Sprintf("%s: the clock of %s is known to %s only: at most %s at %d requests/s", l.Name, s.Name, s.Uncertainty, bound, l.Rate))
+			}
+		}
+		if moved := s.Drift.Abs(); moved > 2*s.Uncertainty+clockGrain {
+			why = append(why, fmt.Sprintf("the clock of %s moved by %s during the run, and is known to %s", s.Name, s.Drift, s.Uncertainty))
+		}
+	}
+	for _, l := range tl.Lanes {
+		if l.From == fixtures.FromCluster && !sender[l.Name] {
+			why = append(why, l.Name+": nobody is on record to have sent it, by no known clock")
+		}
+	}
+	return why
+}
+
+// resolution is the length of time that a lane tells apart at best: the shortest visible gap, and no less than what scheduling on a busy machine and a timer
+// grain of 1 ms leave of it.
+func resolution(rate int) time.Duration { return max(Visible(rate), 10*time.Millisecond) }
+
+// clockGrain is what a clock that was read twice may have moved without meaning anything: the timer's grain.
+const clockGrain = time.Millisecond
 
 // loadOutlivedThePods wants the load to go on until no Pod is terminating, plus one client timeout: losses often come after the rollout is over.
 func loadOutlivedThePods(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []string {

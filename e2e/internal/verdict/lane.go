@@ -12,7 +12,8 @@ import (
 // judgeLane counts what became of a lane's requests and compares the losses with what the strategy promises.
 func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Scenario, pods lives) Lane {
 	l := Lane{
-		Name: record.Name, Planned: record.Planned, Causes: map[timeline.Cause]int{}, Window: Visible(record.Rate),
+		Name: record.Name, From: record.From, Replayable: record.Replayable, Planned: record.Planned, Causes: map[timeline.Cause]int{},
+		Window:      sight(record, tl.Window),
 		LastArrival: lastArrival(record, pods),
 	}
 	var lags, latencies []time.Duration

@@ -24,7 +24,7 @@ func TestStoredRuns(t *testing.T) {
 		t.Run(dir, func(t *testing.T) {
 			tl, err := timeline.Load(dir)
 			require.NoError(t, err)
-			s := scenario(t, tl.Strategy, tl.Disruption)
+			s := find(t, tl.Strategy, tl.Disruption, tl.Lanes[0].Rate)
 			got, err := json.MarshalIndent(Judge(tl, s), "", " ")
 			require.NoError(t, err)
 			golden := filepath.Join(dir, "verdict.json")

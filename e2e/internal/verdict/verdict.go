@@ -3,6 +3,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,23 +11,48 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// Outcome is the last word on a run or a lane.
+// Outcome is the last word on a run, a lane or a suite.
 type Outcome int
 
 // The zero value is Inconclusive: what nobody judged has not passed.
 const (
-	Inconclusive Outcome = iota // the measurement can't be believed, or a control failed; the reasons say why
-	Pass                        // believed, and every lane within what was expected of it
-	Fail                        // believed, and a lane lost more than was expected of it
+	Inconclusive   Outcome = iota // the measurement can't be believed, a control failed, or somebody ended it; the reasons say why
+	Pass                          // believed, and every lane within what was expected of it
+	Fail                          // believed, and a lane lost more than was expected of it
+	Infrastructure                // there is no measurement: what it needs broke down (cluster, API server, workers, disk)
 )
 
-var outcomeNames = [...]string{"inconclusive", "pass", "fail"}
+var outcomeNames = [...]string{"inconclusive", "pass", "fail", "infrastructure"}
 
 func (o Outcome) String() string {
 	if o < 0 || int(o) >= len(outcomeNames) {
 		return fmt.Sprintf("outcome(%d)", int(o))
 	}
 	return outcomeNames[o]
+}
+
+// Outcomes lists every outcome, the weightiest first: together, outcomes are worth what the weightiest of them is. Infrastructure outranks inconclusive, as
+// what broke down explains what can't be believed; that outranks fail, as an instrument that isn't to be trusted proves no loss either.
+func Outcomes() []Outcome { return []Outcome{Infrastructure, Inconclusive, Fail, Pass} }
+
+// Outranks says whether o weighs more than another outcome.
+func (o Outcome) Outranks(other Outcome) bool {
+	return slices.Index(Outcomes(), o) < slices.Index(Outcomes(), other)
+}
+
+// ExitCode is what a process whose suite came out so exits with: 0 pass, 1 fail, 3 inconclusive, 4 infrastructure. 2 is for flags that make no sense, as
+// package flag has it. What is no outcome is inconclusive.
+func (o Outcome) ExitCode() int {
+	switch o {
+	case Pass:
+		return 0
+	case Fail:
+		return 1
+	case Infrastructure:
+		return 4
+	default:
+		return 3
+	}
 }
 
 // MarshalText writes the name.
@@ -66,10 +92,12 @@ func (v Verdict) Name() string { return v.Strategy + "/" + v.Disruption }
 
 // Lane is what one lane of a run means. Planned = Sent + Unsent, Sent = OK + Dropped, Dropped = the sum of Causes.
 type Lane struct {
-	Name    string
-	Expect  scenarios.Expect
-	Outcome Outcome
-	Reasons []string
+	Name       string
+	From       string // where it was sent from: fixtures.FromHost, FromCluster; empty if the timeline doesn't say
+	Replayable bool   // http.Transport was free to send requests again: what it did so is Masked
+	Expect     scenarios.Expect
+	Outcome    Outcome
+	Reasons    []string
 
 	Planned int
 	Sent    int
@@ -85,13 +113,13 @@ type Lane struct {
 	// LastArrival is the longest time, over the Pods of the run, from the first sight of a Pod's deletion to the last request of this lane that this
 	// Pod still answered. Nil if no Pod was deleted or none of them answered anything of this lane afterwards.
 	LastArrival *time.Duration
-	// Window is the shortest interval of total loss that one run of this lane would have seen with 95 % probability: 3/rate, the rule of three for
-	// requests that meet the interval at random.
+	// Window is the shortest interval of total loss that one run of this lane is sure enough to have seen: 3/rate (Visible), or more where requests left
+	// late (see sight).
 	Window time.Duration
 }
 
-// Judge says what a timeline means for the scenario that it was recorded under. Assumptions come first: a run that can't be believed is inconclusive,
-// whatever it lost.
+// Judge says what a timeline means for the scenario that it was recorded under. A fault says that there was no measurement to speak of. Else assumptions come
+// first: a run that can't be believed is inconclusive, whatever it lost.
 func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	v := Verdict{
 		Strategy: tl.Strategy, Disruption: tl.Disruption, Repeat: tl.Repeat, Control: s.Control,
@@ -106,15 +134,20 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	for _, record := range tl.Lanes {
 		v.Lanes = append(v.Lanes, judgeLane(record, tl, s, pods))
 	}
-	// What went wrong explains whatever else is not as it should be: to list that as well would bury it.
-	v.Reasons = append(v.Reasons, tl.Faults...)
-	if len(tl.Faults) == 0 {
-		for _, assume := range assumptions {
-			v.Reasons = append(v.Reasons, assume(tl, s, pods)...)
-		}
+	// What broke down, or who ended the run, explains whatever else is not as it should be: to list that as well would bury it.
+	switch broken := slices.Concat(tl.Faults, nodesDown(tl)); {
+	case len(broken) > 0:
+		v.Outcome = Infrastructure
+		v.Reasons = broken
+		return v
+	case tl.Interrupted != "":
+		v.Reasons = []string{tl.Interrupted}
+		return v
+	}
+	for _, assume := range assumptions {
+		v.Reasons = append(v.Reasons, assume(tl, s, pods)...)
 	}
 	if len(v.Reasons) > 0 {
-		v.Outcome = Inconclusive
 		return v
 	}
 	v.Outcome = Pass
@@ -125,8 +158,7 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 		for _, reason := range l.Reasons {
 			v.Reasons = append(v.Reasons, l.Name+": "+reason)
 		}
-		// An inconclusive lane weighs more than a failed one: it says that the instrument is not to be trusted.
-		if v.Outcome != Inconclusive {
+		if l.Outcome.Outranks(v.Outcome) {
 			v.Outcome = l.Outcome
 		}
 	}
@@ -138,11 +170,13 @@ type Suite struct {
 	Outcome Outcome
 	Reasons []string
 	Runs    []Verdict
+	Twins   []TwinLane // A/A: strategies that ran under two names, lane by lane; empty if none did
 }
 
-// JudgeSuite puts runs together. A failed control takes the belief in every other run away: none of them passes.
+// JudgeSuite puts runs together. A failed control takes the belief in every other run away: none of them passes. So does, for the suite as a whole, a
+// strategy that differs from itself (see Twins).
 func JudgeSuite(runs []Verdict) Suite {
-	s := Suite{Runs: append([]Verdict(nil), runs...)}
+	s := Suite{Runs: slices.Clone(runs), Twins: Twins(runs)}
 	if len(runs) == 0 {
 		s.Reasons = []string{"no run was made"}
 		return s
@@ -154,18 +188,25 @@ func JudgeSuite(runs []Verdict) Suite {
 		}
 	}
 	s.Outcome = Pass
+	worsen := func(o Outcome, reason string) {
+		s.Reasons = append(s.Reasons, reason)
+		if o.Outranks(s.Outcome) {
+			s.Outcome = o
+		}
+	}
 	for i := range s.Runs {
 		v := &s.Runs[i]
 		if len(broken) > 0 && v.Outcome == Pass && !v.Control {
 			v.Outcome = Inconclusive
-			v.Reasons = append(append([]string(nil), v.Reasons...), "control failed: "+strings.Join(broken, ", "))
+			v.Reasons = append(slices.Clone(v.Reasons), "control failed: "+strings.Join(broken, ", "))
 		}
-		if v.Outcome == Pass {
-			continue
+		if v.Outcome != Pass {
+			worsen(v.Outcome, fmt.Sprintf("%s: %s: %s", v.Name(), v.Outcome, strings.Join(v.Reasons, "; ")))
 		}
-		s.Reasons = append(s.Reasons, fmt.Sprintf("%s: %s: %s", v.Name(), v.Outcome, strings.Join(v.Reasons, "; ")))
-		if s.Outcome != Inconclusive {
-			s.Outcome = v.Outcome
+	}
+	for _, t := range s.Twins {
+		if reason := t.differ(); reason != "" {
+			worsen(Inconclusive, reason)
 		}
 	}
 	return s

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -63,13 +64,47 @@ func rollout() timeline.Timeline {
 	return tl
 }
 
-func scenario(t *testing.T, strategy, disruption string) scenarios.Scenario {
+// scenario is one with the lanes of rollout, whatever lanes the catalogue has.
+func scenario(t testing.TB, strategy, disruption string) scenarios.Scenario {
+	t.Helper()
+	s := find(t, strategy, disruption, 10)
+	s.Lanes = nil
+	for _, load := range []scenarios.Load{scenarios.New(10), scenarios.Reused(10), scenarios.Slow(10)} {
+		s.Lanes = append(s.Lanes, scenarios.Lane{Path: fixtures.Path{Name: "nodeport"}, Load: load})
+	}
+	return s
+}
+
+func find(t testing.TB, strategy, disruption string, rate int) scenarios.Scenario {
 	t.Helper()
 	c, err := scenarios.NewCatalogue()
 	require.NoError(t, err)
-	s, err := c.Find(strategy, disruption, scenarios.DefaultRate)
+	s, err := c.Find(strategy, disruption, rate)
 	require.NoError(t, err)
 	return s
+}
+
+// sent says who sent the lanes of rollout: a worker the first two, this machine the third. The server's ledger agrees with the client's.
+func sent(tl *timeline.Timeline) {
+	pressure := 0.4
+	tl.Senders = []timeline.Sender{
+		{Name: "worker-0", Node: "n", Lanes: []string{"nodeport/new", "nodeport/reused"}, Offset: ms, Uncertainty: 400 * time.Microsecond, Pressure: &pressure},
+		{Name: "host", Lanes: []string{"nodeport/slow"}, Pressure: &pressure},
+	}
+	for i := range tl.Lanes {
+		tl.Lanes[i].From = []string{fixtures.FromCluster, fixtures.FromCluster, fixtures.FromHost}[i]
+	}
+	for _, pod := range tl.Lanes[0].Pods[1:] { // app-0 was killed and told nothing
+		answered := map[string]int{}
+		for _, l := range tl.Lanes {
+			for _, r := range l.Requests {
+				if l.PodOf(r) == pod {
+					answered[l.Name]++
+				}
+			}
+		}
+		tl.Served = append(tl.Served, timeline.Served{Pod: pod, Answered: answered})
+	}
 }
 
 // drop makes n requests of a lane, from the given instant on, end with a cause.
@@ -179,13 +214,20 @@ func TestAssumptions(t *testing.T) {
 		spoil func(*timeline.Timeline)
 		want  string
 	}{
-		{"fault", func(tl *timeline.Timeline) { tl.Faults = []string{"observe: gone"} }, "observe: gone"},
+		{"interrupted", func(tl *timeline.Timeline) { tl.Interrupted = "stopped by a signal" }, "stopped by a signal"},
 		{"no lanes", func(tl *timeline.Timeline) { tl.Lanes = nil }, "no lane was measured"},
 		{"disruption never began", func(tl *timeline.Timeline) { tl.Window.DisruptStart = 0 }, "did not go through all of its phases"},
 		{"disruption never ended", func(tl *timeline.Timeline) { tl.Window.DisruptEnd = 0 }, "did not go through all of its phases"},
 		{"never settled", func(tl *timeline.Timeline) { tl.Window.Settled = 0 }, "did not go through all of its phases"},
 		{"no tail", func(tl *timeline.Timeline) { tl.Window.LoadEnd = tl.Window.Settled }, "did not go through all of its phases"},
 		{"another scenario's", func(tl *timeline.Timeline) { tl.Strategy = "no-handler" }, "recorded under no-handler/rolling-update, judged as prestop-sleep/rolling-update"},
+		{"a lane is missing", func(tl *timeline.Timeline) { tl.Lanes = tl.Lanes[:2] }, "nodeport/slow: was not measured"},
+		{"a lane too many", func(tl *timeline.Timeline) {
+			tl.Lanes = append(tl.Lanes, tl.Lanes[0])
+			tl.Lanes[3].Name = "ingress/new"
+		}, "ingress/new: on record, and no lane of the scenario"},
+		{"a lane twice", func(tl *timeline.Timeline) { tl.Lanes = append(tl.Lanes, tl.Lanes[0]) }, "nodeport/new: twice on record"},
+		{"another rate", each(func(l *timeline.LaneRecord) { l.Rate = 11 }), "nodeport/reused: recorded at 11 requests/s instead of 10"},
 		{"nothing planned", each(func(l *timeline.LaneRecord) { l.Planned, l.Requests = 0, nil }), "nodeport/reused: no request was planned"},
 		{"one record in two hundred lost", each(func(l *timeline.LaneRecord) { l.Requests = l.Requests[:199] }), "200 planned, 199 on record"},
 		{"one record too many", each(func(l *timeline.LaneRecord) { l.Requests = append(l.Requests, l.Requests[0]) }), "200 planned, 201 on record"},
@@ -202,6 +244,36 @@ func TestAssumptions(t *testing.T) {
 				l.Requests[i].Lag = 0
 			}
 		}), "left late during the disruption: lag p99 302ms, at most 300ms"},
+		{"a sender that stopped before the end of the disruption", each(func(l *timeline.LaneRecord) {
+			for i := 100; i < 125; i++ {
+				l.Requests[i].Lag = l.Requests[125].Planned - l.Requests[i].Planned // 10 to 12.5 s: settled at 12 s
+			}
+		}), "nodeport/reused: no request left for 2.599s"},
+		{"no CPU left", func(tl *timeline.Timeline) {
+			most := 0.96
+			tl.Senders[0].Pressure = &most
+		}, "too few CPUs: tasks waited for one in 96 % of the time where worker-0 sent from, at most 95 %"},
+		{
+			"answers that no Pod has given", func(tl *timeline.Timeline) { tl.Served[1].Answered["nodeport/new"] -= 2 },
+			"nodeport/new: 13 answers arrived from Pod app-2, which says it has given 11",
+		},
+		{
+			"answers that nobody has lost", func(tl *timeline.Timeline) { tl.Served[3].Answered["nodeport/reused"]++ },
+			"nodeport/reused: the Pods say they have answered 187 requests, of which 186 arrived: the client knows of only 0 that could be the rest",
+		},
+		{"more answers than were lost", func(tl *timeline.Timeline) {
+			drop(tl, 1, 2, 5*sec, timeline.EOF) // of two Pods, which say that they have answered
+			tl.Served[3].Answered["nodeport/reused"]++
+		}, "nodeport/reused: the Pods say they have answered 187 requests, of which 184 arrived: the client knows of only 2 that could be the rest"},
+		{
+			"a clock that nobody knows", func(tl *timeline.Timeline) { tl.Senders[0].Uncertainty = 301 * ms },
+			"nodeport/new: the clock of worker-0 is known to 301ms only: at most 300ms at 10 requests/s",
+		},
+		{
+			"a clock that moved", func(tl *timeline.Timeline) { tl.Senders[0].Drift = -1801 * time.Microsecond },
+			"the clock of worker-0 moved by -1.801ms during the run, and is known to 400µs",
+		},
+		{"a worker that nobody knows", func(tl *timeline.Timeline) { tl.Senders = tl.Senders[1:] }, "nodeport/new: nobody is on record to have sent it, by no known clock"},
 		{"loss in the lead", each(func(l *timeline.LaneRecord) { l.Requests[10].Cause = timeline.Reset }), "1 requests were lost before the disruption"},
 		{"no answer in the lead", each(func(l *timeline.LaneRecord) {
 			for i := range 30 {
@@ -231,11 +303,11 @@ func TestAssumptions(t *testing.T) {
 				tl.Lanes[i].Planned, tl.Lanes[i].Requests = 140, tl.Lanes[i].Requests[:140]
 			}
 		}, "the load ended 4s after the last Pod was gone: at least its timeout of 5s is needed"},
-		{"unknown lane", func(tl *timeline.Timeline) { tl.Lanes[0].Name = "nodeport/upside-down" }, "expects nothing of load upside-down"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tl := rollout()
+			sent(&tl)
 			tt.spoil(&tl)
 			v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
 			require.Equal(t, Inconclusive, v.Outcome)
@@ -244,11 +316,196 @@ func TestAssumptions(t *testing.T) {
 	}
 }
 
-// TestFaultsSpeakAlone: what follows from a fault is not listed beside it.
-func TestFaultsSpeakAlone(t *testing.T) {
-	v := Judge(timeline.Timeline{Strategy: "prestop-sleep", Disruption: "rolling-update", Faults: []string{"stopped by a signal"}}, scenario(t, "prestop-sleep", "rolling-update"))
+// TestAssumptionsHold: what is within the bounds is believed.
+func TestAssumptionsHold(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*timeline.Timeline)
+	}{
+		{"as it was sent", func(*timeline.Timeline) {}},
+		{"older than the senders' names", func(tl *timeline.Timeline) {
+			tl.Senders, tl.Served = nil, nil
+			for i := range tl.Lanes {
+				tl.Lanes[i].From = ""
+			}
+		}},
+		{"late by the shortest visible gap", func(tl *timeline.Timeline) { tl.Lanes[1].Requests[61].Lag = 299 * ms }},
+		{"a kernel that doesn't tell of its pressure", func(tl *timeline.Timeline) { tl.Senders[0].Pressure = nil }},
+		{"just enough CPU", func(tl *timeline.Timeline) {
+			most := 0.9
+			tl.Senders[0].Pressure = &most
+		}},
+		{"answers that never arrived", func(tl *timeline.Timeline) { drop(tl, 1, 9, 5*sec, timeline.EOF) }},
+		{"half an answer", func(tl *timeline.Timeline) {
+			tl.Lanes[1].Requests[80].Cause = timeline.Truncated // and yet handed to the kernel as a whole
+		}},
+		{"half an answer of a Pod that was cut off", func(tl *timeline.Timeline) {
+			tl.Lanes[1].Requests[80].Cause = timeline.Truncated
+			for i := range tl.Served {
+				if tl.Served[i].Pod == tl.Lanes[1].PodOf(tl.Lanes[1].Requests[80]) {
+					tl.Served[i].Answered["nodeport/reused"]--
+				}
+			}
+		}},
+		{"an answer that was lost, and the request sent again", func(tl *timeline.Timeline) {
+			tl.Lanes[1].Requests[80].Attempts = 2
+			tl.Served[3].Answered["nodeport/reused"]++
+		}},
+		{"a clock as good as it must be", func(tl *timeline.Timeline) { tl.Senders[0].Uncertainty, tl.Senders[0].Drift = 300*ms, 601*ms }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := rollout()
+			sent(&tl)
+			tt.change(&tl)
+			assert.Empty(t, Judge(tl, scenario(t, "prestop-sleep", "rolling-update")).Reasons)
+		})
+	}
+}
+
+// TestStall: one stall among many requests that left on time, which no percentile of the lag shows. Lanes are at 100 requests/s.
+func TestStall(t *testing.T) {
+	tests := []struct {
+		name   string
+		at     int // number of the request that left late, 10 ms each
+		length time.Duration
+		alone  bool // those that were due meanwhile left on time
+		want   string
+	}{
+		{"within the disruption", 600, 260 * ms, false, "nodeport/reused: no request left for 269ms, from 2.991s after the start of the disruption on: at most 210ms at 100 requests/s"},
+		{"across its start", 297, 260 * ms, false, "nodeport/reused: no request left for 270ms, from -40ms after"},
+		{"across the instant when it had settled", 1197, 260 * ms, false, "nodeport/reused: no request left for 269ms, from 8.961s"},
+		{"as long as may be", 600, 199 * ms, false, ""},
+		{"overtaken by others", 600, 260 * ms, true, ""},
+		{"before the disruption", 200, 60 * ms, false, ""},
+		{"after it had settled", 1300, 60 * ms, false, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl, s := dense(t, 6000)
+			requests := tl.Lanes[1].Requests
+			for i := tt.at; requests[i].Planned < requests[tt.at].Planned+tt.length; i++ {
+				requests[i].Lag = requests[tt.at].Planned + tt.length + ms - requests[i].Planned
+				if tt.alone {
+					break
+				}
+			}
+			v := Judge(tl, s)
+			if tt.want == "" {
+				assert.Empty(t, v.Reasons)
+				return
+			}
+			require.Len(t, v.Reasons, 1, "nothing else is wrong: %s", v.Reasons)
+			assert.Contains(t, v.Reasons[0], tt.want)
+		})
+	}
+}
+
+// TestSight: what a lane claims to have seen is no finer than its requests left.
+func TestSight(t *testing.T) {
+	w := timeline.Window{DisruptStart: sec, Settled: 3 * sec}
+	at := func(seq int) time.Duration { return time.Duration(seq) * 10 * ms }
+	tests := []struct {
+		name string
+		lag  func(seq int) time.Duration
+		want time.Duration
+	}{
+		{"as planned", func(int) time.Duration { return 0 }, 30 * ms},
+		{"late, all alike", func(int) time.Duration { return 25 * ms }, 30 * ms},
+		{"later, all alike", func(int) time.Duration { return 45 * ms }, 45 * ms},
+		{"a stall", func(seq int) time.Duration {
+			return max(0, at(208)-at(seq)) * time.Duration(seq/200) * time.Duration(2-seq/200)
+		}, 90 * ms},
+		{"a stall before", func(seq int) time.Duration { return max(0, at(50)-at(seq)) }, 30 * ms},
+		{"a stall after it had settled", func(seq int) time.Duration { return max(0, at(390)-at(seq)) * time.Duration(seq/310) }, 30 * ms},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := timeline.LaneRecord{Rate: 100}
+			for seq := range 400 {
+				l.Requests = append(l.Requests, timeline.Request{Planned: at(seq), Lag: tt.lag(seq), Cause: timeline.OK})
+			}
+			assert.Equal(t, tt.want, sight(l, w))
+		})
+	}
+}
+
+// dense is rollout with n requests in all lanes together, within the same 20 s, and the scenario for it.
+func dense(t testing.TB, n int) (timeline.Timeline, scenarios.Scenario) {
+	t.Helper()
+	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
+	rate := n / len(tl.Lanes) / 20
+	for i := range tl.Lanes {
+		l := &tl.Lanes[i]
+		base := l.Requests
+		l.Rate, s.Lanes[i].Load.Rate = rate, rate
+		l.Requests, l.Planned = nil, n/len(tl.Lanes)
+		for seq := range l.Planned {
+			r := base[seq*len(base)/l.Planned]
+			r.Planned = 20 * sec * time.Duration(seq) / time.Duration(l.Planned)
+			r.Lag = time.Duration(seq*7919%997) * time.Microsecond
+			l.Requests = append(l.Requests, r)
+		}
+	}
+	sent(&tl)
+	return tl, s
+}
+
+// TestLanesOfOldTimelines: a stored run isn't asked for lanes that there weren't in its time; one of today is.
+func TestLanesOfOldTimelines(t *testing.T) {
+	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
+	s.Lanes = append(s.Lanes, scenarios.Lane{Path: fixtures.Path{Name: "service"}, Load: scenarios.New(10)})
+	assert.Empty(t, Judge(tl, s).Reasons)
+	sent(&tl)
+	assert.Equal(t, []string{"service/new: was not measured"}, Judge(tl, s).Reasons)
+	old := rollout()
+	old.Lanes = old.Lanes[1:]
+	assert.Equal(t, []string{"nodeport/new: was not measured"}, Judge(old, s).Reasons)
+}
+
+// TestUnknownLoad: a lane of which nothing is expected proves nothing.
+func TestUnknownLoad(t *testing.T) {
+	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
+	tl.Lanes[0].Name, tl.Lanes[0].From = "nodeport/upside-down", fixtures.FromHost
+	s.Lanes[0].Load.Name = "upside-down"
+	v := Judge(tl, s)
 	assert.Equal(t, Inconclusive, v.Outcome)
-	assert.Equal(t, []string{"stopped by a signal"}, v.Reasons)
+	assert.Contains(t, fmt.Sprint(v.Reasons), "expects nothing of load upside-down")
+}
+
+// TestNodeDown: a Node that stopped being ready is a breakdown, whatever else there is to say.
+func TestNodeDown(t *testing.T) {
+	tl := rollout()
+	tl.Events = append(tl.Events, timeline.Event{At: tl.Window.DisruptStart + 2*sec, Kind: timeline.NodeUnready, Node: "worker2"})
+	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	assert.Equal(t, Infrastructure, v.Outcome)
+	assert.Equal(t, []string{"node worker2 stopped being ready 2s after the start of the disruption"}, v.Reasons)
+}
+
+// TestFaultsSpeakAlone: what follows from what broke down, or from an early end, is not listed beside it.
+func TestFaultsSpeakAlone(t *testing.T) {
+	tests := []struct {
+		name        string
+		interrupted string
+		faults      []string
+		outcome     Outcome
+		want        []string
+	}{
+		{"a fault", "", []string{"deploy: no such host"}, Infrastructure, []string{"deploy: no such host"}},
+		{"an early end", "stopped by a signal", nil, Inconclusive, []string{"stopped by a signal"}},
+		{"an early end that isn't even on disk", "stopped by a signal", []string{"save timeline: disk full"}, Infrastructure, []string{"save timeline: disk full"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := timeline.Timeline{Strategy: "prestop-sleep", Disruption: "rolling-update", Interrupted: tt.interrupted, Faults: tt.faults}
+			v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+			assert.Equal(t, tt.outcome, v.Outcome)
+			assert.Equal(t, tt.want, v.Reasons)
+		})
+	}
+	whole := rollout()
+	whole.Faults = []string{"save timeline: disk full"}
+	assert.Equal(t, Infrastructure, Judge(whole, scenario(t, "prestop-sleep", "rolling-update")).Outcome, "however good what was measured is")
 }
 
 func TestUndisturbedRun(t *testing.T) {
@@ -323,6 +580,8 @@ func TestSuite(t *testing.T) {
 		{"inconclusive outweighs fail", []Verdict{run("a", Inconclusive, false), run("b", Fail, false)}, []Outcome{Inconclusive, Fail}, Inconclusive},
 		{"control inconclusive", []Verdict{run("no-handler", Inconclusive, true), run("a", Pass, false), run("b", Fail, false)}, []Outcome{Inconclusive, Inconclusive, Fail}, Inconclusive},
 		{"control fails", []Verdict{run("a", Pass, false), run("no-handler", Fail, true)}, []Outcome{Inconclusive, Fail}, Inconclusive},
+		{"infrastructure outweighs inconclusive", []Verdict{run("a", Infrastructure, false), run("b", Inconclusive, false), run("c", Fail, false)}, []Outcome{Infrastructure, Inconclusive, Fail}, Infrastructure},
+		{"a control without a measurement", []Verdict{run("no-handler", Infrastructure, true), run("a", Pass, false)}, []Outcome{Infrastructure, Inconclusive}, Infrastructure},
 		{"one control of two fails", []Verdict{run("c", Pass, true), run("no-handler", Inconclusive, true)}, []Outcome{Pass, Inconclusive}, Inconclusive},
 	}
 	for _, tt := range tests {
@@ -341,7 +600,8 @@ func TestSuite(t *testing.T) {
 }
 
 func TestOutcomeNames(t *testing.T) {
-	for _, o := range []Outcome{Inconclusive, Pass, Fail} {
+	require.Len(t, Outcomes(), len(outcomeNames))
+	for _, o := range Outcomes() {
 		raw, err := json.Marshal(o)
 		require.NoError(t, err)
 		var back Outcome
@@ -353,10 +613,14 @@ func TestOutcomeNames(t *testing.T) {
 	require.Error(t, o.UnmarshalText([]byte("passed")))
 }
 
-func TestStatistics(t *testing.T) {
-	for n, want := range map[int]float64{0: 1, -1: 1, 1: 0.95, 3: 0.632, 10: 0.259, 20: 0.139, 59: 0.0495, 299: 0.00997} {
-		assert.InDelta(t, want, ZeroBound(n), 0.0005, "%d rollouts", n)
+func TestExitCode(t *testing.T) {
+	want := map[Outcome]int{Pass: 0, Fail: 1, Inconclusive: 3, Infrastructure: 4, Outcome(7): 3, Outcome(-1): 3}
+	for o, code := range want {
+		assert.Equal(t, code, o.ExitCode(), o.String())
 	}
+}
+
+func TestVisible(t *testing.T) {
 	assert.Equal(t, 30*ms, Visible(100))
 	assert.Zero(t, Visible(0))
 	assert.Zero(t, percentile(nil, 0.99))
@@ -364,25 +628,6 @@ func TestStatistics(t *testing.T) {
 	assert.Equal(t, 100*ms, percentile(upTo(100), 1))
 	assert.Equal(t, 1*ms, percentile(upTo(100), 0))
 	assert.Equal(t, 50*ms, percentile(upTo(100), 0.5))
-}
-
-// The closest pairs that the test separates at 5 %, and textbook values.
-func TestFisher(t *testing.T) {
-	assert.InDelta(t, 0.0325, Fisher(0, 10, 5, 10), 1e-4)
-	assert.InDelta(t, 0.0867, Fisher(0, 10, 4, 10), 1e-4)
-	assert.InDelta(t, 0.0286, Fisher(4, 4, 0, 4), 1e-4)
-	assert.InDelta(t, 0.1, Fisher(0, 3, 3, 3), 1e-4)
-	assert.InDelta(t, 0.4857, Fisher(1, 4, 3, 4), 1e-4) // the lady tasting tea, two-sided
-	assert.InDelta(t, 1, Fisher(3, 3, 3, 3), 1e-9)
-	assert.InDelta(t, 1, Fisher(0, 0, 3, 3), 1e-9)
-	assert.InDelta(t, Fisher(2, 7, 9, 12), Fisher(9, 12, 2, 7), 1e-12)
-	assert.InDelta(t, 1, Fisher(300, 600, 300, 600), 1e-9)
-}
-
-func TestFewestRuns(t *testing.T) {
-	assert.InDelta(t, 0.1, Disjoint(3, 3), 1e-9)
-	assert.InDelta(t, 2.0/70, Disjoint(4, 4), 1e-9)
-	assert.Equal(t, 4, FewestRuns())
 }
 
 func upTo(n int) []time.Duration {
@@ -393,25 +638,11 @@ func upTo(n int) []time.Duration {
 	return out
 }
 
-// BenchmarkJudge shows that judging grows linearly with the requests.
+// BenchmarkJudge shows that judging grows linearly with the requests: a million take less than two seconds.
 func BenchmarkJudge(b *testing.B) {
-	c, err := scenarios.NewCatalogue()
-	require.NoError(b, err)
-	s, err := c.Find("prestop-sleep", "rolling-update", scenarios.DefaultRate)
-	require.NoError(b, err)
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			tl := rollout()
-			for i := range tl.Lanes {
-				l := &tl.Lanes[i]
-				base := l.Requests
-				l.Requests, l.Planned = nil, n/len(tl.Lanes)
-				for seq := range l.Planned {
-					r := base[seq*len(base)/l.Planned]
-					r.Lag = time.Duration(seq*7919%997) * time.Microsecond
-					l.Requests = append(l.Requests, r)
-				}
-			}
+			tl, s := dense(b, n)
 			b.ResetTimer()
 			for b.Loop() {
 				if v := Judge(tl, s); v.Outcome != Pass {
@@ -419,5 +650,22 @@ func BenchmarkJudge(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestWorst(t *testing.T) {
+	a, b, c := excess{2 * ms, "a: late"}, excess{5 * ms, "b: late"}, excess{1 * ms, "c: late"}
+	tests := []struct {
+		name  string
+		lanes []excess
+		want  []string
+	}{
+		{"none", nil, nil},
+		{"one", []excess{a}, []string{"a: late"}},
+		{"two", []excess{a, b}, []string{"b: late; and so in another lane"}},
+		{"three", []excess{a, b, c}, []string{"b: late; and so in 2 other lanes"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, worst(tt.lanes)) })
 	}
 }

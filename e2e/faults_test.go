@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// TestFaults breaks things on a real cluster in mid-run. Each fault ends in the right class, with the reason, and what was recorded by then is kept.
+func TestFaults(t *testing.T) {
+	onlyIfNamed(t, "TestFaults")
+	require.NoError(t, the.broken)
+	require.NoError(t, the.makeRoom())
+	if the.settings.cluster.Kubeconfig != "" {
+		t.Skip("breaks nothing in a cluster that exists")
+	}
+	docker := func(ctx context.Context, args ...string) error {
+		out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("docker %s: %s: %s", strings.Join(args, " "), err, out)
+		}
+		return err
+	}
+	tests := []struct {
+		name string
+		// fault happens as the rolling update begins. It returns at once; what it starts is over by itself.
+		fault   func(ctx context.Context) error
+		skew    time.Duration
+		outcome []verdict.Outcome
+		reason  string // in one of the reasons; empty if the run may be believed
+		partial bool   // the workers' records may end early
+	}{
+		{name: "a worker is killed", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "loadgen")
+		}, outcome: []verdict.Outcome{verdict.Infrastructure}, reason: "worker-0", partial: true},
+		{name: "a node is paused", fault: func(ctx context.Context) error {
+			// Longer than the 50 s after which the control plane gives a silent node up (node-monitor-grace-period).
+			time.AfterFunc(75*time.Second, func() { _ = docker(context.WithoutCancel(ctx), "unpause", "zerodrop-worker2") })
+			return docker(ctx, "pause", "zerodrop-worker2")
+		}, outcome: []verdict.Outcome{verdict.Inconclusive, verdict.Infrastructure}, reason: "zerodrop-worker2"},
+		{name: "the API server restarts", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "kube-apiserver")
+		}, outcome: []verdict.Outcome{verdict.Pass, verdict.Inconclusive, verdict.Infrastructure}},
+		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: []verdict.Outcome{verdict.Pass}},
+		{name: "nothing is wrong after all that", outcome: []verdict.Outcome{verdict.Pass}},
+	}
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := the.catalogue.Find("prestop-sleep", "rolling-update", the.settings.rate)
+			require.NoError(t, err)
+			restart := s.Disruption.Run
+			s.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
+				if tt.fault != nil {
+					if err := tt.fault(ctx); err != nil {
+						return err
+					}
+				}
+				return restart(ctx, app)
+			}
+			the.settings.cluster.ClockSkew = tt.skew
+			if the.cluster != nil {
+				the.cluster.SetClockSkew(tt.skew)
+			}
+			run := scenarios.Run{Scenario: s, Repeat: i + 1}
+			progress := the.progress.run(i+1, len(tests), run)
+			dir := filepath.Join(the.settings.artifacts, "faults", strings.ReplaceAll(tt.name, " ", "-"))
+			tl := record(t, run, dir, progress)
+			require.NoError(t, timeline.Save(dir, tl))
+			v := verdict.Judge(tl, run.Scenario)
+			progress.done(v)
+			t.Logf("%s: %s", v.Outcome, strings.Join(v.Reasons, "; "))
+			assert.Contains(t, tt.outcome, v.Outcome)
+			if v.Outcome != verdict.Pass {
+				assert.NotEmpty(t, v.Reasons)
+			}
+			assert.Contains(t, strings.Join(v.Reasons, "\n"), tt.reason)
+			for _, l := range v.Lanes {
+				t.Logf("%s: %d of %d sent", l.Name, l.Sent, l.Planned)
+				assert.Greater(t, l.Sent, 50, "%s: what was recorded before is kept", l.Name)
+				if !tt.partial || strings.HasPrefix(l.Name, "nodeport/") {
+					assert.Equal(t, l.Planned, l.Sent, "%s: every request is accounted for", l.Name)
+				}
+			}
+			for _, sender := range tl.Senders {
+				if sender.Name != "host" {
+					assert.InDelta(t, tt.skew, sender.Offset, float64(50*time.Millisecond), "the clock's offset is known")
+				}
+			}
+			for _, l := range v.Lanes {
+				assert.Less(t, l.LagP50, 500*time.Millisecond, "%s: sent by the run's clock and not by its own", l.Name)
+			}
+		})
+	}
+}
+
+// TestFullDisk: a timeline that can't be saved is told of, and the run is not believed. It mounts a small file system, which takes root.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("can't mount a small file system: %s", err)
+	}
+	defer func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) }()
+	source := filepath.Join("internal", "verdict", "testdata", "prestop-sleep", "rolling-update")
+	tl, err := timeline.Load(source)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 40<<10), 0o600))
+	err = timeline.Save(dir, tl)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 1, "nothing half-written is left")
+}

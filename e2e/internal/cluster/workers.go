@@ -1,0 +1,223 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+// loadName is the name of the workers' Job and the value of the label app on their Pods.
+const loadName = "loadgen"
+
+const loadSelector = "app=" + loadName
+
+// Workers are those that send the load of lanes within the cluster; nil if the scenario has none.
+func (a *App) Workers() traffic.Sender {
+	if len(a.workers) == 0 {
+		return nil
+	}
+	return worker.NewFleet(a.workers)
+}
+
+// job is the Job of as many workers as are asked for.
+func (a *App) job() (*batchv1.Job, error) {
+	job, err := fixtures.LoadJob()
+	if err != nil {
+		return nil, err
+	}
+	n := int32(max(1, a.cluster.config.Workers))
+	job.Spec.Completions, job.Spec.Parallelism = &n, &n
+	if image := a.cluster.config.LoadImage; image != "" {
+		job.Spec.Template.Spec.Containers[0].Image = image
+	}
+	if skew := a.cluster.config.ClockSkew; skew != 0 {
+		job.Spec.Template.Spec.Containers[0].Args = []string{"-clock-skew=" + skew.String()}
+	}
+	return job, nil
+}
+
+// Close takes the workers away, whatever they do: also one that could not be told to stop. The app stays, for whoever wants to look at it.
+func (a *App) Close(ctx context.Context) error {
+	err := a.deleteJob(ctx)
+	if err == nil {
+		err = a.deleteWorkers(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the workers: %w", err)
+	}
+	return nil
+}
+
+// removeWorkers takes the workers of an earlier run away and waits until they are gone.
+func (a *App) removeWorkers(ctx context.Context) error {
+	if err := a.deleteJob(ctx); err != nil {
+		return fmt.Errorf("remove the workers before: %w", err)
+	}
+	return poll(ctx, deployWithin, "the workers before to go", func(ctx context.Context) (string, error) {
+		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
+		if err != nil || len(pods.Items) == 0 {
+			return "", err
+		}
+		return fmt.Sprintf("%d are there", len(pods.Items)), a.deleteWorkers(ctx)
+	})
+}
+
+// deleteJob deletes the Job, if there is one: its Pods may be there without it, if a removal was cut off.
+func (a *App) deleteJob(ctx context.Context) error {
+	err := a.cluster.client.BatchV1().Jobs(a.cluster.namespace).Delete(ctx, loadName,
+		metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// deleteWorkers deletes the Pods of the Job, at once.
+func (a *App) deleteWorkers(ctx context.Context) error {
+	now := int64(0)
+	return a.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: loadSelector})
+}
+
+// startWorkers starts the Job and returns without waiting for its Pods.
+func (a *App) startWorkers(ctx context.Context, job *batchv1.Job) error {
+	if _, err := a.cluster.client.BatchV1().Jobs(a.cluster.namespace).Create(ctx, job, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("start the workers: %w", err)
+	}
+	return nil
+}
+
+// awaitWorkers waits until every worker answers and writes them down.
+func (a *App) awaitWorkers(ctx context.Context, n int) error {
+	return poll(ctx, deployWithin, "the workers", func(ctx context.Context) (string, error) {
+		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
+		if err != nil {
+			return "", err
+		}
+		a.workers = nil
+		slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return cmp.Compare(index(a), index(b)) })
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			if p.DeletionTimestamp != nil {
+				return fmt.Sprintf("Pod %s is terminating", p.Name), nil
+			}
+			if p.Status.Phase != corev1.PodRunning {
+				return fmt.Sprintf("Pod %s is %s%s", p.Name, p.Status.Phase, waitingFor(p)), nil
+			}
+			w := worker.Worker{Name: "worker-" + strconv.Itoa(index(*p)), Node: p.Spec.NodeName, Call: worker.At(a.cluster.http, a.proxyURL(p.Name, worker.Port))}
+			err := answers(ctx, w)
+			if ctx.Err() != nil {
+				return "", ctx.Err() // what was missing before tells more than that time is up
+			}
+			if err != nil {
+				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
+			}
+			a.workers = append(a.workers, w)
+		}
+		if len(a.workers) != n {
+			return fmt.Sprintf("%d of %d are there", len(a.workers), n), nil
+		}
+		return "", nil
+	})
+}
+
+// answerWithin is how long something that has no work to do may take to answer through the API server.
+const answerWithin = 5 * time.Second
+
+// answers asks a worker whether it is there.
+func answers(ctx context.Context, w worker.Worker) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	body, err := w.Call(ctx, "/clock", nil)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// index is a Pod's completion index within its Job.
+func index(p corev1.Pod) int {
+	n, err := strconv.Atoi(p.Annotations[batchv1.JobCompletionIndexAnnotation])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// waitingFor says why a container doesn't run, as in ": ImagePullBackOff".
+func waitingFor(p *corev1.Pod) string {
+	for _, c := range p.Status.ContainerStatuses {
+		if w := c.State.Waiting; w != nil {
+			return ": " + w.Reason
+		}
+	}
+	return ""
+}
+
+// proxyURL is where the API server passes requests on to a Pod.
+func (a *App) proxyURL(pod string, port int) string {
+	return fmt.Sprintf("%s/api/v1/namespaces/%s/pods/http:%s:%d/proxy", a.cluster.server, a.cluster.namespace, pod, port)
+}
+
+// appPort is where the app listens.
+const appPort = 8080
+
+// served asks the Pods that live on how many requests they have answered, all at once, so that one that hangs takes no time from the others. One that doesn't
+// answer is left out: nothing is known of it.
+func (a *App) served(ctx context.Context) []timeline.Served {
+	pods, err := a.Pods(ctx)
+	if err != nil {
+		return nil
+	}
+	found := make([]*timeline.Served, len(pods))
+	var asks sync.WaitGroup
+	for i, pod := range pods {
+		asks.Go(func() {
+			if answered, err := a.ledger(ctx, pod); err == nil {
+				found[i] = &timeline.Served{Pod: pod, Answered: answered}
+			}
+		})
+	}
+	asks.Wait()
+	var out []timeline.Served
+	for _, s := range found {
+		if s != nil {
+			out = append(out, *s)
+		}
+	}
+	return out
+}
+
+func (a *App) ledger(ctx context.Context, pod string) (map[string]int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.proxyURL(pod, appPort)+"/ledger", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := a.cluster.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask Pod %s for its ledger: %s", pod, resp.Status)
+	}
+	var answered map[string]int
+	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answered)
+	return answered, err
+}

@@ -1,0 +1,253 @@
+package cluster
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+// newProxied is an app in a cluster that holds these objects, and whose API server passes requests on as the proxy does.
+func newProxied(p *proxy, objects ...runtime.Object) (*App, *fake.Clientset) {
+	app, client := newApp(objects...)
+	app.cluster.server, app.cluster.http = "http://api-server", &http.Client{Transport: p}
+	return app, client
+}
+
+// TestJob: as many workers as asked for, one at least, of the image that is named.
+func TestJob(t *testing.T) {
+	tests := []struct {
+		name      string
+		config    Config
+		want      int32
+		wantImage string
+	}{
+		{"nobody says how many", Config{}, 1, fixtures.LoadImage},
+		{"-workers 1", Config{Workers: 1}, 1, fixtures.LoadImage},
+		{"-workers 4", Config{Workers: 4}, 4, fixtures.LoadImage},
+		{"-load-image", Config{Workers: 2, LoadImage: "registry.example/loadgen:1"}, 2, "registry.example/loadgen:1"},
+		{"-app-image is another", Config{AppImage: "registry.example/sampleapp:1"}, 1, fixtures.LoadImage},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			job, err := (&App{cluster: &Cluster{config: tt.config}}).job()
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, *job.Spec.Completions)
+			assert.Equal(t, tt.want, *job.Spec.Parallelism, "all at once")
+			assert.Equal(t, tt.wantImage, job.Spec.Template.Spec.Containers[0].Image)
+		})
+	}
+}
+
+// TestNamesOfTheJob: what is written in fixtures/load/job.yaml and in the app's Deployment, and known here by constants.
+func TestNamesOfTheJob(t *testing.T) {
+	job, err := fixtures.LoadJob()
+	require.NoError(t, err)
+	assert.Equal(t, loadName, job.Name)
+	assert.Equal(t, map[string]string{"app": loadName}, job.Spec.Template.Labels)
+	assert.EqualValues(t, worker.Port, job.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort)
+
+	d, err := find(t, "prestop-sleep", "rolling-update").Strategy.Deployment()
+	require.NoError(t, err)
+	assert.EqualValues(t, appPort, d.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort)
+}
+
+// TestRemoveWorkers: the Job goes, and with it its Pods at once; what isn't the workers' stays.
+func TestRemoveWorkers(t *testing.T) {
+	aJob := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace}}
+	tests := []struct {
+		name    string
+		objects []runtime.Object
+		want    []string
+	}{
+		{"none there", []runtime.Object{aPod("app-a", ready)}, []string{"delete jobs"}},
+		{"a Job that has no Pods yet", []runtime.Object{aPod("app-a", ready), aJob}, []string{"delete jobs"}},
+		{
+			"Pods that a removal left that was cut off",
+			[]runtime.Object{aPod("app-a", ready), aWorker("loadgen-a", 0, running, terminating), aWorker("loadgen-b", 1, running)},
+			[]string{"delete jobs", "delete-collection pods"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			app, client := newApp(tt.objects...)
+			runControllers(t, client)
+			require.NoError(t, app.removeWorkers(t.Context()))
+			assert.Equal(t, tt.want, actions(client))
+			left, err := client.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+			require.NoError(t, err)
+			require.Len(t, left.Items, 1)
+			assert.Equal(t, "app-a", left.Items[0].Name)
+			jobs, err := client.BatchV1().Jobs(namespace).List(t.Context(), metav1.ListOptions{})
+			require.NoError(t, err)
+			assert.Empty(t, jobs.Items)
+		})
+	}
+	t.Run("they stay", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			app, client := newApp(aWorker("loadgen-a", 0, running))
+			refuse(client, "delete-collection", "pods", nil)
+			require.EqualError(t, app.removeWorkers(t.Context()), "wait for the workers before to go: not within 2m0s: 1 are there")
+		})
+	})
+	t.Run("the Job can't be deleted", func(t *testing.T) {
+		app, client := newApp()
+		refuse(client, "delete", "jobs", errDown)
+		err := app.removeWorkers(t.Context())
+		require.ErrorContains(t, err, "remove the workers before: ")
+		require.ErrorIs(t, err, error(errDown))
+	})
+	t.Run("their Pods can't be listed", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			app, client := newApp()
+			refuse(client, "list", "pods", errDown)
+			require.ErrorContains(t, app.removeWorkers(t.Context()), "wait for the workers before to go: ")
+		})
+	})
+}
+
+// TestAwaitWorkers: which Pods let it return, and what it says is missing.
+func TestAwaitWorkers(t *testing.T) {
+	silent := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	both := []runtime.Object{aWorker("loadgen-a", 1, running), aWorker("loadgen-b", 0, running)}
+	tests := []struct {
+		name   string
+		pods   []runtime.Object
+		broken map[string]http.HandlerFunc
+		want   string // what is missing; empty for nothing
+	}{
+		{"both", both, nil, ""},
+		{"none", nil, nil, "0 of 2 are there"},
+		{"one too few", both[:1], nil, "1 of 2 are there"},
+		{"one too many", append([]runtime.Object{aWorker("loadgen-c", 2, running)}, both...), nil, "3 of 2 are there"},
+		{"no image", append([]runtime.Object{aWorker("loadgen-c", 0, pending("ImagePullBackOff"))}, both[:1]...), nil, "Pod loadgen-c is Pending: ImagePullBackOff"},
+		{"no node for it", append([]runtime.Object{aWorker("loadgen-c", 0, func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending })}, both[:1]...), nil, "Pod loadgen-c is Pending"},
+		{"it crashed", append([]runtime.Object{aWorker("loadgen-c", 0, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })}, both[:1]...), nil, "Pod loadgen-c is Failed"},
+		{"one of a run before", append([]runtime.Object{aWorker("loadgen-c", 0, running, terminating)}, both...), nil, "Pod loadgen-c is terminating"},
+		{"one doesn't listen yet", both, map[string]http.HandlerFunc{"loadgen-a": badGateway}, "GET /clock: 502 Bad Gateway: nobody listens"},
+		{"one hangs", both, map[string]http.HandlerFunc{"loadgen-a": silent}, `loadgen-a:8090/proxy/clock": context deadline exceeded`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				app, _ := newProxied(&proxy{broken: tt.broken}, tt.pods...)
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 7*sec, errUser)
+				defer cancel()
+				err := app.awaitWorkers(ctx, 2)
+				if tt.want != "" {
+					require.ErrorIs(t, err, errUser)
+					assert.ErrorContains(t, err, "wait for the workers: ")
+					assert.ErrorContains(t, err, tt.want)
+					return
+				}
+				require.NoError(t, err)
+				var got []string
+				for _, w := range app.workers {
+					got = append(got, w.Name+" on "+w.Node)
+				}
+				assert.Equal(t, []string{"worker-0 on node-0", "worker-1 on node-1"}, got, "by their index, not by their Pods' names")
+				assert.NotNil(t, app.Workers())
+			})
+		})
+	}
+	t.Run("the Pods can't be listed", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			app, client := newProxied(&proxy{})
+			refuse(client, "list", "pods", errDown)
+			require.ErrorIs(t, app.awaitWorkers(t.Context(), 1), error(errDown))
+		})
+	})
+	t.Run("one comes late", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			app, client := newProxied(&proxy{}, both[:1]...)
+			time.AfterFunc(20*sec, func() { assert.NoError(t, client.Tracker().Add(both[1])) })
+			began := time.Now()
+			require.NoError(t, app.awaitWorkers(t.Context(), 2))
+			assert.Equal(t, 20*sec, time.Since(began).Truncate(sec))
+			assert.Len(t, app.workers, 2)
+		})
+	})
+}
+
+// TestAskers: load from within the cluster is asked for by every worker, and what a worker says is missing is told.
+func TestAskers(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		app := []string{"a", "b"}
+		p := &proxy{app: func() []string { return app }}
+		a, _ := newProxied(p, aPod("a", ready), aPod("b", ready), aWorker("loadgen-a", 0, running), aWorker("loadgen-b", 1, running))
+		path := aPath(t, "service")
+		a.clusterURL[path.Name] = "http://10.96.7.7:80"
+		assert.Empty(t, a.askers(path), "no workers yet")
+		assert.Nil(t, a.Workers())
+
+		require.NoError(t, a.awaitWorkers(t.Context(), 2))
+		askers := a.askers(path)
+		require.Len(t, askers, 2)
+		require.NoError(t, a.waitServed(t.Context(), path, askers[1]))
+		assert.Equal(t, map[string]map[string]bool{"loadgen-b": {"http://10.96.7.7:80": true}}, p.asked, "that worker, the Service's address")
+
+		app = nil
+		err := a.waitServed(t.Context(), path, askers[0])
+		require.EqualError(t, err, "wait for an answer of each Pod: not within 2m0s: ask from worker-0: connection refused")
+	})
+}
+
+// TestServed: the ledgers of the Pods that live on. Nothing is known of one that doesn't tell, and it takes no time from the others.
+func TestServed(t *testing.T) {
+	text := func(s string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s) }
+	}
+	p := &proxy{
+		ledgers: map[string]string{"app-b": `{"service/new": 120, "nodeport/slow": 7}` + "\n", "app-c": "null\n", "app-d": `{"service/new": 1}`},
+		broken: map[string]http.HandlerFunc{
+			"app-a": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			"app-e": badGateway, "app-f": text("no ledger"), "app-g": text(`{"service/new": "many"}`),
+		},
+	}
+	app, client := newProxied(p,
+		aPod("app-a", ready), aPod("app-b", ready), aPod("app-c", ready), aPod("app-d", ready, terminating), aPod("app-e", ready), aPod("app-f", ready),
+		aPod("app-g", ready), aWorker("loadgen-a", 0, running),
+	)
+	p.listen(t, app.cluster)
+	ctx, cancel := context.WithTimeout(t.Context(), sec)
+	defer cancel()
+	assert.Equal(t, []timeline.Served{
+		{Pod: "app-b", Answered: map[string]int{"service/new": 120, "nodeport/slow": 7}}, {Pod: "app-c"},
+	}, app.served(ctx), "one that goes says it in its last words")
+
+	app.cluster.server = "://"
+	assert.Empty(t, app.served(t.Context()), "no URL")
+	refuse(client, "list", "pods", errDown)
+	assert.Empty(t, app.served(t.Context()), "no Pods")
+}
+
+// TestClose: after a run nobody sends, told to stop or not, and the app is left as it is.
+func TestClose(t *testing.T) {
+	app, client := newApp(aDeployment(), aPod("app-1-0", ready), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace}})
+	for range 2 { // it may be called more than once
+		client.ClearActions()
+		require.NoError(t, app.Close(t.Context()))
+		assert.Equal(t, []string{"delete jobs", "delete-collection pods"}, actions(client))
+		last := client.Actions()[1].(clienttesting.DeleteCollectionActionImpl)
+		assert.Equal(t, "app=loadgen", last.ListRestrictions.Labels.String())
+		assert.Zero(t, *last.DeleteOptions.GracePeriodSeconds)
+	}
+	refuse(client, "delete-collection", "pods", errDown)
+	require.ErrorContains(t, app.Close(t.Context()), "remove the workers: ")
+	refuse(client, "delete", "jobs", errDown)
+	require.ErrorContains(t, app.Close(t.Context()), "remove the workers: ")
+}

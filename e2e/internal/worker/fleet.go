@@ -1,0 +1,362 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+)
+
+// Call sends a request to a worker: a GET without a body, else a POST. It returns the body of a good answer. Refused wraps an answer that to ask again won't
+// change.
+type Call func(ctx context.Context, path string, body []byte) (io.ReadCloser, error)
+
+// ErrRefused is what a worker has said no to. Any other error of a Call may be the way's and not the worker's.
+var ErrRefused = errors.New("worker refused")
+
+// errLost is the guarantee that the records of a worker are all there, or the run says that they aren't.
+var errLost = errors.New("worker is lost, and with it what it had not handed over")
+
+// Worker is a Pod that sends load.
+type Worker struct {
+	Name string // worker-0
+	Node string
+	Call Call
+}
+
+// Ask has the worker send one request to the app at a URL and returns the Pod that answered it well.
+func (w Worker) Ask(ctx context.Context, url string) (pod string, err error) {
+	raw, err := json.Marshal(question{url})
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	defer cancel()
+	body, err := w.Call(ctx, "/ask", raw)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	var a reply
+	if err := json.NewDecoder(body).Decode(&a); err != nil {
+		return "", fmt.Errorf("ask from %s: %w", w.Name, err)
+	}
+	if a.Err != "" {
+		return "", fmt.Errorf("ask from %s: %s", w.Name, a.Err)
+	}
+	return a.Pod, nil
+}
+
+// Fleet is several workers that share every lane. It implements traffic.Sender.
+type Fleet struct {
+	workers []*member
+}
+
+// NewFleet makes a fleet of workers that are there already.
+func NewFleet(workers []Worker) *Fleet {
+	f := &Fleet{}
+	for _, w := range workers {
+		f.workers = append(f.workers, &member{Worker: w})
+	}
+	return f
+}
+
+// member is a worker and what is known of its clock.
+type member struct {
+	Worker
+	offset, uncertainty time.Duration // of its wall clock, against the run's
+}
+
+// callWithin is how long an exchange may take, and a worker be silent while it hands records over.
+const callWithin = 5 * time.Second
+
+// errSilent is what is wrong with a worker that can be reached and says nothing.
+var errSilent = fmt.Errorf("it said nothing for %s", callWithin)
+
+// patience is how long a worker may be out of reach, as while the API server restarts, before it counts as lost.
+const patience = 20 * time.Second
+
+// Notice is long enough for an order to go through an API server that is busy with a rollout.
+func (f *Fleet) Notice() time.Duration { return 500 * time.Millisecond }
+
+// Sync compares each worker's clock with the run's.
+func (f *Fleet) Sync(ctx context.Context, clock timeline.Clock) error {
+	return f.each(func(w *member) (err error) {
+		w.offset, w.uncertainty, err = w.compare(ctx, clock)
+		return err
+	})
+}
+
+// samples is how many exchanges a comparison of clocks takes. The shortest counts, so more would gain little.
+const samples = 20
+
+// compare finds how far a worker's clock is ahead, by the exchange that took the shortest time (Cristian, Probabilistic clock synchronization, Distributed
+// Computing 1989): its reading was taken within that time, so half of it is how far off the result may be.
+func (w *member) compare(ctx context.Context, clock timeline.Clock) (offset, uncertainty time.Duration, err error) {
+	for n := range samples {
+		var reading clockReading
+		var sent, received time.Duration
+		err := w.retry(ctx, func() error {
+			ctx, cancel := context.WithTimeout(ctx, callWithin)
+			defer cancel()
+			sent = clock.Offset(time.Now())
+			body, err := w.Call(ctx, "/clock", nil)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			err = json.NewDecoder(body).Decode(&reading)
+			received = clock.Offset(time.Now())
+			return err
+		})
+		if err != nil {
+			return 0, 0, fmt.Errorf("compare clocks with %s: %w", w.Name, err)
+		}
+		if half := (received - sent) / 2; n == 0 || half < uncertainty {
+			there := time.Unix(0, reading.UnixNano).Sub(clock.Start().Round(0))
+			offset, uncertainty = there-(sent+half), half
+		}
+	}
+	return offset, uncertainty, nil
+}
+
+// correction is what instants are corrected by: an offset that is no greater than its own uncertainty can't be told from none, and on one machine is none.
+func (w *member) correction() time.Duration {
+	if w.offset.Abs() <= w.uncertainty {
+		return 0
+	}
+	return w.offset
+}
+
+// Send has each worker send its share of every lane.
+func (f *Fleet) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
+	books := make([]*traffic.Ledger, len(lanes))
+	for i := range books {
+		books[i] = traffic.NewLedger()
+	}
+	senders := make([]timeline.Sender, len(f.workers))
+	err := f.each(func(w *member) (err error) {
+		i := slices.Index(f.workers, w)
+		share := traffic.Share{Index: i, Of: len(f.workers)}
+		senders[i], err = w.send(ctx, lanes, plan, share, books)
+		return err
+	})
+	// Whatever has become of the workers, the run has an end.
+	<-plan.End.Known()
+	end, _ := plan.End.At()
+	records := make([]timeline.LaneRecord, len(lanes))
+	for i, lane := range lanes {
+		records[i] = books[i].Record(lane, end)
+	}
+	return records, senders, err
+}
+
+// send gives a worker its order and takes its records until it has closed its books.
+func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan, share traffic.Share, books []*traffic.Ledger) (timeline.Sender, error) {
+	self := timeline.Sender{Name: w.Name, Node: w.Node, Offset: w.offset, Uncertainty: w.uncertainty}
+	for _, lane := range lanes {
+		self.Lanes = append(self.Lanes, lane.Name)
+	}
+	zero := plan.Clock.Start().Round(0).Add(w.correction()).UnixNano()
+	if err := w.post(ctx, "/order", order{Zero: zero, Lanes: lanes, Share: share, Max: plan.Max}); err != nil {
+		return self, fmt.Errorf("%s: give its order: %w", w.Name, err)
+	}
+	stopped := make(chan error, 1)
+	over, closeOver := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-plan.End.Known():
+			end, _ := plan.End.At()
+			stopped <- w.post(over, "/end", ending{end})
+		case <-over.Done():
+			stopped <- nil
+		}
+	}()
+	last, err := w.collect(ctx, books)
+	closeOver()
+	if endErr := <-stopped; endErr != nil && !errors.Is(endErr, context.Canceled) {
+		err = errors.Join(err, fmt.Errorf("tell it the end: %w", endErr))
+	}
+	if err != nil {
+		return self, fmt.Errorf("%s: %w", w.Name, err)
+	}
+	self.Pressure = last.Pressure
+	after, uncertainty, err := w.compare(ctx, plan.Clock)
+	if err != nil {
+		return self, fmt.Errorf("%s: %w", w.Name, err)
+	}
+	self.Drift, self.Uncertainty = after-w.offset, max(self.Uncertainty, uncertainty)
+	if err := w.post(ctx, "/exit", struct{}{}); err != nil {
+		return self, fmt.Errorf("%s: let it go: %w", w.Name, err)
+	}
+	if last.Err != "" {
+		return self, fmt.Errorf("%s: %s", w.Name, last.Err)
+	}
+	return self, nil
+}
+
+// collect takes the records over, and takes up the thread again where it was cut off, until the worker has closed its books or is lost.
+func (w *member) collect(ctx context.Context, books []*traffic.Ledger) (summary, error) {
+	cursors := make([]int, len(books))
+	var failing time.Time
+	for {
+		last, progress, err := w.read(ctx, cursors, books)
+		if err == nil {
+			for i, n := range last.Recorded {
+				if n != cursors[i] {
+					return *last, fmt.Errorf("it has %d records of its lane %d and handed %d over", n, i, cursors[i])
+				}
+			}
+			return *last, nil
+		}
+		if progress || failing.IsZero() {
+			failing = time.Now()
+		}
+		if errors.Is(err, ErrRefused) || errors.Is(err, errTwice) {
+			return summary{}, err
+		}
+		if time.Since(failing) > patience {
+			return summary{}, fmt.Errorf("%w: %w", errLost, err)
+		}
+		pause(ctx, retryEvery)
+	}
+}
+
+// errTwice is the guarantee that no request is counted twice.
+var errTwice = errors.New("it handed a record over that was there already")
+
+// read reads batches until the last one or until the connection breaks, and says whether it got any.
+func (w *member) read(ctx context.Context, cursors []int, books []*traffic.Ledger) (last *summary, progress bool, err error) {
+	var from []string
+	for _, n := range cursors {
+		from = append(from, strconv.Itoa(n))
+	}
+	// A node that stands still keeps its connections open: a worker that doesn't even say that there is nothing new is out of reach.
+	ctx, hangUp := context.WithCancelCause(ctx)
+	defer hangUp(nil)
+	watchdog := time.AfterFunc(callWithin, func() { hangUp(errSilent) })
+	defer watchdog.Stop()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errSilent) {
+			err = errors.Join(errSilent, err)
+		}
+	}()
+	body, err := w.Call(ctx, "/records?from="+strings.Join(from, ","), nil)
+	if err != nil {
+		return nil, false, err
+	}
+	defer body.Close()
+	for in := gob.NewDecoder(body); ; watchdog.Reset(callWithin) {
+		var b batch
+		if err := in.Decode(&b); err != nil {
+			return nil, progress, fmt.Errorf("read its records: %w", err)
+		}
+		if b.Last != nil {
+			return b.Last, true, nil
+		}
+		if b.Lane == noLane {
+			continue
+		}
+		if b.Lane < 0 || b.Lane >= len(books) || len(b.Seqs) != len(b.Requests) {
+			return nil, progress, fmt.Errorf("read its records: %d numbers and %d records of lane %d of %d", len(b.Seqs), len(b.Requests), b.Lane, len(books))
+		}
+		for i, r := range b.Requests {
+			pod := timeline.LaneRecord{Pods: b.Pods}.PodOf(r)
+			if !books[b.Lane].Put(int(b.Seqs[i]), r, pod) {
+				return nil, progress, fmt.Errorf("request %d of its lane %d: %w", b.Seqs[i], b.Lane, errTwice)
+			}
+		}
+		cursors[b.Lane] += len(b.Seqs)
+		progress = true
+	}
+}
+
+// post sends something to a worker, again if need be: every worker takes the same thing twice.
+func (w *member) post(ctx context.Context, path string, what any) error {
+	raw, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	return w.retry(ctx, func() error {
+		ctx, cancel := context.WithTimeout(ctx, callWithin)
+		defer cancel()
+		body, err := w.Call(ctx, path, raw)
+		if err != nil {
+			return err
+		}
+		return body.Close()
+	})
+}
+
+// retryEvery is the pause between two attempts to reach a worker.
+const retryEvery = 100 * time.Millisecond
+
+// retry does something until it works, is refused, or patience is at its end.
+func (w *member) retry(ctx context.Context, do func() error) error {
+	began := time.Now()
+	for {
+		err := do()
+		if err == nil || errors.Is(err, ErrRefused) || ctx.Err() != nil || time.Since(began) > patience {
+			return err
+		}
+		pause(ctx, retryEvery)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// each does something with all workers at once and joins what went wrong.
+func (f *Fleet) each(do func(*member) error) error {
+	errs := make([]error, len(f.workers))
+	var all sync.WaitGroup
+	for i, w := range f.workers {
+		all.Go(func() { errs[i] = do(w) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// At calls the worker at a URL.
+func At(client *http.Client, url string) Call {
+	return func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+		method := http.MethodGet
+		if body != nil {
+			method = http.MethodPost
+		}
+		req, err := http.NewRequestWithContext(ctx, method, url+path, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode < 300 {
+			return resp.Body, nil
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		err = fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, strings.TrimSpace(string(text)))
+		if resp.StatusCode == http.StatusConflict {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		return nil, err
+	}
+}

@@ -1,0 +1,261 @@
+package worker
+
+import (
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+)
+
+// Server is a worker. It takes one order in its life.
+type Server struct {
+	born time.Time
+	// skew is what the clock that it tells is off by.
+	skew time.Duration
+	exit chan struct{}
+
+	mu      sync.Mutex
+	order   *order
+	clock   timeline.Clock
+	end     *traffic.End
+	ledgers []*traffic.Ledger
+	sent    chan struct{} // closed when summary is there
+	summary summary
+	exiting sync.Once
+}
+
+// NewServer is a worker without an order. Skew makes its clock go wrong by as much, which only a test wants.
+func NewServer(skew time.Duration) *Server {
+	return &Server{born: time.Now(), skew: skew, exit: make(chan struct{}), end: &traffic.End{}, sent: make(chan struct{})}
+}
+
+// Exit is closed when the worker is no longer needed.
+func (s *Server) Exit() <-chan struct{} { return s.exit }
+
+// now is the worker's clock: the wall clock as it was when the worker began, and since then the monotonic one, which nobody sets.
+func (s *Server) now() time.Time { return s.born.Round(0).Add(time.Since(s.born) + s.skew) }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.Path {
+	case "GET /clock":
+		_ = json.NewEncoder(w).Encode(clockReading{s.now().UnixNano()}) // who doesn't get it asks again
+	case "POST /ask":
+		ask(w, r)
+	case "POST /order":
+		answer(w, r, s.take)
+	case "GET /records":
+		s.records(w, r)
+	case "POST /end":
+		answer(w, r, s.setEnd)
+	case "POST /exit":
+		s.exiting.Do(func() { close(s.exit) })
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		http.Error(w, "no such thing: "+r.Method+" "+r.URL.Path, http.StatusNotFound)
+	}
+}
+
+// answer decodes what is posted and does it. What can't be done is a conflict: to ask again wouldn't help.
+func answer[T any](w http.ResponseWriter, r *http.Request, do func(T) error) {
+	var in T
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&in)
+	if err == nil {
+		err = do(in)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// ask sends one request to the app and tells which Pod has answered it, or what went wrong.
+func ask(w http.ResponseWriter, r *http.Request) {
+	var q question
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&q); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askWithin)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	var a reply
+	var err error
+	if a.Pod, err = Ask(ctx, client, q.URL); err != nil {
+		a.Err = err.Error()
+	}
+	_ = json.NewEncoder(w).Encode(a) // who doesn't get it asks again
+}
+
+// askWithin is how long the app may take to answer a question that it does no work for.
+const askWithin = time.Second
+
+// Ask sends one request to the app at a URL and returns the Pod that answered it well.
+func Ask(ctx context.Context, client *http.Client, url string) (pod string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/work", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10)); err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s answers %s", req.URL, resp.Status)
+	}
+	return resp.Header.Get("Zerodrop-Pod"), nil
+}
+
+// take begins to send. The same order may come twice, if the answer to the first was lost on its way.
+func (s *Server) take(o order) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.order != nil {
+		if reflect.DeepEqual(*s.order, o) {
+			return nil
+		}
+		return fmt.Errorf("has an order already")
+	}
+	if len(o.Lanes) == 0 {
+		return fmt.Errorf("order has no lanes")
+	}
+	for _, lane := range o.Lanes {
+		if err := lane.Load.Validate(); err != nil {
+			return fmt.Errorf("order: %w", err)
+		}
+	}
+	// The clock of the run, on this machine's monotonic clock.
+	s.clock = timeline.NewClock(time.Now().Add(-s.now().Sub(time.Unix(0, o.Zero))))
+	if late := s.clock.Offset(time.Now()) - o.Lanes[0].Start; late > 0 {
+		return fmt.Errorf("order came %s after its first request was due", late)
+	}
+	s.order = &o
+	for range o.Lanes {
+		s.ledgers = append(s.ledgers, traffic.NewLedger())
+	}
+	go s.send(o)
+	return nil
+}
+
+// send sends all lanes and closes the books.
+func (s *Server) send(o order) {
+	pressure := traffic.Pressure()
+	var lanes errgroup.Group
+	for i, lane := range o.Lanes {
+		lanes.Go(func() error {
+			return traffic.SendShare(lane, traffic.Plan{Clock: s.clock, End: s.end, Max: o.Max, Share: o.Share}, s.ledgers[i])
+		})
+	}
+	err := lanes.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.summary.Err = err.Error()
+	}
+	s.summary.Pressure = pressure()
+	for _, l := range s.ledgers {
+		s.summary.Recorded = append(s.summary.Recorded, l.Len())
+	}
+	close(s.sent)
+}
+
+// setEnd is refused when it comes too late: requests beyond it may have been sent. The load ends then as soon as it can: whoever asked for its end wants
+// that, above all.
+func (s *Server) setEnd(e ending) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.order == nil {
+		return fmt.Errorf("has no order that could end")
+	}
+	if at, known := s.end.At(); known {
+		if at == e.Offset {
+			return nil
+		}
+		return fmt.Errorf("ends at %s already", at)
+	}
+	if late := s.clock.Offset(time.Now()) - e.Offset; late > 0 {
+		s.end.Set(s.clock.Offset(time.Now()))
+		return fmt.Errorf("the end of the load came %s too late", late)
+	}
+	s.end.Set(e.Offset)
+	return nil
+}
+
+// flushEvery is how often records are handed on.
+const flushEvery = 500 * time.Millisecond
+
+// records hands on what has ended since the given places in the lanes' ledgers (?from=12,0,7), until all is sent and handed on.
+func (s *Server) records(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	ledgers := s.ledgers
+	s.mu.Unlock()
+	cursors, err := parseCursors(r.URL.Query().Get("from"), len(ledgers))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	out, flusher := gob.NewEncoder(w), http.NewResponseController(w)
+	ticker := time.NewTicker(flushEvery)
+	defer ticker.Stop()
+	for over := false; ; {
+		for i, l := range ledgers {
+			b := batch{Lane: i}
+			b.Seqs, b.Requests, b.Pods = l.Since(cursors[i])
+			if len(b.Seqs) == 0 {
+				continue
+			}
+			cursors[i] += len(b.Seqs)
+			if out.Encode(b) != nil {
+				return // who reads will come back
+			}
+		}
+		if over {
+			_ = out.Encode(batch{Lane: noLane, Last: &s.summary})
+			return
+		}
+		if out.Encode(batch{Lane: noLane}) != nil || flusher.Flush() != nil { // nothing new is news, too
+			return
+		}
+		select {
+		case <-s.sent:
+			over = true // once more, for what was put since
+		case <-ticker.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func parseCursors(text string, lanes int) ([]int, error) {
+	cursors := make([]int, 0, lanes)
+	for word := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 0 {
+			return nil, fmt.Errorf("from=%q: want a number for each lane", text)
+		}
+		cursors = append(cursors, n)
+	}
+	if lanes == 0 || len(cursors) != lanes {
+		return nil, fmt.Errorf("from=%q: %d places for %d lanes", text, len(cursors), lanes)
+	}
+	return cursors, nil
+}

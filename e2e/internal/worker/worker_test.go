@@ -1,0 +1,333 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// app is a server under test that says who it is, refuses every tenth request and counts what it has seen.
+type app struct {
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	lane, seq := r.Header.Get("Zerodrop-Lane"), r.Header.Get("Zerodrop-Seq")
+	a.mu.Lock()
+	a.seen[lane+" "+seq]++
+	a.mu.Unlock()
+	w.Header().Set("Zerodrop-Pod", "app-"+seq[len(seq)-1:])
+	w.Header().Set("Zerodrop-Conn", "7")
+	if strings.HasSuffix(seq, "3") {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_, _ = io.WriteString(w, traffic.Body)
+}
+
+// site is an app, workers that load it, and a way to them that a test can break.
+type site struct {
+	url     string
+	app     *app
+	servers []*Server
+	workers []Worker
+}
+
+func newSite(t *testing.T, skews ...time.Duration) *site {
+	t.Helper()
+	s := &site{app: &app{seen: map[string]int{}}}
+	under := httptest.NewServer(s.app)
+	t.Cleanup(under.Close)
+	s.url = under.URL
+	for i, skew := range skews {
+		w := NewServer(skew)
+		server := httptest.NewServer(w)
+		t.Cleanup(server.Close)
+		client := &http.Client{Transport: &http.Transport{}}
+		t.Cleanup(client.CloseIdleConnections)
+		s.servers = append(s.servers, w)
+		s.workers = append(s.workers, Worker{Name: fmt.Sprint("worker-", i), Node: "node", Call: At(client, server.URL)})
+	}
+	return s
+}
+
+// length is how long the load of these tests lasts.
+const length = 600 * time.Millisecond
+
+// lanes are two lanes, of which the first has 301 and the second 61 requests.
+func (s *site) lanes(start time.Duration) []traffic.Lane {
+	return []traffic.Lane{
+		{Name: "service/new", URL: s.url, Start: start, Load: scenarios.New(500)},
+		{Name: "service/reused", URL: s.url, Start: start, Load: scenarios.Reused(100)},
+	}
+}
+
+// run sends the lanes with the fleet.
+func (s *site) run(t *testing.T, fleet *Fleet) ([]timeline.LaneRecord, []timeline.Sender, error) {
+	t.Helper()
+	clock, end := timeline.NewClock(time.Now()), &traffic.End{}
+	if err := fleet.Sync(t.Context(), clock); err != nil {
+		return nil, nil, err
+	}
+	start := clock.Offset(time.Now()) + fleet.Notice()
+	timer := time.AfterFunc(fleet.Notice(), func() { end.Set(start + length) })
+	defer timer.Stop()
+	return fleet.Send(t.Context(), s.lanes(start), traffic.Plan{Clock: clock, End: end, Max: time.Minute})
+}
+
+func causes(record timeline.LaneRecord) map[timeline.Cause]int {
+	out := map[timeline.Cause]int{}
+	for _, r := range record.Requests {
+		out[r.Cause]++
+	}
+	return out
+}
+
+// TestFleet: however many workers there are, and however wrong their clocks, the records are those of one sender.
+func TestFleet(t *testing.T) {
+	tests := []struct {
+		name  string
+		skews []time.Duration
+	}{
+		{"one", []time.Duration{0}},
+		{"four", []time.Duration{0, 0, 0, 0}},
+		{"clocks off by seconds", []time.Duration{time.Second, -time.Hour, 0}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t, tt.skews...)
+			records, senders, err := s.run(t, NewFleet(s.workers))
+			require.NoError(t, err)
+			require.Len(t, records, 2)
+			assert.Equal(t, map[timeline.Cause]int{timeline.OK: 271, timeline.HTTP5xx: 30}, causes(records[0]))
+			assert.Equal(t, map[timeline.Cause]int{timeline.OK: 55, timeline.HTTP5xx: 6}, causes(records[1]))
+			for _, record := range records {
+				for seq, r := range record.Requests {
+					assert.Equal(t, 1, s.app.seen[fmt.Sprint(record.Name, " ", seq)])
+					assert.Equal(t, fmt.Sprint("app-", seq%10), record.PodOf(r), "the Pods of several workers are put together")
+					assert.Less(t, r.Lag, 900*time.Millisecond, "on the run's clock")
+				}
+				first := record.Requests[0].Planned
+				for seq, r := range record.Requests {
+					want := first + time.Duration(seq)*time.Second/time.Duration(record.Rate)
+					assert.Equal(t, want, r.Planned)
+				}
+			}
+			require.Len(t, senders, len(tt.skews))
+			for i, sender := range senders {
+				assert.Equal(t, fmt.Sprint("worker-", i), sender.Name)
+				assert.Equal(t, []string{"service/new", "service/reused"}, sender.Lanes)
+				assert.InDelta(t, tt.skews[i], sender.Offset, float64(sender.Uncertainty), "the offset is known as well as it says")
+				assert.Less(t, sender.Uncertainty, 500*time.Millisecond)
+				assert.Less(t, sender.Drift.Abs(), 500*time.Millisecond)
+				<-s.servers[i].Exit()
+			}
+		})
+	}
+}
+
+// cut is a body that breaks off after n bytes.
+type cut struct {
+	io.ReadCloser
+	n int
+}
+
+func (c *cut) Read(p []byte) (int, error) {
+	if c.n <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := c.ReadCloser.Read(p[:min(len(p), c.n)])
+	c.n -= n
+	return n, err
+}
+
+// TestBrokenWay: the way to the worker breaks again and again, in the middle of a batch, too. Nothing is lost and nothing counted twice.
+func TestBrokenWay(t *testing.T) {
+	s := newSite(t, 0)
+	whole := s.workers[0].Call
+	var calls atomic.Int32
+	s.workers[0].Call = func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+		n := int(calls.Add(1))
+		if n%5 == 1 {
+			return nil, errors.New("the API server restarts")
+		}
+		answer, err := whole(ctx, path, body)
+		if err == nil && n%5 == 2 && !strings.HasPrefix(path, "/records") {
+			_ = answer.Close()
+			return nil, errors.New("the answer was lost") // and what was asked for is done
+		}
+		if err == nil && strings.HasPrefix(path, "/records") && n < 150 {
+			answer = &cut{answer, 2000 + 777*n}
+		}
+		return answer, err
+	}
+	records, _, err := s.run(t, NewFleet(s.workers))
+	require.NoError(t, err)
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 271, timeline.HTTP5xx: 30}, causes(records[0]))
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 55, timeline.HTTP5xx: 6}, causes(records[1]))
+	assert.Greater(t, calls.Load(), int32(40))
+}
+
+// TestLostWorker: what a worker had handed over before it was killed is kept, the rest is unsent, and the run knows.
+func TestLostWorker(t *testing.T) {
+	s := newSite(t, 0, 0)
+	lost := s.workers[1].Call
+	var gone atomic.Bool
+	s.workers[1].Call = func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+		if gone.Load() {
+			return nil, fmt.Errorf("no such Pod: %w", ErrRefused)
+		}
+		answer, err := lost(ctx, path, body)
+		if err == nil && strings.HasPrefix(path, "/records") {
+			gone.Store(true)
+			answer = &cut{answer, 6000}
+		}
+		return answer, err
+	}
+	records, senders, err := s.run(t, NewFleet(s.workers))
+	require.ErrorContains(t, err, "worker-1: ")
+	require.ErrorIs(t, err, ErrRefused)
+	require.Len(t, senders, 2)
+	found := causes(records[0])
+	assert.Equal(t, 301, records[0].Planned)
+	assert.Len(t, records[0].Requests, 301)
+	assert.Positive(t, found[timeline.Unsent])
+	assert.LessOrEqual(t, found[timeline.Unsent], 150, "the share of the other worker is all there")
+	s.servers[1].end.Set(time.Nanosecond)
+	<-s.servers[1].sent
+}
+
+func TestServerRefuses(t *testing.T) {
+	far := func(n time.Duration) int64 { return time.Now().Add(n).UnixNano() }
+	lane := func(start time.Duration) traffic.Lane {
+		return traffic.Lane{Name: "a/new", URL: "http://127.0.0.1:1", Start: start, Load: scenarios.New(10)}
+	}
+	good := order{Zero: far(0), Lanes: []traffic.Lane{lane(time.Second)}, Max: 1050 * time.Millisecond}
+	blind := lane(time.Hour)
+	blind.Load.Connections, blind.Load.Clients = scenarios.ReusedConnections, 1
+	tests := []struct {
+		name, path string
+		body       any
+		want       string
+	}{
+		{"no lanes", "/order", order{}, "no lanes"},
+		{"a load that can't see its losses", "/order", order{Lanes: []traffic.Lane{blind}}, "can't see what it measures"},
+		{"an order that comes too late", "/order", order{Zero: far(-time.Minute), Lanes: []traffic.Lane{lane(time.Second)}}, "after its first request was due"},
+		{"an end before the order", "/end", ending{time.Second}, "no order"},
+		{"an unknown field", "/order", map[string]int{"lane": 1}, "unknown field"},
+		{"no such thing", "/stop", nil, "404"},
+		{"records before the order", "/records?from=0", nil, "1 places for 0 lanes"},
+		{"the first order", "/order", good, ""},
+		{"the same order again", "/order", good, ""},
+		{"another order", "/order", order{Zero: 1, Lanes: good.Lanes}, "has an order already"},
+		{"an end that is past", "/end", ending{-time.Second}, "too late"},
+		{"records from nowhere", "/records?from=x", nil, "want a number"},
+		{"exit", "/exit", struct{}{}, ""},
+		{"exit again", "/exit", struct{}{}, ""},
+	}
+	server := NewServer(0)
+	site := httptest.NewServer(server)
+	defer site.Close()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	w := &member{Worker: Worker{Name: "worker-0", Call: At(client, site.URL)}}
+	for _, tt := range tests {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // what is not refused for good would be tried again
+		var err error
+		if tt.body == nil {
+			_, err = w.Call(ctx, tt.path, nil)
+		} else {
+			err = w.post(ctx, tt.path, tt.body)
+		}
+		if tt.want == "" {
+			require.NoError(t, err, tt.name)
+		} else {
+			require.ErrorContains(t, err, tt.want, tt.name)
+		}
+		cancel()
+	}
+	<-server.Exit()
+	<-server.sent
+	assert.Contains(t, server.summary.Err, "its end came too late", "it ends as soon as it can")
+}
+
+// TestBadBooks: a worker that hands over a record twice, or fewer than it says it has, is not believed.
+func TestBadBooks(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		wrong func(s *Server)
+		want  string
+	}{
+		{name: "fewer than it has", wrong: func(s *Server) { s.summary.Recorded = []int{302, 61} }, want: "302 records of its lane 0 and handed 301 over"},
+		{name: "what went wrong in sending", wrong: func(s *Server) { s.summary.Err = "no port left" }, want: "worker-0: no port left"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t, 0)
+			honest := s.workers[0].Call
+			s.workers[0].Call = func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+				if strings.HasPrefix(path, "/records") {
+					<-s.servers[0].sent
+					s.servers[0].mu.Lock()
+					tt.wrong(s.servers[0])
+					s.servers[0].mu.Unlock()
+				}
+				return honest(ctx, path, body)
+			}
+			records, _, err := s.run(t, NewFleet(s.workers))
+			require.ErrorContains(t, err, tt.want)
+			assert.Equal(t, 271, causes(records[0])[timeline.OK], "what came is kept")
+		})
+	}
+	w := &member{Worker: Worker{Name: "worker-0"}}
+	books := []*traffic.Ledger{traffic.NewLedger()}
+	books[0].Put(0, timeline.Request{Cause: timeline.OK}, "app-1")
+	server := NewServer(0)
+	server.order = &order{}
+	server.ledgers = []*traffic.Ledger{books[0]}
+	server.summary.Recorded = []int{1}
+	close(server.sent)
+	site := httptest.NewServer(server)
+	defer site.Close()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	w.Call = At(client, site.URL)
+	_, err := w.collect(t.Context(), books)
+	require.ErrorIs(t, err, errTwice)
+}
+
+func TestCorrection(t *testing.T) {
+	tests := []struct {
+		name                string
+		offset, uncertainty time.Duration
+		want                time.Duration
+	}{
+		{"within what it can tell", time.Millisecond, 2 * time.Millisecond, 0},
+		{"behind, within what it can tell", -time.Millisecond, 2 * time.Millisecond, 0},
+		{"ahead", time.Second, 2 * time.Millisecond, time.Second},
+		{"behind", -time.Second, 2 * time.Millisecond, -time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, (&member{offset: tt.offset, uncertainty: tt.uncertainty}).correction())
+		})
+	}
+}

@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fakeGo stands in for go: as `go test` it says what it was called with and where its output goes, writes the suite's exit code down if it is to, and exits
+// with 1. With FAKE_WAIT it does so on Ctrl-C only.
+const fakeGo = `#!/bin/bash
+case $1 in
+env) exit 0 ;;
+esac
+echo "go $*"
+readlink /proc/self/fd/1
+end() {
+	[[ -z ${FAKE_CODE:-} ]] || echo "$FAKE_CODE" >"$ZERODROP_EXIT_CODE"
+	exit 1
+}
+if [[ -n ${FAKE_WAIT:-} ]]; then
+	trap end INT
+	echo ready >&2
+	for ((i = 0; i < 600; i++)); do sleep 0.05; done
+fi
+end
+`
+
+// script is scripts/e2e.sh with the fake go, as the leader of a process group, as a shell starts it in a terminal; and its folder for temporary files.
+func script(t *testing.T, env ...string) (cmd *exec.Cmd, temp string) {
+	t.Helper()
+	bin, temp := t.TempDir(), t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(fakeGo), 0o755))
+	cmd = exec.CommandContext(t.Context(), filepath.Join("..", "scripts", "e2e.sh"), "-replay", "x", "-run", "TestRollout/a")
+	cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+temp), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd, temp
+}
+
+// TestScript: what the suite has exited with is what scripts/e2e.sh exits with, though go test always exits with 1. What is printed goes where the script's
+// own output does, and not through a pipe.
+func TestScript(t *testing.T) {
+	tests := []struct {
+		name string
+		env  []string
+		want int
+	}{
+		{"pass", []string{"FAKE_CODE=0"}, 0},
+		{"fail", []string{"FAKE_CODE=1"}, 1},
+		{"bad flags", []string{"FAKE_CODE=2"}, 2},
+		{"inconclusive", []string{"FAKE_CODE=3"}, 3},
+		{"infrastructure", []string{"FAKE_CODE=4"}, 4},
+		{"no suite, as it didn't compile", nil, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd, temp := script(t, tt.env...)
+			out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+			require.NoError(t, err)
+			defer out.Close()
+			cmd.Stdout, cmd.Stderr = out, out
+			_ = cmd.Run() // the code says more
+			assert.Equal(t, tt.want, cmd.ProcessState.ExitCode())
+			said, err := os.ReadFile(out.Name())
+			require.NoError(t, err)
+			assert.Equal(t, "go -C e2e test -count=1 -v -timeout 60m -replay x -run TestRollout/a\n"+out.Name()+"\n", string(said))
+			assertEmpty(t, temp)
+		})
+	}
+}
+
+// TestScriptInterrupted: Ctrl-C reaches the suite, and the script waits for what it says of it.
+func TestScriptInterrupted(t *testing.T) {
+	cmd, temp := script(t, "FAKE_WAIT=1", "FAKE_CODE=3")
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
+	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT), "as a terminal does")
+	_ = cmd.Wait() // the code says more
+	assert.Equal(t, 3, cmd.ProcessState.ExitCode())
+	assertEmpty(t, temp)
+}
+
+func assertEmpty(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, entries, "temporary files are taken away")
+}
