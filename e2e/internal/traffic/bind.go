@@ -2,12 +2,37 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 )
 
 // attemptsKey is the context's key of a request's attempts. http.Transport hands the values of a request's context on to the dial that it starts.
 type attemptsKey struct{}
+
+// lastPort is the port that was taken last, within ephemeral.
+var lastPort atomic.Uint32
+
+// ephemeral are the ports that bindNext takes: Linux' default range for clients (ip_local_port_range).
+var ephemeral = struct{ first, count uint32 }{32768, 28232}
+
+// bindNext binds a socket to the next port that is free, so that a port comes round again as late as can be. The kernel, when it chooses, chooses at random, and
+// now and then one that was in use a few seconds before. On the way to a Service that does harm: where the connection before was reset, connection tracking
+// remembers for ten seconds which Pod it went to, and sends the new one there as well, even if that Pod is gone by now (nf_conntrack_tcp_timeout_close).
+func bindNext(fd int, v6 bool) error {
+	for range ephemeral.count {
+		port := int(ephemeral.first + lastPort.Add(1)%ephemeral.count)
+		var at syscall.Sockaddr = &syscall.SockaddrInet4{Port: port}
+		if v6 {
+			at = &syscall.SockaddrInet6{Port: port}
+		}
+		if err := syscall.Bind(fd, at); !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+	return syscall.EADDRNOTAVAIL
+}
 
 // bindFirst gives a socket its local port before it connects, and writes that down. A connection that is refused or never answered has no address that
 // could be asked for afterwards; with its port, what the cluster did with it can still be found.
@@ -16,13 +41,9 @@ func bindFirst(ctx context.Context, network, _ string, conn syscall.RawConn) err
 	if !ok {
 		return nil
 	}
-	var anyPort syscall.Sockaddr = &syscall.SockaddrInet4{}
-	if network == "tcp6" {
-		anyPort = &syscall.SockaddrInet6{}
-	}
 	var err error
 	controlErr := conn.Control(func(fd uintptr) {
-		if err = syscall.Bind(int(fd), anyPort); err != nil {
+		if err = bindNext(int(fd), network == "tcp6"); err != nil {
 			return
 		}
 		var local syscall.Sockaddr

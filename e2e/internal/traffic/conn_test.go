@@ -113,6 +113,19 @@ func TestPortsLast(t *testing.T) {
 	assert.Less(t, taken, 50, "ports that can't be had")
 }
 
+// TestPortsComeRoundLate: no port is used twice within so many connections, whatever the kernel would choose.
+func TestPortsComeRoundLate(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, Body) }))
+	defer server.Close()
+	seen := map[uint16]bool{}
+	for range 3 {
+		for _, r := range send(t, scenarios.New(1000), server.URL, 1000).Requests {
+			assert.False(t, seen[r.Port], "port %d", r.Port)
+			seen[r.Port] = true
+		}
+	}
+}
+
 // free says whether a socket can be bound to a port, as bindFirst does. A listener of net's could be: it takes ports that are in TIME_WAIT.
 func free(t *testing.T, port uint16) bool {
 	t.Helper()
