@@ -20,7 +20,7 @@ e2e: ## Count the requests that each shutdown strategy drops, on a real cluster 
 .PHONY: test
 test: ## Unit tests, and one real smoke run on a cluster
 	@scripts/unit.sh
-	@scripts/e2e.sh -profile smoke $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -profile smoke -rate 25 $(GO_TEST_FLAGS)
 
 .PHONY: unit
 unit: ## Unit tests with the race detector; no cluster, no Docker
