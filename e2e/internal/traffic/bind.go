@@ -17,10 +17,10 @@ var lastPort atomic.Uint32
 // ephemeral are the ports that bindNext takes: Linux' default range for clients (ip_local_port_range).
 var ephemeral = struct{ first, count uint32 }{32768, 28232}
 
-// bindNext binds a socket to the next port that is free, so that a port comes round again as late as can be. The kernel, when it chooses, chooses at random, and
+// bindNext binds a socket to the next port that is free, and returns that: so a port comes round again as late as can be. The kernel, when it chooses, chooses at random, and
 // now and then one that was in use a few seconds before. On the way to a Service that does harm: where the connection before was reset, connection tracking
 // remembers for ten seconds which Pod it went to, and sends the new one there as well, even if that Pod is gone by now (nf_conntrack_tcp_timeout_close).
-func bindNext(fd int, v6 bool) error {
+func bindNext(fd int, v6 bool) (uint16, error) {
 	for range ephemeral.count {
 		port := int(ephemeral.first + lastPort.Add(1)%ephemeral.count)
 		var at syscall.Sockaddr = &syscall.SockaddrInet4{Port: port}
@@ -28,10 +28,10 @@ func bindNext(fd int, v6 bool) error {
 			at = &syscall.SockaddrInet6{Port: port}
 		}
 		if err := syscall.Bind(fd, at); !errors.Is(err, syscall.EADDRINUSE) {
-			return err
+			return uint16(port), err
 		}
 	}
-	return syscall.EADDRNOTAVAIL
+	return 0, syscall.EADDRNOTAVAIL
 }
 
 // bindFirst gives a socket its local port before it connects, and writes that down. A connection that is refused or never answered has no address that
@@ -43,18 +43,9 @@ func bindFirst(ctx context.Context, network, _ string, conn syscall.RawConn) err
 	}
 	var err error
 	controlErr := conn.Control(func(fd uintptr) {
-		if err = bindNext(int(fd), network == "tcp6"); err != nil {
-			return
-		}
-		var local syscall.Sockaddr
-		if local, err = syscall.Getsockname(int(fd)); err != nil {
-			return
-		}
-		switch local := local.(type) {
-		case *syscall.SockaddrInet4:
-			wire.bound(uint16(local.Port))
-		case *syscall.SockaddrInet6:
-			wire.bound(uint16(local.Port))
+		var port uint16
+		if port, err = bindNext(int(fd), network == "tcp6"); err == nil {
+			wire.bound(port)
 		}
 	})
 	if controlErr != nil {

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -128,20 +129,10 @@ func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []strin
 func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
 	var late []excess
 	for _, l := range tl.Lanes {
-		var all, within []time.Duration
-		for _, r := range l.Requests {
-			if r.Cause == timeline.Unsent {
-				continue
-			}
-			all = append(all, r.Lag)
-			if r.Planned >= tl.Window.DisruptStart && r.Planned <= tl.Window.Settled {
-				within = append(within, r.Lag)
-			}
-		}
 		bound := coarsestSight(l.Rate)
-		if p99 := percentile(sorted(all), 0.99); p99 > bound {
+		if p99 := lagP99(l.Requests, 0, math.MaxInt64); p99 > bound {
 			late = append(late, excess{p99 - bound, fmt.Sprintf("%s: requests left late: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate)})
-		} else if p99 := percentile(sorted(within), 0.99); p99 > bound {
+		} else if p99 := lagP99(l.Requests, tl.Window.DisruptStart, tl.Window.Settled); p99 > bound {
 			late = append(late, excess{
 				p99 - bound, fmt.Sprintf("%s: requests left late during the disruption: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate),
 			})
@@ -181,14 +172,19 @@ func worst(lanes []excess) []string {
 //
 // all of it between the start of the disruption and the instant when it had settled. So a late sender doesn't spoil a run: the run claims less, and says so.
 func sight(l timeline.LaneRecord, w timeline.Window) time.Duration {
+	_, gap := longestGap(l.Requests, w)
+	return max(Visible(l.Rate), gap, lagP99(l.Requests, w.DisruptStart, w.Settled))
+}
+
+// lagP99 is the 99th percentile of the lag of the requests that were sent, of those that were due from one instant to another.
+func lagP99(requests []timeline.Request, from, to time.Duration) time.Duration {
 	var lags []time.Duration
-	for _, r := range l.Requests {
-		if r.Cause != timeline.Unsent && r.Planned >= w.DisruptStart && r.Planned <= w.Settled {
+	for _, r := range requests {
+		if r.Cause != timeline.Unsent && r.Planned >= from && r.Planned <= to {
 			lags = append(lags, r.Lag)
 		}
 	}
-	_, gap := longestGap(l.Requests, w)
-	return max(Visible(l.Rate), gap, percentile(sorted(lags), 0.99))
+	return percentile(sorted(lags), 0.99)
 }
 
 // usefulSight is the coarsest sight that a run is believed with: a fifth of a second. Delays are set in whole seconds (the kubelet's sleep action takes

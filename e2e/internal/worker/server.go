@@ -70,10 +70,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // answer decodes what is posted and does it. What can't be done is a conflict: to ask again wouldn't help.
 func answer[T any](w http.ResponseWriter, r *http.Request, do func(T) error) {
-	var in T
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&in)
+	in, err := posted[T](w, r)
 	if err == nil {
 		err = do(in)
 	}
@@ -84,10 +81,18 @@ func answer[T any](w http.ResponseWriter, r *http.Request, do func(T) error) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// posted decodes what is posted. A field that is unknown here is a harness of another version.
+func posted[T any](w http.ResponseWriter, r *http.Request) (in T, err error) {
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&in)
+	return in, err
+}
+
 // ask sends one request to the app and tells which Pod has answered it, or what went wrong.
 func ask(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&q); err != nil {
+	q, err := posted[question](w, r)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
@@ -95,7 +100,6 @@ func ask(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var a reply
-	var err error
 	if a.Pod, err = Ask(ctx, client, q.URL); err != nil {
 		a.Err = err.Error()
 	}
