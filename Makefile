@@ -26,14 +26,19 @@ test: ## Unit tests, and one real smoke run on a cluster
 unit: ## Unit tests with the race detector; no cluster, no Docker
 	@scripts/unit.sh $(GO_TEST_FLAGS)
 
+.PHONY: safe-delay
+safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. About ten minutes
+	@scripts/e2e.sh -run '^TestSafeDelay$$' -out artifacts/safe-delay $(GO_TEST_FLAGS)
+
 .PHONY: nightly
-nightly: ## The regression job: every strategy, then the proof that losses follow kube-proxy's sync period. About half an hour
+nightly: ## The regression job: every strategy, then the proof that losses and the safe delay follow kube-proxy's sync period. About 40 minutes
 	@scripts/e2e.sh -profile nightly $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -run '^TestSyncPeriod$$' -out artifacts/sync-period $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^TestSafeDelaySync$$' -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
 
 .PHONY: soak
 soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
-	@scripts/e2e.sh -run '^Test(Faults|FullDisk)$$' -out artifacts/faults $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^Test(Faults|FullDisk|AttributionTruth)$$' -out artifacts/faults $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -run '^TestSoakRate$$' -out artifacts/soak $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -profile aa -repeat 20 -out artifacts/aa $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -out artifacts/soak $(GO_TEST_FLAGS)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
@@ -88,6 +90,20 @@ func TestReplay(t *testing.T) {
 			0,
 			[]string{"PASS: TestRollout/prestop-sleep/rolling-update"},
 			runs{"prestop-sleep/rolling-update": "pass"},
+		},
+		{
+			"at other delays: what is expected goes by the name",
+			[]func(*testing.T, string){save(believable("in-app-delay-close@1.5s")), save(lossy("in-app-delay-close@500ms+measured", 2))},
+			0,
+			[]string{"PASS: TestRollout/in-app-delay-close@1.5s/rolling-update", "PASS: TestRollout/in-app-delay-close@500ms+measured/rolling-update"},
+			runs{"in-app-delay-close@1.5s/rolling-update": "pass", "in-app-delay-close@500ms+measured/rolling-update": "pass"},
+		},
+		{
+			"a delay that loses where it is to lose nothing",
+			[]func(*testing.T, string){save(lossy("in-app-delay-close@1.5s", 2))},
+			1,
+			[]string{"fail: nodeport/new: lost 2 of 200 where at most 0 may be lost"},
+			runs{"in-app-delay-close@1.5s/rolling-update": "fail"},
 		},
 		{
 			"a fail",
@@ -190,9 +206,16 @@ func TestReplay(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(artifacts, "report.txt"))
 			require.NoError(t, err)
 			assert.Contains(t, got.out, string(text[:40]), "the report is shown")
+			index, err := os.ReadFile(filepath.Join(artifacts, "index.html"))
+			require.NoError(t, err)
 			for name := range tt.want {
 				strategy, _, _ := strings.Cut(name, "/")
 				assert.Contains(t, got.summary, strategy)
+				picture := name + "/" + report.PictureFile
+				unread := strings.Contains(strings.Join(tt.says, "\n"), name+": ")
+				_, err := os.Stat(filepath.Join(artifacts, filepath.FromSlash(picture)))
+				assert.Equal(t, unread, errors.Is(err, os.ErrNotExist), "what could be judged has a picture: %s", picture)
+				assert.Equal(t, !unread, strings.Contains(html.UnescapeString(string(index)), `href="`+picture+`"`), "and a link to it")
 			}
 		})
 	}
@@ -210,6 +233,8 @@ func TestReplayOne(t *testing.T) {
 	require.Len(t, r.Runs[0].Lanes, 3)
 	assert.Equal(t, 200, r.Runs[0].Lanes[0].Sent)
 	assert.Equal(t, "v1.37.2", r.Cluster.Kubernetes)
+	assert.FileExists(t, filepath.Join(artifacts, "rolling-update", report.PictureFile), "by the name of the one folder")
+	assert.FileExists(t, filepath.Join(artifacts, "rolling-update", "verdict.json"))
 }
 
 // TestSuiteProcess: what is wrong is told by the exit code and in words, and nothing is brought up before.
@@ -225,6 +250,7 @@ func TestSuiteProcess(t *testing.T) {
 		{"unknown profile", []string{"-profile=everything"}, 1, `unknown profile "everything": want one of quick, full`},
 		{"no such folder to replay", []string{"-replay=/nonexistent"}, 1, "find timelines: lstat /nonexistent: no such file"},
 		{"short", []string{"-test.short"}, 0, "needs a cluster"},
+		{"a delay that can't be", []string{"-test.run=^TestRollout$/prestop-sleep@1.5s"}, 1, "a delay of 1.5s: the kubelet's sleep action takes whole seconds"},
 		{"help", []string{"-h"}, 0, "which scenarios to run: "},
 	}
 	for _, tt := range tests {
@@ -249,8 +275,20 @@ func TestSuiteProcess(t *testing.T) {
 			assert.Equal(t, "infrastructure", run.Outcome)
 			assert.Contains(t, strings.Join(run.Reasons, "\n"), "find a container engine")
 			assert.FileExists(t, filepath.Join(artifacts, run.Strategy, run.Disruption, timeline.JSONFile))
+			assert.FileExists(t, filepath.Join(artifacts, run.Strategy, run.Disruption, report.PictureFile))
 		}
 	})
+}
+
+// TestRolloutAtADelay: a strategy at another delay is in no profile, and runs if it is named.
+func TestRolloutAtADelay(t *testing.T) {
+	artifacts := filepath.Join(t.TempDir(), "artifacts")
+	got := runSuite(t, "-test.run=^TestRollout$/^in-app-delay-close@1.5s$/rolling-update", "-out="+artifacts)
+	assert.Equal(t, 4, got.code, "there is no container engine: %s", got.out)
+	r := readReport(t, artifacts)
+	require.Len(t, r.Runs, 1)
+	assert.Equal(t, "in-app-delay-close@1.5s", r.Runs[0].Strategy)
+	assert.FileExists(t, filepath.Join(artifacts, "in-app-delay-close@1.5s", "rolling-update", timeline.JSONFile))
 }
 
 // TestReplayLeavesTheReportsAlone: without -out, the reports of a replay go into a folder of their own.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -31,6 +33,15 @@ func TestRollout(t *testing.T) {
 	require.NoError(t, the.broken)
 	list, err := the.catalogue.Profile(the.settings.profile, the.settings.rate)
 	require.NoError(t, err)
+	for _, name := range delaysNamed(flag.Lookup("test.run").Value.String()) {
+		for _, d := range scenarios.Disruptions() {
+			if d.Replaces {
+				s, err := the.catalogue.Find(name, d.Name, the.settings.rate)
+				require.NoError(t, err)
+				list = append(list, s)
+			}
+		}
+	}
 	if lanes := the.settings.lanes; lanes != "" {
 		for i := range list {
 			list[i], err = list[i].Only(strings.Split(lanes, ","))
@@ -47,6 +58,19 @@ func TestRollout(t *testing.T) {
 	require.NotEmpty(t, the.verdicts, "no scenario of profile %s matches -run: other strategies are in -profile full", the.settings.profile)
 }
 
+// delaysNamed are the strategies at another delay that -run names, as in TestRollout/in-app-delay-close@1.5s. They are in no profile, as there is no end to them.
+func delaysNamed(run string) []string {
+	_, rest, _ := strings.Cut(run, "/")
+	pattern, _, _ := strings.Cut(rest, "/")
+	var names []string
+	for name := range strings.SplitSeq(strings.NewReplacer("^", "", "$", "", "\\", "", "(", "", ")", "").Replace(pattern), "|") {
+		if strings.Contains(name, fixtures.DelaySign) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // measure records a run, saves it, judges it, and puts the verdict on record.
 func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdict {
 	t.Helper()
@@ -55,7 +79,7 @@ func (s *suite) measure(t *testing.T, run scenarios.Run, i, n int) verdict.Verdi
 	return v
 }
 
-// attempt records a run, saves it in a folder and judges it.
+// attempt records a run, saves it in a folder, judges it and draws it.
 func (s *suite) attempt(t *testing.T, run scenarios.Run, i, n int) (v verdict.Verdict, dir string) {
 	t.Helper()
 	progress := s.progress.run(i, n, run)
@@ -65,6 +89,9 @@ func (s *suite) attempt(t *testing.T, run scenarios.Run, i, n int) (v verdict.Ve
 		tl.Faults = append(tl.Faults, err.Error())
 	}
 	v = verdict.Judge(tl, run.Scenario)
+	if err := picture(v, tl, dir); err != nil {
+		t.Error(err) // the verdict stands without
+	}
 	progress.done(v)
 	return v, dir
 }
@@ -124,18 +151,27 @@ func replay(t *testing.T) {
 		}
 		judged++
 		t.Run(name, func(t *testing.T) {
-			the.conclude(t, judgeAgain(name, dir), "")
+			v, tl := judgeAgain(name, dir)
+			out := ""
+			if tl != nil { // what is stored stays as it was: the picture and today's verdict go where the reports go, by the run's name
+				out = filepath.Join(the.settings.artifacts, filepath.FromSlash(name))
+				if err := picture(v, *tl, out); err != nil {
+					t.Error(err)
+				}
+			}
+			the.conclude(t, v, out)
 		})
 	}
 	require.NotZero(t, judged, "there are only timelines of the suite before: name %s/%s to judge those", the.settings.replay, previousDir)
 }
 
 // judgeAgain judges the timeline in dir. One that can't be read is lost, which is the infrastructure's fault; one of a scenario that is unknown today can't be
-// judged. Either has its place in the report, under the names of its folder: a run that is left out looks like one that passed.
-func judgeAgain(name, dir string) verdict.Verdict {
+// judged. Either has its place in the report, under the names of its folder: a run that is left out looks like one that passed. The
+// timeline is nil if it was not judged.
+func judgeAgain(name, dir string) (verdict.Verdict, *timeline.Timeline) {
 	tl, err := timeline.Load(dir)
 	if err != nil {
-		return unjudged(name, verdict.Infrastructure, err)
+		return unjudged(name, verdict.Infrastructure, err), nil
 	}
 	rate := the.settings.rate
 	if len(tl.Lanes) > 0 {
@@ -143,7 +179,7 @@ func judgeAgain(name, dir string) verdict.Verdict {
 	}
 	s, err := the.catalogue.Find(tl.Strategy, tl.Disruption, rate)
 	if err != nil {
-		return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+		return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err)), nil
 	}
 	// One that could not begin has none, and in one without places the lanes are fewer than today's for its age.
 	if len(tl.Lanes) > 0 && !slices.ContainsFunc(tl.Lanes, func(l timeline.LaneRecord) bool { return l.From == "" }) {
@@ -152,11 +188,11 @@ func judgeAgain(name, dir string) verdict.Verdict {
 			recorded = append(recorded, l.Name)
 		}
 		if s, err = s.Only(recorded); err != nil { // -lanes may have chosen
-			return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err))
+			return unjudged(name, verdict.Inconclusive, fmt.Errorf("timeline in %s: %w", dir, err)), nil
 		}
 	}
 	the.facts, the.settings.rate = tl.Environment, rate
-	return verdict.Judge(tl, s)
+	return verdict.Judge(tl, s), &tl
 }
 
 // unjudged is the verdict on a timeline that can't be judged.

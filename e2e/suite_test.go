@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +37,9 @@ type suite struct {
 	kindLog     *os.File
 	facts       timeline.Environment
 	verdicts    []verdict.Verdict
-	failed      bool // a test failed: the cluster's logs are worth keeping
+	safeDelays  []report.SafeDelay // that were measured; none unless TestSafeDelay or its like was named
+	folders     []string           // of the verdicts, in their order; empty for a run that has none
+	failed      bool               // a test failed: the cluster's logs are worth keeping
 }
 
 func newSuite(ctx context.Context, s settings) *suite {
@@ -147,9 +152,8 @@ func (s *suite) moveAside() error {
 	if err := os.Mkdir(previous, 0o755); err != nil {
 		return err
 	}
-	ours := s.made()
 	for _, entry := range entries {
-		if !ours[entry.Name()] {
+		if !s.makes(entry.Name()) {
 			continue
 		}
 		if err := os.Rename(filepath.Join(dir, entry.Name()), filepath.Join(previous, entry.Name())); err != nil {
@@ -163,33 +167,101 @@ func (s *suite) moveAside() error {
 const (
 	kindLogFile    = "kind.log"
 	clusterLogsDir = "cluster-logs"
+	minSyncDir     = "min-sync-" // and the period: of tests that go through several
 )
 
-// made are the names of all that a suite makes in the artifacts' folder.
-func (s *suite) made() map[string]bool {
-	names := map[string]bool{kindLogFile: true, clusterLogsDir: true}
+// makes says whether a name in the artifacts' folder is of something that a suite makes there.
+func (s *suite) makes(name string) bool {
+	names := []string{kindLogFile, clusterLogsDir}
 	for _, format := range report.Formats() {
-		names[format.File] = true
+		names = append(names, format.File)
 	}
-	for strategy := range s.catalogue.Summaries() {
-		names[strategy], names[strategy+scenarios.TwinSuffix] = true, true
+	for _, format := range report.SafeDelayFormats() {
+		names = append(names, format.File)
 	}
-	return names
+	if slices.Contains(names, name) || strings.HasPrefix(name, minSyncDir) {
+		return true
+	}
+	_, err := s.catalogue.Strategy(name)
+	return err == nil
 }
 
 // dir is where a run's artifacts go.
 func (s *suite) dir(run scenarios.Run) string {
 	dir := filepath.Join(s.settings.artifacts, run.Strategy.Name, run.Disruption.Name)
-	if s.settings.repeat > 1 {
+	if run.Series {
 		dir = filepath.Join(dir, strconv.Itoa(run.Repeat))
 	}
 	return dir
 }
 
-// conclude keeps a verdict, writes the reports so far, and fails the test if the run did not pass. With dir, the verdict is written there, too.
+// madeAgain is how many runs of a series may be made again because they could not be believed. A machine may be busy for a moment, but a test that goes on until
+// it likes what it sees is none.
+const madeAgain = 2
+
+// series makes n runs of a scenario and puts their verdicts on record. One that can't be believed is made again (see madeAgain) and stays off the record; the
+// first that is one too many, or for which the infrastructure broke down, is on it and is the last.
+func (s *suite) series(t testing.TB, scenario scenarios.Scenario, n int, attempt func(scenarios.Run) (v verdict.Verdict, dir string)) []verdict.Verdict {
+	t.Helper()
+	var out []verdict.Verdict
+	for doubted := 0; len(out) < n; {
+		v, dir := attempt(scenarios.Run{Scenario: scenario, Repeat: len(out) + doubted + 1, Series: true})
+		believed := v.Outcome == verdict.Pass || v.Outcome == verdict.Fail
+		if v.Outcome == verdict.Inconclusive && doubted < madeAgain && s.ctx.Err() == nil {
+			doubted++
+			s.progress.line("not believed, and made again: %s", strings.Join(v.Reasons, "; "))
+			continue
+		}
+		s.conclude(t, v, dir)
+		out = append(out, v)
+		if !believed {
+			break
+		}
+	}
+	return out
+}
+
+// picture writes what there is to see of a run into its folder, which is made if need be: its picture, and its lost requests one by one. A run that lost nothing
+// has an empty list, as none is an answer.
+func picture(v verdict.Verdict, tl timeline.Timeline, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write picture: %w", err)
+	}
+	for file, write := range map[string]func(io.Writer) error{
+		report.PictureFile: func(w io.Writer) error { return report.Picture(w, v, tl) },
+		report.LossesFile:  func(w io.Writer) error { return report.Losses(w, v.Losses, tl.Window.DisruptStart) },
+	} {
+		var out bytes.Buffer
+		if err := write(&out); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), out.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("write picture: %w", err)
+		}
+	}
+	return nil
+}
+
+// pictures are where the runs' pictures are, from the artifacts' folder and with slashes, as in a link; empty where there is none.
+func (s *suite) pictures() []string {
+	out := make([]string, len(s.folders))
+	for i, dir := range s.folders {
+		file := filepath.Join(dir, report.PictureFile)
+		if _, err := os.Stat(file); dir == "" || err != nil {
+			continue
+		}
+		if path, err := filepath.Rel(s.settings.artifacts, file); err == nil {
+			out[i] = filepath.ToSlash(path)
+		}
+	}
+	return out
+}
+
+// conclude keeps a verdict, writes the reports so far, and fails the test if the run did not pass. With dir, the verdict is written there, too, and the
+// reports lead to the picture that is there.
 func (s *suite) conclude(t testing.TB, v verdict.Verdict, dir string) {
 	t.Helper()
-	s.verdicts = append(s.verdicts, v)
+	s.verdicts, s.folders = append(s.verdicts, v), append(s.folders, dir)
 	if dir != "" {
 		raw, err := json.MarshalIndent(v, "", " ")
 		if err == nil {
@@ -214,14 +286,21 @@ func (s *suite) conclude(t testing.TB, v verdict.Verdict, dir string) {
 }
 
 func (s *suite) report() report.Report {
+	summaries := s.catalogue.Summaries()
+	for _, v := range s.verdicts {
+		if strategy, err := s.catalogue.Strategy(v.Strategy); err == nil {
+			summaries[v.Strategy] = strategy.Summary
+		}
+	}
 	artifacts, err := filepath.Abs(s.settings.artifacts)
 	if err != nil {
 		artifacts = s.settings.artifacts
 	}
 	return report.Report{
 		Suite: verdict.JudgeSuite(s.verdicts), Cluster: s.facts, Profile: s.settings.profile, Rate: s.settings.rate, Started: s.started,
-		Elapsed: time.Since(s.started), Artifacts: artifacts, Summaries: s.catalogue.Summaries(), Replay: s.settings.replay != "",
-		Phases: []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: time.Since(s.started) - s.clusterTook}},
+		Elapsed: time.Since(s.started), Artifacts: artifacts, Summaries: summaries, Replay: s.settings.replay != "",
+		Pictures: s.pictures(),
+		Phases:   []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: time.Since(s.started) - s.clusterTook}},
 	}
 }
 
@@ -268,7 +347,7 @@ func (s *suite) finish(ctx context.Context) (*verdict.Outcome, error) {
 	}
 	if len(s.verdicts) > 0 {
 		errs = append(errs, s.write(), s.publish())
-		suite := s.report().Suite.Outcome
+		suite := s.outcome()
 		if outcome = &suite; suite != verdict.Pass {
 			errs = append(errs, fmt.Errorf("the suite's outcome is %s", suite))
 		}
@@ -276,11 +355,27 @@ func (s *suite) finish(ctx context.Context) (*verdict.Outcome, error) {
 	return outcome, errors.Join(errs...)
 }
 
+// outcome is that of all runs, and of what was to be found out by them: runs that all pass may still recommend nothing.
+func (s *suite) outcome() verdict.Outcome {
+	out := s.report().Suite.Outcome
+	for _, d := range s.safeDelays {
+		if d.Outcome.Outranks(out) {
+			out = d.Outcome
+		}
+	}
+	return out
+}
+
 // publish shows the report: as text here, and as markdown in the summary of a GitHub job.
 func (s *suite) publish() error {
 	s.progress.clear()
 	if err := report.Text(s.progress.out, s.report()); err != nil {
 		return fmt.Errorf("print report: %w", err)
+	}
+	for _, d := range s.safeDelays {
+		if err := report.WriteSafeDelay(s.progress.out, d); err != nil {
+			return fmt.Errorf("print safe delay: %w", err)
+		}
 	}
 	path := os.Getenv("GITHUB_STEP_SUMMARY")
 	if path == "" {
@@ -290,7 +385,14 @@ func (s *suite) publish() error {
 	if err != nil {
 		return fmt.Errorf("write job summary: %w", err)
 	}
-	return errors.Join(report.Markdown(f, s.report()), f.Close())
+	err = report.Markdown(f, s.report())
+	for _, d := range s.safeDelays {
+		var text bytes.Buffer
+		err = errors.Join(err, report.WriteSafeDelay(&text, d))
+		_, wrote := fmt.Fprintf(f, "\n```text%s```\n", text.String())
+		err = errors.Join(err, wrote)
+	}
+	return errors.Join(err, f.Close())
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }

@@ -116,7 +116,8 @@ func (r *recorder) Errorf(format string, args ...any) {
 // TestConclude: whatever isn't a pass makes its test fail, with the reasons; every run is in all reports at once.
 func TestConclude(t *testing.T) {
 	s, out := newTestSuite(t)
-	pass, fail, control := s.judge(t, believable("prestop-sleep")), s.judge(t, lossy("in-app-delay", 7)), s.judge(t, believable("no-handler"))
+	tl := believable("prestop-sleep")
+	pass, fail, control := s.judge(t, tl), s.judge(t, lossy("in-app-delay", 7)), s.judge(t, believable("no-handler"))
 	torn := lossy("shutdown-at-once", 7)
 	torn.Faults = []string{"run: the API server went away"}
 	stopped := lossy("shutdown-at-once", 7)
@@ -131,7 +132,7 @@ func TestConclude(t *testing.T) {
 		{"fail", fail, true, []string{"fail: nodeport/new: lost 7 of 200 where at most 0 may be lost"}},
 		{"infrastructure", s.judge(t, torn), true, []string{"infrastructure: run: the API server went away"}},
 		{"stopped", s.judge(t, stopped), true, []string{"inconclusive: stopped by a signal"}},
-		{"a control that lost nothing", control, true, []string{"inconclusive: nodeport/new: lost 0 of 200", "inconclusive: nodeport/slow: lost 0 of 200"}},
+		{"a control that lost nothing", control, true, []string{"inconclusive: no lane lost anything where something must be lost"}},
 		{"not judged at all", verdict.Verdict{Strategy: "x", Disruption: "y"}, true, []string{"inconclusive, for no reason that is known"}},
 	}
 	for i, tt := range tests {
@@ -144,11 +145,11 @@ func TestConclude(t *testing.T) {
 				assert.Contains(t, r.errors[j], want)
 			}
 			assert.Equal(t, tt.failed, s.failed)
-			var stored verdict.Verdict
 			raw, err := os.ReadFile(filepath.Join(dir, "verdict.json"))
 			require.NoError(t, err)
-			require.NoError(t, json.Unmarshal(raw, &stored))
-			assert.Equal(t, tt.v, stored)
+			want, err := json.Marshal(tt.v)
+			require.NoError(t, err)
+			assert.JSONEq(t, string(want), string(raw))
 			assert.Len(t, readReport(t, s.settings.artifacts).Runs, i+1)
 		})
 	}
@@ -206,7 +207,9 @@ func TestFinish(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, verdict.Pass, *outcome)
 
-	files := map[string]string{"report.txt": "prestop-sleep", "report.md": "| ", "junit.xml": "<testsuites", "report.json": `"zerodrop.report/v1"`}
+	files := map[string]string{
+		"report.txt": "prestop-sleep", "report.md": "| ", "junit.xml": "<testsuites", "report.json": `"zerodrop.report/v1"`, "index.html": "<!DOCTYPE html>",
+	}
 	require.Len(t, report.Formats(), len(files))
 	for file, want := range files {
 		raw, err := os.ReadFile(filepath.Join(s.settings.artifacts, file))
@@ -301,11 +304,14 @@ func TestMakeRoom(t *testing.T) {
 		{
 			"a suite before", all{
 				"report.json": "1", "report.md": "1", "report.txt": "1", "junit.xml": "1", "kind.log": "1", "cluster-logs/node/journal.log": "1",
-				"prestop-sleep/rolling-update/timeline.json": "1", "no-handler/none/2/timeline.json": "1",
+				"prestop-sleep/rolling-update/timeline.json": "1", "no-handler/none/2/timeline.json": "1", "index.html": "1",
+				"safe-delay.txt": "1", "safe-delay.json": "1", "in-app-delay@1.5s/rolling-update/1/timeline.json": "1", "min-sync-1s/safe-delay.txt": "1",
 			}, all{
 				"previous/report.json": "1", "previous/report.md": "1", "previous/report.txt": "1", "previous/junit.xml": "1", "previous/kind.log": "1",
 				"previous/cluster-logs/node/journal.log": "1", "previous/prestop-sleep/rolling-update/timeline.json": "1", "previous/no-handler/none/2/timeline.json": "1",
-				"kind.log": "",
+				"previous/safe-delay.txt": "1", "previous/safe-delay.json": "1", "previous/in-app-delay@1.5s/rolling-update/1/timeline.json": "1",
+				"previous/min-sync-1s/safe-delay.txt": "1",
+				"kind.log":                            "", "previous/index.html": "1",
 			},
 		},
 		{
@@ -396,25 +402,57 @@ func TestMade(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestDir: a run of a series keeps out of the way of the others, whoever asked for the series.
 func TestDir(t *testing.T) {
 	tests := []struct {
-		name   string
-		repeat int // of the suite
-		nth    int
-		want   string
+		name string
+		list []string // strategies
+		n    int
+		want []string
 	}{
-		{"once", 1, 1, "prestop-sleep/rolling-update"},
-		{"first of several", 3, 1, "prestop-sleep/rolling-update/1"},
-		{"last of several", 3, 3, "prestop-sleep/rolling-update/3"},
+		{"once", []string{"prestop-sleep"}, 1, []string{"prestop-sleep/rolling-update"}},
+		{
+			"several",
+			[]string{"prestop-sleep", "in-app-delay@1.5s"},
+			2,
+			[]string{
+				"prestop-sleep/rolling-update/1", "in-app-delay@1.5s/rolling-update/1", "in-app-delay@1.5s/rolling-update/2", "prestop-sleep/rolling-update/2",
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s, _ := newTestSuite(t, "-repeat="+strconv.Itoa(tt.repeat))
-			scenario, err := s.catalogue.Find("prestop-sleep", "rolling-update", 100)
-			require.NoError(t, err)
-			assert.Equal(t, filepath.Join(s.settings.artifacts, tt.want), s.dir(scenarios.Run{Scenario: scenario, Repeat: tt.nth}))
+			s, _ := newTestSuite(t)
+			var list []scenarios.Scenario
+			for _, name := range tt.list {
+				scenario, err := s.catalogue.Find(name, "rolling-update", 100)
+				require.NoError(t, err)
+				list = append(list, scenario)
+			}
+			var got []string
+			for _, run := range scenarios.Interleave(list, tt.n) {
+				dir, err := filepath.Rel(s.settings.artifacts, s.dir(run))
+				require.NoError(t, err)
+				got = append(got, filepath.ToSlash(dir))
+			}
+			assert.Equal(t, tt.want, got)
 		})
 	}
+	s, _ := newTestSuite(t)
+	scenario, err := s.catalogue.Find("shutdown-at-once", "rolling-update", 100)
+	require.NoError(t, err)
+	var dirs []string
+	s.series(&recorder{TB: t}, scenario, 3, func(run scenarios.Run) (verdict.Verdict, string) {
+		dirs = append(dirs, s.dir(run))
+		require.NoError(t, os.MkdirAll(s.dir(run), 0o755))
+		if run.Repeat == 1 {
+			return verdict.Verdict{Outcome: verdict.Inconclusive, Reasons: []string{"requests left late"}}, s.dir(run)
+		}
+		return verdict.Verdict{Outcome: verdict.Pass}, s.dir(run)
+	})
+	at := filepath.Join(s.settings.artifacts, "shutdown-at-once", "rolling-update")
+	assert.Equal(t, []string{filepath.Join(at, "1"), filepath.Join(at, "2"), filepath.Join(at, "3"), filepath.Join(at, "4")}, dirs, "one that is made again, too")
+	assert.Len(t, s.verdicts, 3)
 }
 
 // deadlined is a test that is to end at a given time.
@@ -645,4 +683,26 @@ func constant(t *testing.T, file, name string) string {
 	value, err := strconv.Unquote(found.Decl.(*ast.ValueSpec).Values[0].(*ast.BasicLit).Value)
 	require.NoError(t, err)
 	return value
+}
+
+// TestPictures: the index leads to each run's picture, by a path that holds wherever the artifacts are moved to; it leads nowhere where there is none.
+func TestPictures(t *testing.T) {
+	s, _ := newTestSuite(t)
+	tl := believable("prestop-sleep")
+	v := s.judge(t, tl)
+	dir := filepath.Join(s.settings.artifacts, "prestop-sleep", "rolling-update")
+	require.NoError(t, picture(v, tl, dir))
+	s.conclude(t, v, dir)
+	raw, err := os.ReadFile(filepath.Join(dir, report.PictureFile))
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), "prestop-sleep")
+	s.conclude(t, v, "")
+	s.conclude(t, v, t.TempDir())
+	assert.Equal(t, []string{"prestop-sleep/rolling-update/run.html", "", ""}, s.report().Pictures)
+	index, err := os.ReadFile(filepath.Join(s.settings.artifacts, "index.html"))
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(string(index), `href="prestop-sleep/rolling-update/run.html"`))
+
+	require.NoError(t, os.WriteFile(filepath.Join(s.settings.artifacts, "file"), nil, 0o600))
+	require.ErrorContains(t, picture(v, tl, filepath.Join(s.settings.artifacts, "file", "run")), "write picture: ")
 }

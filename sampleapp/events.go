@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,6 +19,7 @@ const (
 	eventSIGTERM         = "sigterm"          // the first SIGTERM reached the program; never seen with -on-sigterm=default
 	eventShutdownBegin   = "shutdown-begin"   // Shutdown is about to be called: any delay is over
 	eventListenerClosed  = "listener-closed"  // the kernel refuses connections from now on
+	eventFailedRequest   = "failed-request"   // a request to /work was failed on purpose, see -fail-every
 	eventShutdownTimeout = "shutdown-timeout" // Shutdown gave up waiting; what is in flight is cut off now
 	eventLastRequest     = "last-request"     // the last answer to /work was written. Told right before exit; absent if there was none
 	eventExit            = "exit"             // the process is about to exit, with this code
@@ -27,10 +30,13 @@ type event struct {
 	Event    string `json:"event"`
 	UnixNano int64  `json:"unixNano"` // wall clock, of the instant the event happened, not of the writing
 	Pod      string `json:"pod"`
+	Kernel   string `json:"kernel,omitempty"`   // start: whose wall clock the instants are of (Linux' boot_id); empty where the system doesn't tell
 	Addr     string `json:"addr,omitempty"`     // listening: the address, with the port that was chosen
 	Requests int64  `json:"requests,omitempty"` // last-request: how many requests to /work were answered in this life
 	// Lanes are those of Requests that said which lane of the load they belong to, by lane.
 	Lanes map[string]int64 `json:"lanes,omitempty"`
+	Lane  string           `json:"lane,omitempty"`  // failed-request: the lane of the load that it belonged to
+	Seq   *int             `json:"seq,omitempty"`   // failed-request: its number there; a pointer because 0 is to be seen
 	Code  *int             `json:"code,omitempty"`  // exit: the exit code; a pointer because 0 is to be seen
 	Error string           `json:"error,omitempty"` // why it went wrong, where it did
 }
@@ -55,4 +61,13 @@ func (l *lifeLog) record(at time.Time, e event) {
 	defer l.mu.Unlock()
 	// Where stdout is broken there is no place left to tell it, and requests matter more than the log.
 	_, _ = l.out.Write(append(line, '\n'))
+}
+
+// kernel identifies the kernel that runs this process, from its boot to its end. All processes on it have one wall clock, whatever containers they are in.
+func kernel() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
 }

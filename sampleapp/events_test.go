@@ -42,6 +42,7 @@ func TestLines(t *testing.T) {
 			event{Event: eventLastRequest, Requests: 7, Lanes: map[string]int64{"service/new": 4, "nodeport/slow": 2}},
 			`{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7,"lanes":{"nodeport/slow":2,"service/new":4}}`,
 		},
+		{"failed request", event{Event: eventFailedRequest, Lane: "service/new", Seq: &zero}, `{"event":"failed-request","unixNano":1700000000123456789,"pod":"pod-1","lane":"service/new","seq":0}`},
 		{"good exit", event{Event: eventExit, Code: &zero}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":0}`},
 		{"bad exit", event{Event: eventExit, Code: &one, Error: "a\nb"}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":1,"error":"a\nb"}`},
 	}

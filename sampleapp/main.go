@@ -36,6 +36,7 @@ type config struct {
 	unready         bool
 	shutdownTimeout time.Duration
 	startupDelay    time.Duration
+	failEvery       int
 }
 
 func main() {
@@ -65,7 +66,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	life := &lifeLog{out: stdout, pod: pod}
 	app := &server{config: *cfg, pod: pod, life: life, departure: newDeparture(*cfg, life)}
 	app.departure.arm() // before anything is told or slow: a Pod can be deleted while it starts
-	life.record(started, event{Event: eventStart})
+	life.record(started, event{Event: eventStart, Kernel: kernel()})
 	err = app.live(started)
 
 	if requests, last, lanes := app.answered.total(); requests > 0 {
@@ -130,6 +131,9 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		"`time` that Shutdown may wait for requests in flight; those left after it are cut off. Needs -on-sigterm=shutdown or delay.")
 	flags.DurationVar(&cfg.startupDelay, "startup-delay", 0,
 		"`time` from process start until the listener is opened: a slow start, during which connections are refused.")
+	flags.IntVar(&cfg.failEvery, "fail-every", 0,
+		"Reset the connection, instead of answering, of each request to /work whose number in its lane is a multiple of this `number`, and tell it by the "+
+			"event failed-request: losses that are known beforehand, to hold against those that a client names. 0: none.")
 	return flags, cfg
 }
 
@@ -163,6 +167,8 @@ func (c *config) parse(flags *flag.FlagSet, args []string) error {
 		return fmt.Errorf("-shutdown-timeout %s: want more than 0", c.shutdownTimeout)
 	case c.startupDelay < 0:
 		return fmt.Errorf("-startup-delay %s: want 0 or more", c.startupDelay)
+	case c.failEvery < 0:
+		return fmt.Errorf("-fail-every %d: want 0 or more", c.failEvery)
 	}
 	return nil
 }

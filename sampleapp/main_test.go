@@ -56,6 +56,8 @@ func TestFlags(t *testing.T) {
 		{"bound without Shutdown", []string{"-on-sigterm=ignore", "-shutdown-timeout=5s"}, "-shutdown-timeout needs -on-sigterm=shutdown or delay, not ignore"},
 		{"bound of nothing", []string{"-on-sigterm=shutdown", "-shutdown-timeout=0s"}, "-shutdown-timeout 0s: want more than 0"},
 		{"start before the start", []string{"-startup-delay=-1s"}, "-startup-delay -1s: want 0 or more"},
+		{"fail less than none", []string{"-fail-every=-1"}, "-fail-every -1: want 0 or more"},
+		{"fail some", []string{"-fail-every=some"}, `invalid value "some" for flag -fail-every`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,10 +79,10 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		{"none", nil, config{addr: ":8080", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
 		{
 			"all",
-			[]string{"-addr=[::1]:0", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s"},
+			[]string{"-addr=[::1]:0", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50"},
 			config{
 				addr: "[::1]:0", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
-				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second,
+				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50,
 			},
 		},
 	}
@@ -97,7 +99,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run([]string{"-h"}, &stdout, &stderr))
 	assert.Empty(t, stderr.String())
-	for _, name := range []string{"addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay"} {
+	for _, name := range []string{"addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every"} {
 		assert.Contains(t, stdout.String(), "\n  -"+name)
 	}
 }

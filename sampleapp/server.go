@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -27,8 +28,11 @@ const (
 	headerConnRequest = "Zerodrop-Conn-Request" // number of this request on this connection, from 1
 )
 
-// headerLane is the header of a request by which the load says which lane it belongs to, for the ledger.
-const headerLane = "Zerodrop-Lane"
+// The headers of a request by which the load says which it is: for the ledger, and for -fail-every.
+const (
+	headerLane = "Zerodrop-Lane"
+	headerSeq  = "Zerodrop-Seq" // its number in the lane, from 0
+)
 
 const (
 	// readHeaderTimeout bounds a client that connects and says nothing. It is far above any client time-out of the load, so it is never what loses a request.
@@ -104,7 +108,27 @@ func (s *server) work(w http.ResponseWriter, r *http.Request) error {
 	if pause(r.Context(), duration) != nil {
 		panic(http.ErrAbortHandler) // the client is gone; to return would be to answer 200
 	}
+	if seq, err := strconv.Atoi(r.Header.Get(headerSeq)); err == nil && s.failEvery > 0 && seq%s.failEvery == 0 {
+		return s.fail(w, r.Header.Get(headerLane), seq)
+	}
 	return s.answer(w, r, http.StatusOK, Body)
+}
+
+// errFailed is the guarantee that a request that was failed on purpose doesn't count as answered.
+var errFailed = errors.New("failed on purpose")
+
+// fail resets the connection of a request without an answer, having told which request it was.
+func (s *server) fail(w http.ResponseWriter, lane string, seq int) error {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // HTTP/2, which nobody has asked for: no answer in any case
+	}
+	s.life.record(time.Now(), event{Event: eventFailedRequest, Lane: lane, Seq: &seq})
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // what is closed then is reset
+	}
+	_ = conn.Close()
+	return errFailed
 }
 
 // readyz is the readiness probe.

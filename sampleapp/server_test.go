@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -325,4 +326,54 @@ func TestLastWords(t *testing.T) {
 	last := app.await("last-request")
 	assert.EqualValues(t, 4, last.Requests)
 	assert.Equal(t, map[string]int64{"service/new": 2, "nodeport/slow": 1}, last.Lanes)
+}
+
+// TestFailEvery: which requests are failed, of one lane or another, and that each is told before its client can know.
+func TestFailEvery(t *testing.T) {
+	tests := []struct {
+		name  string
+		every int
+		path  string
+		lane  string
+		seq   string
+		want  bool
+	}{
+		{"the first", 3, "/work", "service/new", "0", true},
+		{"a multiple", 3, "/work", "service/slow", "9", true},
+		{"one between", 3, "/work", "service/new", "10", false},
+		{"every one", 1, "/work", "service/new", "7", true},
+		{"none", 0, "/work", "service/new", "0", false},
+		{"a request that isn't of the load", 3, "/work", "", "", false},
+		{"a number that is none", 3, "/work", "service/new", "0x3", false},
+		{"a probe", 3, "/readyz", "service/new", "3", false},
+		{"bad work", 3, "/work?for=x", "service/new", "3", false},
+		{"after its work", 3, "/work?for=20ms", "service/slow", "3", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			app := listening(t, "-on-sigterm=shutdown", fmt.Sprintf("-fail-every=%d", tt.every))
+			c := app.dial()
+			begun := time.Now()
+			_, err := c.try("GET " + tt.path + " HTTP/1.1\r\nHost: app\r\n" + headerLane + ": " + tt.lane + "\r\n" + headerSeq + ": " + tt.seq + "\r\n\r\n")
+			if !tt.want {
+				require.NoError(t, err)
+				assert.False(t, app.seen("failed-request"))
+				return
+			}
+			require.ErrorIs(t, err, syscall.ECONNRESET, "reset, not closed")
+			if strings.Contains(tt.path, "for=") {
+				assert.GreaterOrEqual(t, time.Since(begun), 20*time.Millisecond)
+			}
+			told := app.await("failed-request")
+			assert.Equal(t, tt.lane, told.Lane)
+			require.NotNil(t, told.Seq)
+			assert.Equal(t, tt.seq, fmt.Sprint(*told.Seq))
+			assert.Equal(t, http.StatusOK, app.dial().get("/work").code, "others go well")
+			app.sigterm()
+			assert.Equal(t, 0, app.exited().ExitCode())
+			assert.EqualValues(t, 1, app.await("last-request").Requests, "what failed was not answered")
+			assert.Equal(t, 1, strings.Count(strings.Join(app.names(), " "), "failed-request"))
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zerodrop/zerodrop/fixtures"
 )
@@ -15,6 +16,19 @@ const (
 	controlStrategy   = "no-handler" // must lose requests under every disruption
 	controlDisruption = "none"       // must lose nothing, even with that strategy
 )
+
+// Controls are the scenarios that others are to be believed by, under one disruption: one that must lose nothing, and one that must lose something.
+func (c Catalogue) Controls(disruption string, rate int) ([]Scenario, error) {
+	var list []Scenario
+	for _, name := range []string{controlDisruption, disruption} {
+		s, err := c.Find(controlStrategy, name, rate)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
 
 // TwinSuffix makes another name of a strategy, as in prestop-sleep+twin. Both are the same in all but the name: an A/A comparison, in which whatever differs
 // is the instrument's.
@@ -101,21 +115,53 @@ func (c Catalogue) Lanes(rate int) []Lane {
 	return lanes
 }
 
-// Find is the scenario of one strategy, or of its twin (see TwinSuffix), and one disruption. An unknown name is an error that lists the known ones.
-func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
-	original := strings.TrimSuffix(strategy, TwinSuffix)
-	s, ok := c.strategies[original]
+// Strategy is the strategy of a name, which may go on: at another delay, with nothing expected of it, as a twin, each of them if all are meant in this order.
+//
+//	in-app-delay   in-app-delay@1.5s   in-app-delay@500ms+measured   in-app-delay+twin
+//
+// An unknown name is an error that lists the known ones, and so is a delay that the strategy can't have.
+func (c Catalogue) Strategy(name string) (fixtures.Strategy, error) {
+	rest, twin := strings.CutSuffix(name, TwinSuffix)
+	rest, measured := strings.CutSuffix(rest, fixtures.MeasuredSuffix)
+	own, text, delayed := strings.Cut(rest, fixtures.DelaySign)
+	s, ok := c.strategies[own]
 	if !ok {
-		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
+		return s, unknown("strategy", name, slices.Sorted(maps.Keys(c.strategies)))
 	}
-	s.Name = strategy
+	if delayed {
+		delay, err := time.ParseDuration(text)
+		if err != nil {
+			return s, fmt.Errorf("strategy %s: want a delay such as 1.5s behind %s: %w", name, fixtures.DelaySign, err)
+		}
+		if s, err = s.WithDelay(delay); err != nil {
+			return s, err
+		}
+	}
+	if measured {
+		var err error
+		if s, err = s.Measured(); err != nil {
+			return s, err
+		}
+	}
+	if twin {
+		s.Name += TwinSuffix
+	}
+	return s, nil
+}
+
+// Find is the scenario of one strategy (see Strategy for its names) and one disruption. An unknown name is an error that lists the known ones.
+func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
+	s, err := c.Strategy(strategy)
+	if err != nil {
+		return Scenario{}, err
+	}
 	d, err := findNamed("disruption", disruption, Disruptions(), func(d Disruption) string { return d.Name })
 	if err != nil {
 		return Scenario{}, err
 	}
 	scenario := Scenario{
 		Strategy: s, Disruption: d, Lanes: c.Lanes(rate),
-		Control: original == controlStrategy || disruption == controlDisruption,
+		Control: strings.TrimSuffix(s.Name, TwinSuffix) == controlStrategy || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
 }
@@ -158,7 +204,8 @@ func (c Catalogue) Profile(name string, rate int) ([]Scenario, error) {
 // Run is one of several runs of the same scenario.
 type Run struct {
 	Scenario
-	Repeat int // from 1
+	Repeat int  // from 1
+	Series bool // others of the same scenario are made as well: each has a place of its own
 }
 
 // Interleave repeats the scenarios n times, every second round backwards (A B, B A, A B …), so that a slow drift of the machine falls on all alike.
@@ -170,7 +217,7 @@ func Interleave(list []Scenario, n int) []Run {
 			slices.Reverse(order)
 		}
 		for _, s := range order {
-			runs = append(runs, Run{Scenario: s, Repeat: round})
+			runs = append(runs, Run{Scenario: s, Repeat: round, Series: n > 1})
 		}
 	}
 	return runs

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -85,7 +86,7 @@ func TestExpectationsOfTheControls(t *testing.T) {
 	}
 	rolling, err := c.Find("no-handler", "rolling-update", DefaultRate)
 	require.NoError(t, err)
-	e, err := rolling.Expect("new")
+	e, err := rolling.Expect("slow")
 	require.NoError(t, err)
 	assert.Equal(t, Drops, e)
 	_, err = rolling.Expect("upside-down")
@@ -179,8 +180,10 @@ func TestInterleave(t *testing.T) {
 	var got []string
 	for _, r := range Interleave([]Scenario{a, b}, 3) {
 		got = append(got, r.Strategy.Name+string(rune('0'+r.Repeat)))
+		assert.True(t, r.Series)
 	}
 	assert.Equal(t, []string{"a1", "b1", "b2", "a2", "a3", "b3"}, got)
+	assert.Equal(t, []Run{{Scenario: a, Repeat: 1}}, Interleave([]Scenario{a}, 1), "one is no series")
 }
 
 // fakeApp writes down what a disruption does to it.
@@ -290,4 +293,62 @@ func TestTwin(t *testing.T) {
 	list, err := c.Profile("aa", DefaultRate)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"no-handler/none", "shutdown-at-once/rolling-update", "shutdown-at-once+twin/rolling-update"}, names(list))
+}
+
+// TestStrategyNames: what a name says beyond the strategy's own is what a stored run is judged by, too.
+func TestStrategyNames(t *testing.T) {
+	tests := []struct {
+		name   string
+		delay  time.Duration
+		expect string // of the load reused
+		err    string
+		want   string // its name then; empty for the same
+	}{
+		{name: "in-app-delay-close", delay: 15 * time.Second, expect: "clean"},
+		{name: "in-app-delay-close@1.5s", delay: 1500 * time.Millisecond, expect: "measured"},
+		{name: "in-app-delay-close@1500ms", delay: 1500 * time.Millisecond, expect: "measured", want: "in-app-delay-close@1.5s"},
+		{name: "in-app-delay-close@500ms+measured", delay: 500 * time.Millisecond, expect: "measured"},
+		{name: "in-app-delay-close@500ms+measured+twin", delay: 500 * time.Millisecond, expect: "measured"},
+		{name: "in-app-delay-close@20s+twin", delay: 20 * time.Second, expect: "clean"},
+		{name: "prestop-sleep@2s", delay: 2 * time.Second, expect: "measured"},
+		{name: "prestop-sleep@1.5s", err: "strategy prestop-sleep: a delay of 1.5s: the kubelet's sleep action takes whole seconds"},
+		{name: "in-app-delay-close@", err: `strategy in-app-delay-close@: want a delay such as 1.5s behind @: time: invalid duration ""`},
+		{name: "in-app-delay-close@2", err: `want a delay such as 1.5s behind @: time: missing unit`},
+		{name: "in-app-delay-close@0s", err: "a delay of 0s: want more than 0"},
+		{name: "shutdown-at-once@2s", err: "strategy shutdown-at-once: has no delay"},
+		{name: "prestop-nap@2s", err: `unknown strategy "prestop-nap@2s": want one of `},
+		{name: "in-app-delay+twin@2s", err: `unknown strategy "in-app-delay+twin@2s": want one of `},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := catalogue(t).Find(tt.name, "rolling-update", DefaultRate)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, cmp.Or(tt.want, tt.name)+"/rolling-update", got.Name())
+			assert.False(t, got.Control)
+			delay, err := got.Strategy.Delay()
+			require.NoError(t, err)
+			assert.Equal(t, tt.delay, delay)
+			expect, err := got.Expect("reused")
+			require.NoError(t, err)
+			assert.Equal(t, tt.expect, expect.String())
+		})
+	}
+	measured, err := catalogue(t).Find("no-handler+measured", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	assert.False(t, measured.Control, "nothing is known of it beforehand")
+}
+
+func TestControls(t *testing.T) {
+	list, err := catalogue(t).Controls("pod-deletion", DefaultRate)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"no-handler/none", "no-handler/pod-deletion"}, names(list))
+	for _, s := range list {
+		assert.True(t, s.Control, s.Name())
+	}
+	_, err = catalogue(t).Controls("flood", DefaultRate)
+	require.ErrorContains(t, err, `unknown disruption "flood"`)
 }

@@ -5,15 +5,25 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The race detector is C underneath: without a compiler Go turns cgo off, and -race with it.
-if ! type -P "$(go env CC)" >/dev/null; then
-	if [[ $EUID -ne 0 ]] || ! type -P apt-get >/dev/null; then
-		printf 'unit: error: the race detector needs a C compiler. Install gcc, or do without: go test -short ./...\n' >&2
-		exit 1
-	fi
-	printf 'unit: installing gcc with apt-get, which the race detector needs\n' >&2
+# add WHY PACKAGE… installs Debian packages, if this is root on a Debian.
+add() {
+	[[ $EUID -eq 0 ]] && type -P apt-get >/dev/null || return 1
+	printf 'unit: installing %s with apt-get, which %s\n' "${*:2}" "$1" >&2
 	{ apt-get -qq -o DPkg::Lock::Timeout=300 update &&
-		DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends gcc libc6-dev; } >&2 </dev/null
+		DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${@:2}"; } >&2 </dev/null
+}
+
+# The race detector is C underneath: without a compiler Go turns cgo off, and -race with it.
+if ! type -P "$(go env CC)" >/dev/null && ! add 'the race detector needs' gcc libc6-dev; then
+	printf 'unit: error: the race detector needs a C compiler. Install gcc, or do without: go test -short ./...\n' >&2
+	exit 1
+fi
+
+# The pages that a suite writes are looked at in a real browser. Where there is none, those tests say that they were skipped; all others are run.
+if [[ -z $(type -P chromium chromium-browser google-chrome chrome) ]]; then
+	export -f add
+	timeout 300 bash -c 'add "the tests of pages need" chromium' ||
+		printf 'unit: no browser: the tests that look at pages are skipped. Install chromium to have them\n' >&2
 fi
 
 CGO_ENABLED=1 exec go test -race -short "$@" ./...

@@ -252,20 +252,28 @@ func (a *App) Replicas() int { return a.replicas }
 func (a *App) Environment() timeline.Environment { return a.cluster.facts }
 
 // Observe starts to watch the app.
-func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() ([]timeline.Event, []timeline.Served), error) {
-	o, err := observe.Start(ctx, clock, observe.Config{
+func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timeline.Seen, error) {
+	config := observe.Config{
 		Client: a.cluster.client, Namespace: a.cluster.namespace, App: appName, Services: a.services, Container: appName,
 		LogDir: filepath.Join(a.dir, podsDir),
-	})
+	}
+	if a.cluster.kind != nil {
+		var err error
+		if config.Nodes, err = a.cluster.kind.observed(); err != nil {
+			return nil, err
+		}
+	}
+	o, err := observe.Start(ctx, clock, config)
 	if err != nil {
 		return nil, err
 	}
-	return func() ([]timeline.Event, []timeline.Served) {
+	return func() timeline.Seen {
 		asking, cancel := context.WithTimeout(ctx, answerWithin)
 		defer cancel()
 		living := a.served(asking)
-		events := o.Stop()
-		return events, append(o.Served(), living...)
+		seen := o.Stop()
+		seen.Served = append(seen.Served, living...)
+		return seen
 	}, nil
 }
 

@@ -607,12 +607,12 @@ func TestObserve(t *testing.T) {
 	log := filepath.Join(app.dir, "pods", "app-a.log")
 	require.Eventually(t, func() bool { raw, _ := os.ReadFile(log); return len(raw) > 0 }, 30*sec, time.Millisecond)
 	got := map[string]bool{}
-	events, served := stop()
-	assert.Equal(t, []timeline.Served{{Pod: "app-a", Answered: map[string]int{"service/new": 7}}}, served, "it lives on and can be asked")
-	for _, e := range events {
+	seen := stop()
+	assert.Equal(t, []timeline.Served{{Pod: "app-a", Answered: map[string]int{"service/new": 7}}}, seen.Served, "it lives on and can be asked")
+	for _, e := range seen.Events {
 		got[e.Pod+" "+string(e.Kind)] = true
 	}
-	assert.Equal(t, map[string]bool{"app-a pod-created": true, "app-a pod-ready": true, "app-a endpoint-serving": true}, got)
+	assert.Equal(t, map[string]bool{"app-a pod-created": true, "app-a pod-started": true, "app-a pod-ready": true, "app-a endpoint-serving": true}, got)
 
 	refuse(client, "list", "endpointslices", errDown)
 	_, err = app.Observe(t.Context(), timeline.NewClock(time.Now()))

@@ -114,6 +114,9 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		if err := c.kind.loadImages(ctx); err != nil {
 			return c, err
 		}
+		if err := c.kind.fence(ctx); err != nil {
+			return c, err
+		}
 		// At best: if requests leave late without it, the verdict says so.
 		if err := c.kind.favour(ctx); err != nil {
 			_, _ = fmt.Fprintln(config.Log, err)

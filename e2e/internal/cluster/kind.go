@@ -43,6 +43,7 @@ type provider interface {
 type kindCluster struct {
 	provider   provider
 	kubeconfig string
+	subnet     string // of the Services; empty for kind's default
 	lock       *os.File
 }
 
@@ -72,7 +73,7 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	}
 	k := &kindCluster{
 		provider:   kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), detected),
-		kubeconfig: filepath.Join(dir, "kubeconfig"), lock: lock,
+		kubeconfig: filepath.Join(dir, "kubeconfig"), subnet: desired.Networking.ServiceSubnet, lock: lock,
 	}
 	return k, k.open(ctx, config, desired)
 }

@@ -120,7 +120,10 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 			if p.Status.Phase != corev1.PodRunning {
 				return fmt.Sprintf("Pod %s is %s%s", p.Name, p.Status.Phase, waitingFor(p)), nil
 			}
-			w := worker.Worker{Name: "worker-" + strconv.Itoa(index(*p)), Node: p.Spec.NodeName, Call: worker.At(a.cluster.http, a.proxyURL(p.Name, worker.Port))}
+			w := worker.Worker{
+				Name: "worker-" + strconv.Itoa(index(*p)), Node: p.Spec.NodeName, IP: p.Status.PodIP,
+				Call: worker.At(a.cluster.http, a.proxyURL(p.Name, worker.Port)),
+			}
 			err := answers(ctx, w)
 			if ctx.Err() != nil {
 				return "", ctx.Err() // what was missing before tells more than that time is up

@@ -2,9 +2,12 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
@@ -20,9 +23,8 @@ type App interface {
 	URL(path fixtures.Path) string
 	// Workers send load from within the cluster; nil if no path needs them.
 	Workers() traffic.Sender
-	// Observe starts to write down events and returns when the present state is known. The function it returns ends it and gives the events, and what each
-	// Pod says it has served.
-	Observe(ctx context.Context, clock timeline.Clock) (stop func() ([]timeline.Event, []timeline.Served), err error)
+	// Observe starts to write down what happens and returns when the present state is known. The function it returns ends it and gives what was seen.
+	Observe(ctx context.Context, clock timeline.Clock) (stop func() timeline.Seen, err error)
 	// WaitStable waits until as many Pods as asked for are ready, all of them of the present template, and every other Pod is gone.
 	WaitStable(ctx context.Context) error
 	// Replicas is how many Pods are asked for.
@@ -72,14 +74,15 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	l, err := prepare(ctx, app, run.Lanes, clock)
 	if err != nil {
 		fault("load", err)
-		tl.Events, tl.Served = stopObserving()
+		saw(&tl, clock, stopObserving())
 		return tl
 	}
 	end := &traffic.End{}
 	started := now()
 	l.start(context.WithoutCancel(ctx), traffic.Plan{Clock: clock, End: end, Max: o.Limit + longestTimeout(run.Lanes)}, started)
 	w := &tl.Window
-	fault("run", disrupt(ctx, app, run, l.notice+o.Lead, o.Phase, now, w))
+	noted := &notedApp{App: app, now: now}
+	fault("run", disrupt(ctx, noted, run, l.notice+o.Lead, o.Phase, now, w))
 	tail := l.notice + slowestInterval(run.Lanes)
 	if w.Settled > 0 {
 		tail += longestTimeout(run.Lanes)
@@ -93,11 +96,61 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	w.LoadEnd, _ = end.At()
 	// The last request may have been due, and answered, up to an interval before the end.
 	fault("load", wait(context.WithoutCancel(ctx), max(0, w.LoadEnd-now())))
-	tl.Events, tl.Served = stopObserving()
+	seen := stopObserving()
+	seen.Events = append(seen.Events, noted.events...)
+	slices.SortStableFunc(seen.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	saw(&tl, clock, seen)
 	// The tail is over when the last request that was due in it is answered, and the app takes its time to work on that.
 	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes) - longestWork(run.Lanes)
 	return tl
 }
+
+// notedApp notes what the disruption does to the app, so that what is seen of it can be held against what is known.
+type notedApp struct {
+	App
+	now func() time.Duration
+
+	mu     sync.Mutex
+	events []timeline.Event
+}
+
+// DeletePod deletes a Pod and notes when it was asked for and when it was granted.
+func (a *notedApp) DeletePod(ctx context.Context, name string) error {
+	a.note(timeline.DeleteAsked, name)
+	err := a.App.DeletePod(ctx, name)
+	if err == nil {
+		a.note(timeline.DeleteAnswered, name)
+	}
+	return err
+}
+
+func (a *notedApp) note(kind timeline.Kind, pod string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = append(a.events, timeline.Event{At: a.now(), Kind: kind, Pod: pod})
+}
+
+// saw puts what was seen into the timeline, and what has become of this process' own clock meanwhile.
+func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
+	tl.Events, tl.Served, tl.Routes = seen.Events, seen.Served, seen.Routes
+	own := timeline.Source{Kind: timeline.SourceHarness, SameClock: true, Drift: clock.Stepped(time.Now())}
+	for range readings {
+		if drift := clock.Stepped(time.Now()); drift.Abs() < own.Drift.Abs() {
+			own.Drift = drift
+		}
+	}
+	if own.Drift = own.Drift.Round(time.Microsecond); own.Drift.Abs() < clockGrain {
+		own.Drift = 0
+	}
+	tl.Sources = append([]timeline.Source{own}, seen.Sources...)
+}
+
+// readings of the wall clock and the monotonic one don't happen at once: a process that has to wait between the two finds a difference where there is none. The
+// least of several is the true one. What is less than clockGrain is neither a step nor worth telling.
+const (
+	readings   = 5
+	clockGrain = 100 * time.Microsecond
+)
 
 // Failed is the timeline of a run that could not begin, so that it has its place in the report: nothing was measured, and this is why.
 func Failed(run scenarios.Run, at time.Time, why error) timeline.Timeline {

@@ -1,12 +1,14 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +42,7 @@ type fakeApp struct {
 	restart   func(ctx context.Context) error
 	stable    func(ctx context.Context) error
 	observe   error
+	refuse    map[string]error // to delete a Pod
 	workers   traffic.Sender
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
@@ -96,20 +99,20 @@ func (a *fakeApp) see(kind timeline.Kind, pod string) {
 	a.events = append(a.events, timeline.Event{At: a.clock.Offset(time.Now()), Kind: kind, Pod: pod})
 }
 
-func (a *fakeApp) Pods(context.Context) ([]string, error)  { return []string{"app-0"}, nil }
-func (a *fakeApp) Restart(ctx context.Context) error       { return a.restart(ctx) }
-func (a *fakeApp) DeletePod(context.Context, string) error { return nil }
-func (a *fakeApp) WaitReady(context.Context) error         { return nil }
-func (a *fakeApp) WaitStable(ctx context.Context) error    { return a.stable(ctx) }
-func (a *fakeApp) URL(fixtures.Path) string                { return a.url }
-func (a *fakeApp) Workers() traffic.Sender                 { return a.workers }
-func (a *fakeApp) Replicas() int                           { return 1 }
-func (a *fakeApp) Environment() timeline.Environment       { return timeline.Environment{Kubernetes: "v1"} }
+func (a *fakeApp) Pods(context.Context) ([]string, error)         { return []string{"app-0"}, nil }
+func (a *fakeApp) Restart(ctx context.Context) error              { return a.restart(ctx) }
+func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.refuse[name] }
+func (a *fakeApp) WaitReady(context.Context) error                { return nil }
+func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
+func (a *fakeApp) URL(fixtures.Path) string                       { return a.url }
+func (a *fakeApp) Workers() traffic.Sender                        { return a.workers }
+func (a *fakeApp) Replicas() int                                  { return 1 }
+func (a *fakeApp) Environment() timeline.Environment              { return timeline.Environment{Kubernetes: "v1"} }
 
-func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() ([]timeline.Event, []timeline.Served), error) {
+func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() timeline.Seen, error) {
 	a.clock = clock
 	a.see(timeline.PodCreated, "app-0")
-	return func() ([]timeline.Event, []timeline.Served) {
+	return func() timeline.Seen {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.stoppedAt = clock.Offset(time.Now())
@@ -117,7 +120,7 @@ func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() ([]ti
 		for pod, answered := range a.answered {
 			served = append(served, timeline.Served{Pod: pod, Answered: answered})
 		}
-		return a.events, served
+		return timeline.Seen{Events: a.events, Served: served}
 	}, a.observe
 }
 
@@ -195,6 +198,29 @@ func TestLoadGoesOnWhilePodsTerminate(t *testing.T) {
 	require.Empty(t, tl.Faults)
 	assert.GreaterOrEqual(t, tl.Window.LoadEnd-tl.Window.DisruptEnd, terminating+timeout)
 	assert.Equal(t, verdict.Pass, judge(tl, rollingUpdate(t).Scenario).Outcome)
+}
+
+// TestDeletionsAreNoted: when a Pod's deletion was asked for, and when it was granted; not granted is not noted.
+func TestDeletionsAreNoted(t *testing.T) {
+	run := rollingUpdate(t)
+	app := newFakeApp(t)
+	app.refuse = map[string]error{"app-7": errFake}
+	run.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
+		require.NoError(t, app.DeletePod(ctx, "app-0"))
+		require.ErrorIs(t, app.DeletePod(ctx, "app-7"), errFake)
+		return nil
+	}
+	tl := Run(t.Context(), app, run, Options{Lead: 500 * time.Millisecond, Limit: time.Minute})
+	var noted []string
+	for _, e := range tl.Events {
+		if e.Kind == timeline.DeleteAsked || e.Kind == timeline.DeleteAnswered {
+			noted = append(noted, string(e.Kind)+" "+e.Pod)
+			assert.GreaterOrEqual(t, e.At, tl.Window.DisruptStart)
+			assert.LessOrEqual(t, e.At, tl.Window.DisruptEnd)
+		}
+	}
+	assert.Equal(t, []string{"delete-asked app-0", "delete-answered app-0", "delete-asked app-7"}, noted)
+	assert.True(t, slices.IsSortedFunc(tl.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) }))
 }
 
 func TestFaultsAreRecorded(t *testing.T) {

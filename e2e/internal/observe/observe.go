@@ -36,6 +36,8 @@ type Config struct {
 	Container string   // whose log
 	// LogDir gets the log of each Pod as <pod>.log; empty if nobody wants them. The events in the logs are read all the same.
 	LogDir string
+	// Nodes are those that can be asked for what the API server doesn't know: connections, processes. None where that can't be had.
+	Nodes []Node
 }
 
 // Observation is a watch that is under way.
@@ -45,18 +47,24 @@ type Observation struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu     sync.Mutex
-	events []timeline.Event
-	served []timeline.Served
-	seen   map[mark]bool
+	mu         sync.Mutex
+	events     []timeline.Event
+	served     []timeline.Served
+	seen       map[mark]bool
+	containers map[string]timeline.Event // by ID: whose they are
+	kernels    map[string]string         // by node: of the app's processes there; empty if one doesn't tell
+	nodes      []*nodeWatch
+	routes     timeline.Routes
+	sources    []timeline.Source
+	finished   bool
 }
 
-// nodesWatch is the one watch that a run does without where it isn't allowed, as in a cluster that is shared.
-const nodesWatch = "Nodes"
+// pod tells Pods apart: names come again.
+type pod struct{ name, uid string }
 
 // mark is an event that is told once per Pod.
 type mark struct {
-	pod  string
+	pod  pod
 	kind timeline.Kind
 }
 
@@ -64,10 +72,15 @@ type mark struct {
 func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observation, error) {
 	// RetryWatcher logs each attempt of its own. What comes of them is in the events.
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
-	o := &Observation{clock: clock, config: config, cancel: cancel, seen: map[mark]bool{}}
+	o := &Observation{
+		clock: clock, config: config, cancel: cancel, seen: map[mark]bool{}, containers: map[string]timeline.Event{}, kernels: map[string]string{},
+	}
+	o.watchNodes(ctx)
+	defer o.awaitNodes(ctx) // while the rest begins
 	pods := config.Client.CoreV1().Pods(config.Namespace)
 	slices := config.Client.DiscoveryV1().EndpointSlices(config.Namespace)
 	nodes := config.Client.CoreV1().Nodes()
+	told := config.Client.CoreV1().Events(config.Namespace)
 	for _, w := range []*watcher{
 		{
 			what:   "Pods",
@@ -84,15 +97,23 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 			see:    o.seeSlices(),
 		},
 		{
-			what:  nodesWatch,
-			list:  func(opts metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, opts) },
-			watch: func(opts metav1.ListOptions) (watch.Interface, error) { return nodes.Watch(ctx, opts) },
-			see:   o.seeNodes(),
+			what:     "Nodes",
+			optional: true,
+			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, opts) },
+			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return nodes.Watch(ctx, opts) },
+			see:      o.seeNodes(),
+		},
+		{
+			what:     "Events",
+			optional: true,
+			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return told.List(ctx, opts) },
+			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return told.Watch(ctx, opts) },
+			see:      o.seeEvents,
 		},
 	} {
 		w.observation = o
 		err := w.start(ctx)
-		if w.what == nodesWatch && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
+		if w.optional && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
 			continue
 		}
 		if err != nil {
@@ -103,28 +124,26 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 	return o, nil
 }
 
-// Stop ends the watch and returns all events in the order of their time.
-func (o *Observation) Stop() []timeline.Event {
+// Stop ends the watch and returns what was seen: events and routes in the order of their time, and the last words of Pods.
+func (o *Observation) Stop() timeline.Seen {
 	o.cancel()
 	o.done.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	slices.SortStableFunc(o.events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
-	return o.events
-}
-
-// Served is what Pods have said in their last words about the requests they answered. It is complete after Stop.
-func (o *Observation) Served() []timeline.Served {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.served)
+	if !o.finished {
+		o.finished = true
+		o.settle()
+		o.appSources()
+		slices.SortStableFunc(o.events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	}
+	return timeline.Seen{Events: o.events, Served: slices.Clone(o.served), Sources: o.sources, Routes: o.routes}
 }
 
 // once writes an event down unless the Pod had one of the kind already.
 func (o *Observation) once(e timeline.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if key := (mark{e.Pod, e.Kind}); !o.seen[key] {
+	if key := (mark{pod{e.Pod, e.UID}, e.Kind}); !o.seen[key] {
 		o.seen[key] = true
 		o.events = append(o.events, e)
 	}
@@ -142,7 +161,7 @@ func (o *Observation) withdraw(key mark) {
 	defer o.mu.Unlock()
 	if o.seen[key] {
 		delete(o.seen, key)
-		o.events = slices.DeleteFunc(o.events, func(e timeline.Event) bool { return mark{e.Pod, e.Kind} == key })
+		o.events = slices.DeleteFunc(o.events, func(e timeline.Event) bool { return mark{pod{e.Pod, e.UID}, e.Kind} == key })
 	}
 }
 
@@ -150,24 +169,31 @@ func (o *Observation) now() time.Duration { return o.clock.Offset(time.Now()) }
 
 // seePods returns what to do with the state of Pods: objects that exist, or were deleted, as of the given offset.
 func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object runtime.Object, deleted bool) {
-	wasReady := map[string]bool{}
+	wasReady := map[pod]bool{}
 	return func(at time.Duration, object runtime.Object, deleted bool) {
 		p, ok := object.(*corev1.Pod)
 		if !ok {
 			return
 		}
-		e := timeline.Event{At: at, Pod: p.Name, Node: p.Spec.NodeName, IP: p.Status.PodIP}
+		id := pod{p.Name, string(p.UID)}
+		e := timeline.Event{At: at, Pod: p.Name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP}
 		tell := func(kind timeline.Kind) { e.Kind = kind; o.once(e) }
 		tell(timeline.PodCreated)
+		if p.Spec.NodeName != "" {
+			tell(timeline.PodScheduled)
+		}
+		if p.Status.PodIP != "" {
+			tell(timeline.PodAddressed)
+		}
 		ready := Ready(p)
-		if ready && !wasReady[p.Name] {
+		if ready && !wasReady[id] {
 			tell(timeline.PodReady)
 		}
-		if wasReady[p.Name] && !ready && p.DeletionTimestamp == nil {
+		if wasReady[id] && !ready && p.DeletionTimestamp == nil {
 			e.Kind = timeline.PodUnready
 			o.add(e)
 		}
-		wasReady[p.Name] = ready
+		wasReady[id] = ready
 		if p.DeletionTimestamp != nil {
 			tell(timeline.PodDeleted)
 		}
@@ -175,8 +201,12 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 			if c.Name != o.config.Container {
 				continue
 			}
+			if c.ContainerID != "" {
+				o.own(c.ContainerID, e)
+			}
 			if c.State.Running != nil || c.State.Terminated != nil {
-				o.follow(ctx, p.Name)
+				tell(timeline.PodStarted)
+				o.follow(ctx, e)
 			}
 			if t := c.State.Terminated; t != nil {
 				e.Code, e.Detail = int(t.ExitCode), t.Reason
@@ -193,42 +223,46 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 // seeSlices returns what to do with the state of EndpointSlices. An endpoint is gone when no slice has it any more. One that moves from a slice to another
 // may seem to be gone for a moment, depending on which of the two is seen first: when it comes back, it has not been gone.
 func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, deleted bool) {
-	has := map[string]map[string]bool{} // slice → Pods in it
-	wasServing := map[string]bool{}
+	has := map[string]map[pod]bool{} // slice → Pods in it
+	wasServing := map[pod]bool{}
 	return func(at time.Duration, object runtime.Object, deleted bool) {
 		s, ok := object.(*discoveryv1.EndpointSlice)
 		if !ok {
 			return
 		}
-		now := map[string]bool{}
+		now := map[pod]bool{}
 		for _, endpoint := range s.Endpoints {
 			if deleted || endpoint.TargetRef == nil || endpoint.TargetRef.Kind != "Pod" {
 				continue
 			}
-			name := endpoint.TargetRef.Name
-			now[name] = true
-			o.withdraw(mark{name, timeline.EndpointGone})
-			e := timeline.Event{At: at, Pod: name}
+			id := pod{endpoint.TargetRef.Name, string(endpoint.TargetRef.UID)}
+			now[id] = true
+			o.withdraw(mark{id, timeline.EndpointGone})
+			e := timeline.Event{At: at, Pod: id.name, UID: id.uid}
 			c := endpoint.Conditions
 			switch {
 			case c.Terminating != nil && *c.Terminating:
 				e.Kind = timeline.EndpointTerminating
 				o.once(e)
+				if c.Serving != nil && !*c.Serving {
+					e.Kind = timeline.EndpointNotServing
+					o.once(e)
+				}
 			case c.Ready == nil || *c.Ready: // an unset Ready means ready, says the API
 				e.Kind = timeline.EndpointServing
 				o.once(e)
-				wasServing[name] = true
-			case wasServing[name]:
+				wasServing[id] = true
+			case wasServing[id]:
 				e.Kind = timeline.EndpointUnready
 				o.add(e)
-				wasServing[name] = false
+				wasServing[id] = false
 			}
 		}
 		before := has[s.Name]
 		has[s.Name] = now
-		for name := range before {
-			if !now[name] && !inAny(has, name) {
-				o.once(timeline.Event{At: at, Pod: name, Kind: timeline.EndpointGone})
+		for id := range before {
+			if !now[id] && !inAny(has, id) {
+				o.once(timeline.Event{At: at, Pod: id.name, UID: id.uid, Kind: timeline.EndpointGone})
 			}
 		}
 	}
@@ -252,9 +286,41 @@ func (o *Observation) seeNodes() func(at time.Duration, object runtime.Object, d
 	}
 }
 
-func inAny(has map[string]map[string]bool, pod string) bool {
+// own writes down whose a container is, by its ID as containerd knows it.
+func (o *Observation) own(id string, e timeline.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, id, _ = strings.Cut(id, "://")
+	o.containers[id] = timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node}
+}
+
+// seeEvents reads what the kubelet says of the app's Pods. Events of earlier Pods lie about for an hour: only what is of a Pod that was seen, and happened since
+// the start, is told. At is when the watch delivered it, which may be seconds after the fact.
+func (o *Observation) seeEvents(at time.Duration, object runtime.Object, deleted bool) {
+	event, ok := object.(*corev1.Event)
+	if !ok || deleted || event.InvolvedObject.Kind != "Pod" || event.LastTimestamp.Unix() < o.clock.Start().Unix() {
+		return
+	}
+	e := timeline.Event{At: at, Pod: event.InvolvedObject.Name, UID: string(event.InvolvedObject.UID)}
+	switch event.Reason {
+	case "Killing":
+		e.Kind = timeline.KubeletKilling
+	case "FailedPreStopHook":
+		e.Kind, e.Detail = timeline.PreStopFailed, event.Message
+	default:
+		return
+	}
+	o.mu.Lock()
+	known := o.seen[mark{pod{e.Pod, e.UID}, timeline.PodCreated}]
+	o.mu.Unlock()
+	if known {
+		o.once(e)
+	}
+}
+
+func inAny(has map[string]map[pod]bool, id pod) bool {
 	for _, pods := range has {
-		if pods[pod] {
+		if pods[id] {
 			return true
 		}
 	}
@@ -275,6 +341,7 @@ func Ready(p *corev1.Pod) bool {
 type watcher struct {
 	observation *Observation
 	what        string
+	optional    bool // a run does without it where it isn't allowed, as in a cluster that is shared
 	labels      string
 	list        func(metav1.ListOptions) (runtime.Object, error)
 	watch       func(metav1.ListOptions) (watch.Interface, error)

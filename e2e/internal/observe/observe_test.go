@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -57,11 +58,14 @@ func TestLifeOfAPod(t *testing.T) {
 		exit.Code, exit.Detail = 137, "OOMKilled"
 		assert.Equal(t, []timeline.Event{
 			{At: 1 * sec, Kind: timeline.PodCreated, Pod: "app-0"},
+			worker(2*sec, timeline.PodScheduled),
+			worker(2*sec, timeline.PodAddressed),
+			worker(2*sec, timeline.PodStarted),
 			worker(3*sec, timeline.PodReady),
 			worker(13*sec, timeline.PodDeleted),
 			exit,
 			worker(16*sec, timeline.PodGone),
-		}, o.Stop())
+		}, o.Stop().Events)
 	})
 }
 
@@ -85,17 +89,25 @@ func TestPresentState(t *testing.T) {
 		s.put(foreignSlice)
 		after(sec)
 
-		events := o.Stop()
+		events := o.Stop().Events
 		var got []string
 		for _, e := range events {
 			assert.Zero(t, e.At)
 			got = append(got, e.Pod+" "+string(e.Kind))
 		}
 		assert.ElementsMatch(t, []string{
-			"app-0 pod-created", "app-0 pod-ready", "app-1 pod-created", "app-1 pod-ready", "app-1 pod-deleted",
+			"app-0 pod-created", "app-0 pod-scheduled", "app-0 pod-addressed", "app-0 pod-started", "app-0 pod-ready",
+			"app-1 pod-created", "app-1 pod-scheduled", "app-1 pod-addressed", "app-1 pod-started", "app-1 pod-ready", "app-1 pod-deleted",
 			"app-0 endpoint-serving", "app-1 endpoint-terminating",
 		}, got)
 		assert.Len(t, s.asked("/log", false), 2, "one log for each Pod of the app")
+	})
+}
+
+// grown is the events without what is told of each Pod on its way, which TestLifeOfAPod is about.
+func grown(events []timeline.Event) []timeline.Event {
+	return slices.DeleteFunc(events, func(e timeline.Event) bool {
+		return slices.Contains([]timeline.Kind{timeline.PodScheduled, timeline.PodAddressed, timeline.PodStarted}, e.Kind)
 	})
 }
 
@@ -185,7 +197,7 @@ func TestPods(t *testing.T) {
 				tt.do(s)
 				after(sec)
 				var got []step
-				for _, e := range o.Stop() {
+				for _, e := range grown(o.Stop().Events) {
 					assert.Equal(t, "app-0", e.Pod)
 					got = append(got, step{e.At, e.Kind})
 				}
@@ -287,7 +299,7 @@ func TestEndpoints(t *testing.T) {
 				}
 				after(sec)
 				var got []step
-				for _, e := range o.Stop() {
+				for _, e := range grown(o.Stop().Events) {
 					got = append(got, step{e.At, e.Pod, e.Kind})
 				}
 				assert.ElementsMatch(t, tt.want, got)
@@ -334,7 +346,7 @@ func TestServices(t *testing.T) {
 				}
 				after(sec)
 				var got []step
-				for _, e := range o.Stop() {
+				for _, e := range grown(o.Stop().Events) {
 					assert.Equal(t, "app-0", e.Pod)
 					got = append(got, step{e.At, e.Kind})
 				}
@@ -387,7 +399,7 @@ func TestGap(t *testing.T) {
 				}
 				count := map[mark]int{}
 				late := map[mark]bool{} // seen after the gap
-				for _, e := range o.Stop() {
+				for _, e := range grown(o.Stop().Events) {
 					m := mark{e.Pod, e.Kind}
 					count[m]++
 					late[m] = e.At > 10*sec
@@ -450,7 +462,7 @@ func TestGapSlices(t *testing.T) {
 		for i := range n {
 			s.remove(aSlice(fmt.Sprintf("app-%c", 'a'+i)))
 		}
-		events := o.Stop()
+		events := grown(o.Stop().Events)
 		assert.Len(t, only(events, timeline.WatchGap), 1)
 		ends := only(events, timeline.EndpointGone)
 		assert.Len(t, ends, n)
@@ -480,7 +492,7 @@ func TestResume(t *testing.T) {
 		s.comeBack(podsPath, false)
 		after(5 * sec)
 		var got []timeline.Kind
-		for _, e := range o.Stop() {
+		for _, e := range grown(o.Stop().Events) {
 			got = append(got, e.Kind)
 		}
 		assert.Equal(t, []timeline.Kind{timeline.PodCreated, timeline.PodReady, timeline.PodDeleted, timeline.PodGone}, got)
@@ -507,7 +519,7 @@ func TestRelistRefused(t *testing.T) {
 		s.refuse(podsPath, "list", nil)
 		s.put(aReadyPod("app-1"))
 		after(5 * sec)
-		events := o.Stop()
+		events := grown(o.Stop().Events)
 		assert.Len(t, only(events, timeline.WatchGap), 1)
 		var created []string
 		for _, e := range only(events, timeline.PodCreated) {
@@ -525,7 +537,7 @@ func TestWatchForbidden(t *testing.T) {
 		s.put(aReadyPod("app-0"))
 		o := s.observe(t)
 		after(10 * sec)
-		events := o.Stop()
+		events := grown(o.Stop().Events)
 		gaps := only(events, timeline.WatchGap)
 		require.NotEmpty(t, gaps)
 		assert.Contains(t, gaps[0].Detail, "Pods: ")
@@ -566,13 +578,13 @@ func TestStop(t *testing.T) {
 		name string
 		end  func(o *Observation, cancel context.CancelFunc) []timeline.Event
 	}{
-		{"stop", func(o *Observation, _ context.CancelFunc) []timeline.Event { return o.Stop() }},
+		{"stop", func(o *Observation, _ context.CancelFunc) []timeline.Event { return o.Stop().Events }},
 		{"its context ends first", func(o *Observation, cancel context.CancelFunc) []timeline.Event {
 			cancel()
 			after(5 * sec)
-			return o.Stop()
+			return o.Stop().Events
 		}},
-		{"twice", func(o *Observation, _ context.CancelFunc) []timeline.Event { o.Stop(); return o.Stop() }},
+		{"twice", func(o *Observation, _ context.CancelFunc) []timeline.Event { o.Stop(); return o.Stop().Events }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -603,7 +615,7 @@ func TestStop(t *testing.T) {
 					kind timeline.Kind
 				}
 				var got []step
-				for _, e := range events {
+				for _, e := range grown(events) {
 					got = append(got, step{e.At, e.Pod, e.Kind})
 				}
 				assert.Equal(t, []step{

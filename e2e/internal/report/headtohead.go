@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
 )
 
 // side is one of the two answers to the question that this tool is asked most: preStop or in-app delay?
@@ -17,31 +18,31 @@ type side struct {
 
 var sides = [2]side{{"preStop", "prestop-"}, {"in-app delay", "in-app-"}}
 
-func (s side) has(strategy string) bool { return strings.HasPrefix(strategy, s.prefix) }
-
-// headToHead puts the strategies of the two sides next to each other, disruption by disruption. Only runs that can be believed are compared.
-func headToHead(m model) section {
-	if len(m.Parts) == 0 {
-		return section{}
-	}
-	out := section{Title: "preStop or in-app delay?"}
-	if line := missing(slices.Concat(m.Parts...), "was run"); line != "" {
-		out.Blocks = []block{{Text: line}}
-		return out
-	}
-	for _, part := range m.Parts {
-		if b, ok := newDuel(m, part); ok {
-			out.Blocks = append(out.Blocks, b)
-		}
-	}
-	return out
+// has says whether a strategy speaks for the side. One of which nothing is expected, as its delay is too short for it, say, does not.
+func (s side) has(strategy string) bool {
+	return strings.HasPrefix(strategy, s.prefix) && !strings.HasSuffix(strategy, fixtures.MeasuredSuffix)
 }
+
+// side is the place of a row among those that a reader compares: 0 and 1 for the strategies of either side, then the rest, and controls last.
+func (r row) side() int {
+	i := slices.IndexFunc(sides[:], func(s side) bool { return s.has(r.Strategy) })
+	switch {
+	case r.control():
+		return len(sides) + 1
+	case i < 0:
+		return len(sides)
+	}
+	return i
+}
+
+// fights says whether the row is on either side.
+func (r row) fights() bool { return r.side() < len(sides) }
 
 // missing says which side has no row; "" if both have one.
 func missing(rows []row, verb string) string {
 	var absent []string
-	for _, s := range sides {
-		if !slices.ContainsFunc(rows, func(r row) bool { return s.has(r.Strategy) && !r.control() }) {
+	for i, s := range sides {
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.side() == i }) {
 			absent = append(absent, fmt.Sprintf("no %s strategy (%s…)", s.name, s.prefix))
 		}
 	}
@@ -57,101 +58,60 @@ type duel struct {
 	sides [2][]row // believed runs only
 }
 
-// newDuel compares under one disruption. It is not ok where neither side has anything but controls, as without a disruption.
-func newDuel(m model, part []row) (block, bool) {
+// duelOf says how the two sides compare under one disruption; nothing where neither has anything, as without a disruption. Only runs that can be believed are
+// compared.
+func (m model) duelOf(part []row) []string {
 	d := duel{lanes: m.Lanes}
-	var rows []row
-	var left []string
+	var out, left []string
+	fought := false
 	for _, r := range part {
-		i := slices.IndexFunc(sides[:], func(s side) bool { return s.has(r.Strategy) })
-		if i < 0 || r.control() {
+		if !r.fights() {
 			continue
 		}
+		fought = true
 		kept := row{Strategy: r.Strategy, Disruption: r.Disruption, Runs: r.believed()}
 		if n := len(r.Runs) - len(kept.Runs); n > 0 {
 			left = append(left, fmt.Sprintf("%s (%d of %s)", r.Strategy, n, count(len(r.Runs), "run")))
 		}
 		if len(kept.Runs) > 0 {
-			d.sides[i] = append(d.sides[i], kept)
+			d.sides[r.side()] = append(d.sides[r.side()], kept)
 		}
-		rows = append(rows, kept)
 	}
-	if len(rows) == 0 {
-		return block{}, false
+	if !fought {
+		return nil
 	}
-	out := block{Heading: part[0].Disruption}
 	if len(left) > 0 {
-		out.List = append(out.List, "Left out, not measured or not to be believed: "+enumerate(left)+".")
+		out = append(out, "Left out, not measured or not to be believed: "+enumerate(left)+".")
 	}
-	rows = slices.Concat(d.sides[0], d.sides[1])
-	if line := missing(rows, "has a run that can be believed"); line != "" {
-		out.List = append(out.List, line)
-		return out, true
+	if line := missing(d.rows(), "has a run that can be believed"); line != "" {
+		return append(out, line)
 	}
-	columns := append([]column[row]{strategyColumn, repeatColumn}, m.dropColumns(d.lanes)...)
-	columns = append(columns, arrivalColumns(d.lanes)...)
-	columns = append(columns, costColumns...)
-	out.Table = tabulate(columns, [][]row{d.sides[0], d.sides[1]})
-	out.List = append(out.List, d.losses()...)
-	out.List = append(out.List, d.costs())
-	out.List = append(out.List, d.conclusions()...)
-	return out, true
+	if line := d.clean(); line != "" {
+		out = append(out, line)
+	}
+	return append(out, d.conclusions()...)
 }
 
 func (d duel) rows() []row { return slices.Concat(d.sides[0], d.sides[1]) }
 
-// losses says on which lanes neither side dropped anything, and who dropped how much on the others.
-func (d duel) losses() []string {
-	var clean, out []string
+// clean says on which lanes neither side lost anything, and what that is worth; "" if there is none.
+func (d duel) clean() string {
+	var lanes []string
 	for _, lane := range d.lanes {
-		var lossy []string
-		for _, r := range d.rows() {
-			if sum := r.lane(lane); sum.lost() {
-				lossy = append(lossy, lossPhrase(r, sum))
-			}
-		}
-		switch {
-		case len(lossy) == 0:
-			clean = append(clean, lane)
-		case len(lossy) == len(d.rows()):
-			out = append(out, fmt.Sprintf("On %s every strategy lost requests: %s.", lane, enumerate(lossy)))
-		default:
-			out = append(out, fmt.Sprintf("On %s requests were lost with %s; none with %s.", lane, enumerate(lossy), d.others(lane)))
+		if !slices.ContainsFunc(d.rows(), func(r row) bool { return r.lane(lane).lost() }) {
+			lanes = append(lanes, lane)
 		}
 	}
-	if len(clean) == 0 {
-		return out
-	}
-	where := "On " + enumerate(clean)
-	if len(out) == 0 {
+	where := "On " + enumerate(lanes)
+	switch len(lanes) {
+	case 0:
+		return ""
+	case len(d.lanes):
 		where = "On all lanes"
 	}
 	n := d.fewest()
-	bound := fmt.Sprintf("%s each: up to %s of rollouts may still lose some", count(n, "rollout"), percent(verdict.ClopperPearson(0, n)))
-	return append([]string{fmt.Sprintf("%s, no request was lost with either side (%s).", where, bound)}, out...)
-}
-
-// lossPhrase is "prestop-sleep (5 of 3790)", with what was masked and with the number of rollouts where there were several.
-func lossPhrase(r row, sum laneSum) string {
-	phrase := fmt.Sprintf("%s (%d of %d", r.Strategy, sum.Dropped, sum.Sent)
-	if sum.Masked > 0 {
-		phrase += fmt.Sprintf(" and %d masked", sum.Masked)
-	}
-	if len(r.Runs) > 1 {
-		phrase += fmt.Sprintf(", in %d of %s", sum.Rollouts.Lossy(), count(sum.believed(), "rollout"))
-	}
-	return phrase + ")"
-}
-
-// others is who lost nothing on a lane.
-func (d duel) others(lane string) string {
-	var names []string
-	for _, r := range d.rows() {
-		if !r.lane(lane).lost() {
-			names = append(names, r.Strategy)
-		}
-	}
-	return enumerate(names)
+	return fmt.Sprintf("%s, no request was lost with either side (%s each: up to %s of rollouts may still lose some).",
+		where, count(n, "rollout"), percent(verdict.ClopperPearson(0, n)))
 }
 
 // metric is a number of a run that tells strategies apart.
@@ -165,35 +125,6 @@ var costMetrics = []metric{
 	{"rollout time", func(r row) []float64 { return floats(r.rollouts()) }, func(v float64) string { return duration(time.Duration(v)) }},
 	{"most Pods at once", func(r row) []float64 { return floats(r.peaks()) }, func(v float64) string { return integer(int(v)) }},
 	{"extra Pod-seconds", row.extras, podSeconds},
-}
-
-// costs says in one sentence what each side costs.
-func (d duel) costs() string {
-	var parts []string
-	for _, c := range costMetrics {
-		var values [2]string
-		for i, rows := range d.sides {
-			var all []float64
-			for _, r := range rows {
-				all = append(all, c.of(r)...)
-			}
-			values[i] = extent(all, c.write)
-		}
-		if values[0] == values[1] {
-			parts = append(parts, fmt.Sprintf("%s %s with both", c.name, values[0]))
-			continue
-		}
-		parts = append(parts, fmt.Sprintf("%s %s with %s, %s with %s", c.name, values[0], d.sideName(0), values[1], d.sideName(1)))
-	}
-	return "Cost: " + strings.Join(parts, "; ") + "."
-}
-
-// sideName is the strategy where there is only one, else the side.
-func (d duel) sideName(i int) string {
-	if len(d.sides[i]) == 1 {
-		return d.sides[i][0].Strategy
-	}
-	return sides[i].name
 }
 
 // comparison is one test of a pair of strategies, and what to say if they differ.

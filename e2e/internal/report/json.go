@@ -2,10 +2,12 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed" // the schema
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -68,19 +70,22 @@ type jsonPhase struct {
 }
 
 type jsonRun struct {
-	Strategy        string       `json:"strategy"`
-	Disruption      string       `json:"disruption"`
-	Repeat          int          `json:"repeat"`
-	Control         bool         `json:"control"`
-	Outcome         string       `json:"outcome"`
-	Reasons         []string     `json:"reasons"`
-	PodsReplaced    int          `json:"podsReplaced"`
-	RolloutSeconds  float64      `json:"rolloutSeconds"`
-	PeakPods        int          `json:"peakPods"`
-	ExtraPodSeconds float64      `json:"extraPodSeconds"`
-	OverheadSeconds float64      `json:"overheadSeconds"`
-	Cluster         *jsonCluster `json:"cluster,omitempty"` // only of a run that was measured elsewhere than the report says
-	Lanes           []jsonLane   `json:"lanes"`
+	Strategy        string   `json:"strategy"`
+	Disruption      string   `json:"disruption"`
+	Repeat          int      `json:"repeat"`
+	Control         bool     `json:"control"`
+	Outcome         string   `json:"outcome"`
+	Reasons         []string `json:"reasons"`
+	PodsReplaced    int      `json:"podsReplaced"`
+	PodsDeleted     int      `json:"podsDeleted"`
+	RolloutSeconds  float64  `json:"rolloutSeconds"`
+	PeakPods        int      `json:"peakPods"`
+	ExtraPodSeconds float64  `json:"extraPodSeconds"`
+	OverheadSeconds float64  `json:"overheadSeconds"`
+	// DeletionSeenMs is how long after it was asked for each deletion was seen; not there if the disruption asked for none itself.
+	DeletionSeenMs []float64    `json:"deletionSeenMs,omitempty"`
+	Cluster        *jsonCluster `json:"cluster,omitempty"` // only of a run that was measured elsewhere than the report says
+	Lanes          []jsonLane   `json:"lanes"`
 }
 
 type jsonLane struct {
@@ -97,9 +102,14 @@ type jsonLane struct {
 	Dropped             int            `json:"dropped"`
 	Masked              int            `json:"masked"`
 	Causes              map[string]int `json:"causes"`
+	Moments             map[string]int `json:"moments"`
+	Unattributed        map[string]int `json:"unattributed"`        // by reason
 	FirstDroppedSeconds *float64       `json:"firstDroppedSeconds"` // since the start of the disruption; null without losses
 	LastDroppedSeconds  *float64       `json:"lastDroppedSeconds"`
-	LastArrivalSeconds  *float64       `json:"lastArrivalSeconds"` // null if no Pod was deleted, or none answered anything afterwards
+	OutageCount         int            `json:"outageCount"`
+	Outages             []jsonOutage   `json:"outages"`            // at most mostOutages
+	LastArrivalSeconds  *float64       `json:"lastArrivalSeconds"` // null if no Pod was deleted, or none got anything afterwards
+	Arrivals            []jsonArrival  `json:"arrivals"`
 	WindowMs            float64        `json:"windowMs"`
 	LagP50Ms            float64        `json:"lagP50Ms"`
 	LagP99Ms            float64        `json:"lagP99Ms"`
@@ -107,6 +117,24 @@ type jsonLane struct {
 	LatencyP50Ms        float64        `json:"latencyP50Ms"`
 	LatencyP99Ms        float64        `json:"latencyP99Ms"`
 }
+
+type jsonOutage struct {
+	FromSeconds float64        `json:"fromSeconds"` // since the start of the disruption, as those of the lane
+	ToSeconds   float64        `json:"toSeconds"`
+	Lost        int            `json:"lost"`
+	Causes      map[string]int `json:"causes"`
+	Moments     map[string]int `json:"moments"`
+	Pods        []string       `json:"pods"`
+}
+
+type jsonArrival struct {
+	Pod     string  `json:"pod"`
+	Seconds float64 `json:"seconds"`
+}
+
+// mostOutages is how many outages of a lane are told. Where one of three Pods loses what it gets, a run has a thousand of one request each, which tell no more
+// than their count.
+const mostOutages = 100
 
 // JSON writes a report for programs, as Schema says. A value that the schema has no word for is an error: nobody reads a contract that is broken now and
 // then.
@@ -183,10 +211,12 @@ func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error
 		Control:         v.Control,
 		Reasons:         because(v.Outcome, v.Reasons),
 		PodsReplaced:    v.PodsReplaced,
+		PodsDeleted:     deleted(v),
 		RolloutSeconds:  seconds(v.Rollout),
 		PeakPods:        v.PeakPods,
 		ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead),
+		DeletionSeenMs:  millisecondsOf(v.DeletionSeen),
 		Lanes:           []jsonLane{},
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
@@ -198,7 +228,7 @@ func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error
 		return out, err
 	}
 	for _, l := range v.Lanes {
-		lane, err := newJSONLane(l)
+		lane, err := newJSONLane(v, l)
 		if err != nil {
 			return out, fmt.Errorf("lane %s: %w", l.Name, err)
 		}
@@ -207,7 +237,7 @@ func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error
 	return out, nil
 }
 
-func newJSONLane(l verdict.Lane) (jsonLane, error) {
+func newJSONLane(v verdict.Verdict, l verdict.Lane) (jsonLane, error) {
 	out := jsonLane{
 		Lane:         l.Name,
 		From:         l.From,
@@ -220,7 +250,9 @@ func newJSONLane(l verdict.Lane) (jsonLane, error) {
 		OK:           l.OK,
 		Dropped:      l.Dropped,
 		Masked:       l.Masked,
-		Causes:       map[string]int{},
+		Unattributed: map[string]int{},
+		OutageCount:  len(l.Outages),
+		Arrivals:     []jsonArrival{},
 		WindowMs:     milliseconds(l.Window),
 		LagP50Ms:     milliseconds(l.LagP50),
 		LagP99Ms:     milliseconds(l.LagP99),
@@ -235,13 +267,15 @@ func newJSONLane(l verdict.Lane) (jsonLane, error) {
 	if _, err := scenarios.ParseExpect(out.Expect); err != nil {
 		return out, err
 	}
-	for cause, n := range l.Causes {
-		if !slices.Contains(timeline.Causes(), cause) {
-			return out, fmt.Errorf("%s is not a cause of a dropped request", cause)
-		}
-		if n != 0 {
-			out.Causes[cause.String()] = n
-		}
+	if out.Causes, out.Moments, err = jsonCounts(l.Causes, l.Moments); err != nil {
+		return out, err
+	}
+	maps.Copy(out.Unattributed, l.Unattributed)
+	if out.Outages, err = jsonOutages(v, l); err != nil {
+		return out, err
+	}
+	for _, a := range l.Arrivals {
+		out.Arrivals = append(out.Arrivals, jsonArrival{a.Pod, seconds(a.After)})
 	}
 	if l.Dropped > 0 {
 		first, last := seconds(l.FirstDropped), seconds(l.DroppedEnd)
@@ -252,6 +286,61 @@ func newJSONLane(l verdict.Lane) (jsonLane, error) {
 		out.LastArrivalSeconds = &last
 	}
 	return out, nil
+}
+
+// jsonCounts is dropped requests by cause and by moment, in the words of the schema.
+func jsonCounts(byCause map[timeline.Cause]int, byMoment map[verdict.Moment]int) (causes, moments map[string]int, err error) {
+	causes, moments = map[string]int{}, map[string]int{}
+	for cause, n := range byCause {
+		if !slices.Contains(timeline.Causes(), cause) {
+			return nil, nil, fmt.Errorf("%s is not a cause of a dropped request", cause)
+		}
+		if n != 0 {
+			causes[cause.String()] = n
+		}
+	}
+	for moment, n := range byMoment {
+		if !slices.Contains(verdict.Moments(), moment) {
+			return nil, nil, fmt.Errorf("%s is not a moment of a Pod's life", moment)
+		}
+		if n != 0 {
+			moments[moment.String()] = n
+		}
+	}
+	return causes, moments, nil
+}
+
+// jsonOutages is the longest outages of a lane by the requests that they lost, in the order of their time.
+func jsonOutages(v verdict.Verdict, l verdict.Lane) ([]jsonOutage, error) {
+	out := []jsonOutage{}
+	if len(l.Outages) == 0 {
+		return out, nil
+	}
+	start, ok := disruptStart(v, l)
+	if !ok {
+		return nil, fmt.Errorf("%s without a lost request", count(len(l.Outages), "outage"))
+	}
+	kept := slices.Clone(l.Outages)
+	slices.SortStableFunc(kept, func(a, b verdict.Outage) int { return cmp.Compare(b.Lost, a.Lost) })
+	kept = kept[:min(len(kept), mostOutages)]
+	slices.SortStableFunc(kept, func(a, b verdict.Outage) int { return cmp.Compare(a.From, b.From) })
+	for _, o := range kept {
+		causes, moments, err := jsonCounts(o.Causes, o.Moments)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, jsonOutage{seconds(o.From - start), seconds(o.To - start), o.Lost, causes, moments, append([]string{}, o.Pods...)})
+	}
+	return out, nil
+}
+
+// disruptStart is the start of the disruption on the clock of the run, which the outages go by: the first lost request of a lane is known on both clocks.
+func disruptStart(v verdict.Verdict, l verdict.Lane) (time.Duration, bool) {
+	i := slices.IndexFunc(v.Losses, func(loss verdict.Loss) bool { return loss.Lane == l.Name })
+	if i < 0 {
+		return 0, false
+	}
+	return v.Losses[i].Sent - l.FirstDropped, true
 }
 
 func outcomeWord(o verdict.Outcome) (string, error) {
@@ -267,6 +356,14 @@ func seconds(d time.Duration) float64 { return thousandths(d.Seconds()) }
 
 func milliseconds(d time.Duration) float64 {
 	return thousandths(float64(d) / float64(time.Millisecond))
+}
+
+func millisecondsOf(list []time.Duration) []float64 {
+	var out []float64
+	for _, d := range list {
+		out = append(out, milliseconds(d))
+	}
+	return out
 }
 
 func thousandths(v float64) float64 { return math.Round(v*1000) / 1000 }

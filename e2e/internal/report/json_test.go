@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/assert"
@@ -70,6 +72,12 @@ func TestSchemaRejectsBrokenReports(t *testing.T) {
 		{"a negative count", `"sent": 3890`, `"sent": -1`},
 		{"a count with a fraction", `"sent": 3890`, `"sent": 3890.5`},
 		{"a word for a number", `"rolloutSeconds": 25.9`, `"rolloutSeconds": "25.9s"`},
+		{"unknown moment", `"after-exit": 1`, `"much-later": 1`},
+		{"a moment of nothing", `"cut-at-exit": 5`, `"cut-at-exit": 0`},
+		{"an outage of nothing", `"lost": 3`, `"lost": 0`},
+		{"an outage without an end", `"toSeconds": `, `"to": `},
+		{"an arrival at nobody", `"pod": "app-1"`, `"pod": ""`},
+		{"an arrival before the deletion", `"seconds": 0.9`, `"seconds": -0.9`},
 		{"no time of the first loss", `"firstDroppedSeconds": 3.4`, `"firstDroppedSeconds": null`},
 		{"a start that is no instant", `"2026-10-01T07:30:12.345Z"`, `"yesterday"`},
 	}
@@ -92,7 +100,18 @@ func TestSchemaKnowsEveryCause(t *testing.T) {
 	for _, c := range timeline.Causes() {
 		want = append(want, c.String())
 	}
-	assert.Equal(t, want, schema.object("$defs").object("lane").object("properties").object("causes").object("propertyNames")["enum"])
+	assert.Equal(t, want, schema.object("$defs").object("causes").object("propertyNames")["enum"])
+}
+
+// So must a moment.
+func TestSchemaKnowsEveryMoment(t *testing.T) {
+	var schema object
+	require.NoError(t, json.Unmarshal(report.Schema, &schema))
+	var want []any
+	for _, m := range verdict.Moments() {
+		want = append(want, m.String())
+	}
+	assert.Equal(t, want, schema.object("$defs").object("moments").object("propertyNames")["enum"])
 }
 
 // object is decoded JSON, name by name as written.
@@ -140,6 +159,84 @@ func TestJSONContract(t *testing.T) {
 	assertHas(t, object{"lastArrivalSeconds": nil, "firstDroppedSeconds": nil}, runs[0].list("lanes")[0])
 }
 
+// Who lost what, and how long requests came to Pods that were to go, is there lane by lane.
+func TestJSONContractOfAttribution(t *testing.T) {
+	l := lane("service/new", drops, 2270, causes{timeline.Timeout: 2, timeline.EOF: 2}, 140*ms)
+	l.Moments = map[verdict.Moment]int{verdict.AfterExit: 2, verdict.CutAtExit: 1, verdict.Unattributed: 1, verdict.PreStop: 0}
+	l.Unattributed = map[string]int{"connection tracking saw no choice for its port": 1}
+	l.Arrivals = []verdict.Arrival{{Pod: "app-2", After: 140 * ms}, {Pod: "app-1", After: 90 * ms}}
+	l.Outages = []verdict.Outage{
+		{
+			From: 4900 * ms, To: 5120 * ms, Lost: 3, Causes: causes{timeline.Timeout: 2, timeline.EOF: 1},
+			Moments: map[verdict.Moment]int{verdict.AfterExit: 2, verdict.CutAtExit: 1}, Pods: []string{"app-1", "app-2"},
+		},
+		{From: 6 * time.Second, To: 6 * time.Second, Lost: 1, Causes: causes{timeline.EOF: 1}, Moments: map[verdict.Moment]int{verdict.Unattributed: 1}},
+	}
+	l.FirstDropped = -100 * ms
+	v := run("no-handler", "rolling-update", time.Second, 1, lane("service/slow", measured, 100, nil, 0), l)
+	v.Lives = []verdict.Life{
+		{Pod: "app-1", Marks: map[timeline.Kind]time.Duration{timeline.PodDeleted: time.Second}},
+		{Pod: "app-2", Marks: map[timeline.Kind]time.Duration{timeline.PodDeleted: 2 * time.Second, timeline.PodGone: 3 * time.Second}},
+		{Pod: "app-3", Marks: map[timeline.Kind]time.Duration{timeline.PodCreated: 2 * time.Second}},
+	}
+	v.Losses = []verdict.Loss{{Lane: "service/reused", Sent: 100 * ms}, {Lane: "service/new", Sent: 4900 * ms}, {Lane: "service/new", Sent: 5 * time.Second}}
+	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{v})}
+	got := decoded(t, r).list("runs")[0]
+	assert.InDelta(t, 2, got["podsDeleted"], 0)
+	assertHas(t, object{"moments": map[string]any{}, "unattributed": map[string]any{}, "outageCount": 0.0, "outages": []any{}, "arrivals": []any{}}, got.list("lanes")[0])
+	assertHas(t, object{
+		"moments":            map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0, "unattributed": 1.0},
+		"unattributed":       map[string]any{"connection tracking saw no choice for its port": 1.0},
+		"lastArrivalSeconds": 0.14,
+		"arrivals":           []any{map[string]any{"pod": "app-2", "seconds": 0.14}, map[string]any{"pod": "app-1", "seconds": 0.09}},
+		"outageCount":        2.0,
+		"outages": []any{
+			map[string]any{
+				"fromSeconds": -0.1, "toSeconds": 0.12, "lost": 3.0, "causes": map[string]any{"timeout": 2.0, "eof": 1.0},
+				"moments": map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0}, "pods": []any{"app-1", "app-2"},
+			},
+			map[string]any{
+				"fromSeconds": 1.0, "toSeconds": 1.0, "lost": 1.0, "causes": map[string]any{"eof": 1.0}, "moments": map[string]any{"unattributed": 1.0}, "pods": []any{},
+			},
+		},
+	}, got.list("lanes")[1])
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(written(t, report.JSON, r)))
+	require.NoError(t, err)
+	require.NoError(t, compiledSchema(t).Validate(doc))
+}
+
+// A lane that loses every third request has thousands of outages: the hundred that lost most are told, in their order, and how many there are.
+func TestJSONBoundsOutages(t *testing.T) {
+	l := lane("service/new", drops, 2270, causes{timeline.Timeout: 2}, 0)
+	for i := range 2000 {
+		l.Outages = append(l.Outages, verdict.Outage{From: time.Duration(i) * time.Second, To: time.Duration(i) * time.Second, Lost: 1})
+	}
+	for i := range 60 {
+		l.Outages[1900-20*i].Lost = 2 + i
+	}
+	l.FirstDropped = 0
+	v := run("no-handler", "rolling-update", time.Second, 1, l)
+	v.Losses = []verdict.Loss{{Lane: "service/new"}}
+	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{v})}
+	before := slices.Clone(l.Outages)
+	got := decoded(t, r).list("runs")[0].list("lanes")[0]
+	assert.InDelta(t, 2000, got["outageCount"], 0)
+	outages := got.list("outages")
+	require.Len(t, outages, 100)
+	long := 0
+	for i, o := range outages {
+		if o["lost"].(float64) > 1 {
+			long++
+		}
+		if i > 0 {
+			assert.Greater(t, o["fromSeconds"], outages[i-1]["fromSeconds"])
+		}
+	}
+	assert.Equal(t, 60, long)
+	assert.InDelta(t, 39, outages[39]["fromSeconds"], 0, "of those that lost as much, the first")
+	assert.Equal(t, before, r.Suite.Runs[0].Lanes[0].Outages, "the verdict is left as it was")
+}
+
 func assertHas(t *testing.T, want, got object) {
 	t.Helper()
 	for name, value := range want {
@@ -161,6 +258,15 @@ func TestJSONRefusesWhatTheSchemaHasNoWordFor(t *testing.T) {
 		{"outcome of a lane", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Outcome = 9 }, "run no-handler/none: lane nodeport/new: unknown outcome"},
 		{"expectation", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Expect = scenarios.Expect{Max: 5} }, `unknown expectation "0..5"`},
 		{"cause", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Causes = causes{timeline.OK: 1} }, "ok is not a cause"},
+		{"moment", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Moments = map[verdict.Moment]int{77: 1} }, "moment(77) is not a moment of a Pod's life"},
+		{"moment of an outage", func(r *report.Report) {
+			r.Suite.Runs[0].Losses = []verdict.Loss{{Lane: "nodeport/new"}}
+			r.Suite.Runs[0].Lanes[0].Outages = []verdict.Outage{{Lost: 1, Moments: map[verdict.Moment]int{77: 1}}}
+		}, "moment(77)"},
+		{"outage of no request", func(r *report.Report) {
+			r.Suite.Runs[0].Losses = []verdict.Loss{{Lane: "nodeport/slow"}}
+			r.Suite.Runs[0].Lanes[0].Outages = []verdict.Outage{{Lost: 1}}
+		}, "lane nodeport/new: 1 outage without a lost request"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

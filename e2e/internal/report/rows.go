@@ -13,8 +13,8 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// model is the runs of a report in the order in which they are told: by disruption, as scenarios lists them, then by strategy, in the order of first
-// appearance. So the strategies that a reader compares stand under each other.
+// model is the runs of a report in the order in which they are told: by disruption, as scenarios lists them, then by strategy: preStop, in-app delay, the rest,
+// each in the order of first appearance. So the strategies that a reader compares stand under each other.
 type model struct {
 	Report
 	Parts [][]row  // one part per disruption
@@ -26,6 +26,9 @@ type model struct {
 
 func newModel(r Report) model {
 	m := model{Report: r, Parts: rowsOf(r.Suite.Runs), Lanes: lanesOf(r.Suite.Runs), masks: map[string]bool{}}
+	for _, part := range m.Parts {
+		slices.SortStableFunc(part, func(a, b row) int { return cmp.Compare(a.side(), b.side()) })
+	}
 	within := map[string]bool{}
 	for _, v := range r.Suite.Runs {
 		for _, l := range v.Lanes {
@@ -209,8 +212,12 @@ type laneSum struct {
 	Planned, Sent, Unsent, OK, Dropped, Masked int
 	Causes                                     map[timeline.Cause]int
 
-	First, Last time.Duration // since the start of the disruption: first and last loss sent; meaningless without losses
-	LastArrival *time.Duration
+	Moments      map[verdict.Moment]int // of the dropped requests
+	Unattributed map[string]int         // of those without a moment: why
+
+	First, Last time.Duration   // since the start of the disruption: first and last loss sent; meaningless without losses
+	Deleted     int             // Pods
+	Arrivals    []time.Duration // of those that got a request after their deletion was seen: how long after
 	LagP50      time.Duration
 	LagP99      time.Duration
 	LagRun      string // name of the run that LagP99 is from
@@ -221,7 +228,7 @@ type laneSum struct {
 func (r row) lane(name string) laneSum { return sumLane(r.Runs, name) }
 
 func sumLane(runs []verdict.Verdict, name string) laneSum {
-	sum := laneSum{Name: name, Causes: map[timeline.Cause]int{}}
+	sum := laneSum{Name: name, Causes: map[timeline.Cause]int{}, Moments: map[verdict.Moment]int{}, Unattributed: map[string]int{}}
 	for _, v := range runs {
 		for _, l := range v.Lanes {
 			if l.Name == name {
@@ -230,6 +237,17 @@ func sumLane(runs []verdict.Verdict, name string) laneSum {
 		}
 	}
 	return sum
+}
+
+// deleted is how many Pods were seen to be deleted.
+func deleted(v verdict.Verdict) int {
+	n := 0
+	for _, life := range v.Lives {
+		if _, ok := life.At(timeline.PodDeleted); ok {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *laneSum) add(v verdict.Verdict, l verdict.Lane) {
@@ -258,8 +276,15 @@ func (s *laneSum) add(v verdict.Verdict, l verdict.Lane) {
 	for cause, n := range l.Causes {
 		s.Causes[cause] += n
 	}
-	if l.LastArrival != nil && (s.LastArrival == nil || *l.LastArrival > *s.LastArrival) {
-		s.LastArrival = l.LastArrival
+	for moment, n := range l.Moments {
+		s.Moments[moment] += n
+	}
+	for why, n := range l.Unattributed {
+		s.Unattributed[why] += n
+	}
+	s.Deleted += deleted(v)
+	for _, a := range l.Arrivals {
+		s.Arrivals = append(s.Arrivals, a.After)
 	}
 	if s.LagRun == "" || l.LagP99 > s.LagP99 {
 		s.LagP99, s.LagRun = l.LagP99, v.Name()
@@ -324,11 +349,4 @@ func (s laneSum) causes() string {
 		words = append(words, fmt.Sprintf("%s %d", c, s.Causes[c]))
 	}
 	return cmp.Or(strings.Join(words, " · "), none)
-}
-
-func (s laneSum) lastArrival() string {
-	if s.LastArrival == nil {
-		return none
-	}
-	return duration(*s.LastArrival)
 }

@@ -15,7 +15,7 @@ import (
 func newDocument(r Report) document {
 	m := newModel(r)
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
-	for _, write := range []func(model) section{inShort, dropped, twins, headToHead, rollouts, losses, arrivals, instrument, legend} {
+	for _, write := range []func(model) section{inShort, decision, dropped, twins, rollouts, losses, moments, arrivals, instrument, legend} {
 		if s := write(m); len(s.Blocks) > 0 {
 			d.Sections = append(d.Sections, s)
 		}
@@ -234,10 +234,6 @@ func (m model) dropColumns(lanes []string) []column[row] {
 	return out
 }
 
-func arrivalColumns(lanes []string) []column[row] {
-	return laneColumns(lanes, "last arrival", laneSum.lastArrival)
-}
-
 // What a row is about.
 var (
 	disruptionColumn = column[row]{header: header{Name: "disruption", Key: true, Left: true}, cell: func(r row) string { return r.Disruption }}
@@ -250,14 +246,7 @@ var (
 	outcomeColumn = column[row]{header: header{Name: "outcome", Key: true, Left: true}, cell: row.outcome}
 )
 
-// costColumns is what a strategy costs while it drops nothing.
-var costColumns = []column[row]{
-	{header: header{Group: "cost", Name: "rollout"}, cell: func(r row) string { return extent(r.rollouts(), duration) }},
-	{header: header{Group: "cost", Name: "most Pods"}, cell: func(r row) string { return extent(r.peaks(), integer) }},
-	{header: header{Group: "cost", Name: "extra Pod-s"}, cell: func(r row) string { return extent(r.extras(), podSeconds) }},
-}
-
-// dropped is the table: strategy × disruption, with every lane and the costs. Lanes from outside of the cluster have a table of their own after it.
+// dropped is what every lane lost, strategy × disruption. Lanes from outside of the cluster have a table of their own after it.
 func dropped(m model) section {
 	if len(m.Parts) == 0 {
 		return section{}
@@ -269,7 +258,6 @@ func dropped(m model) section {
 		cell:   func(r row) string { return r.zeroBound(m.Lanes) },
 		hide:   func(r row) bool { return r.zeroBound(m.Lanes) == none },
 	})
-	columns = append(columns, costColumns...)
 	blocks := []block{{Table: tabulate(columns, m.Parts)}}
 	if len(m.Outside) > 0 {
 		blocks = append(blocks, block{
@@ -338,17 +326,9 @@ func notes(m model) []string {
 		out = append(out, "pass: as expected; a lane that is only measured may lose requests (see expected, below)")
 	}
 	if has(func(r row) bool { return len(r.Runs) > 1 }) {
-		out = append(out, "runs: repeats in one row: requests added up, costs from the least to the most")
+		out = append(out, "runs: repeats in one row: requests added up")
 	}
-	out = append(out, zeroNotes(m)...)
-	if has(row.replaced) {
-		out = append(
-			out,
-			"rollout: from the start of the disruption until every Pod was ready and none terminating",
-			"most Pods: at once, terminating ones included; extra Pod-s: Pod-seconds beyond the replicas asked for, during the rollout",
-		)
-	}
-	return out
+	return append(out, zeroNotes(m)...)
 }
 
 // zeroNotes says what the zeros of the table are worth: one line per number of rollouts.
@@ -547,29 +527,6 @@ var lossColumns = []column[laneRow]{
 	},
 }
 
-// arrivals is how long requests still came to Pods that were being deleted: what a delay has to outlast.
-func arrivals(m model) section {
-	var parts [][]row
-	for _, part := range m.Parts {
-		rows := slices.DeleteFunc(slices.Clone(part), func(r row) bool {
-			return !slices.ContainsFunc(m.Lanes, func(lane string) bool { return r.lane(lane).LastArrival != nil })
-		})
-		if len(rows) > 0 {
-			parts = append(parts, rows)
-		}
-	}
-	if len(parts) == 0 {
-		return section{}
-	}
-	columns := append([]column[row]{disruptionColumn, strategyColumn, repeatColumn}, arrivalColumns(m.Lanes)...)
-	return section{Title: "Last arrival after deletion", Folded: true, Blocks: []block{{
-		Text: "The longest time from the first sight of a Pod's deletion to the last request of the lane that this Pod still answered. Only answered requests " +
-			"count, so a Pod that stops early shows a short time and has losses instead: read it where nothing was dropped. A reused connection stays with " +
-			"its Pod until one of them ends it.",
-		Table: tabulate(columns, parts),
-	}}}
-}
-
 // instrument is how much each lane could see, over all runs: the worst of each figure.
 func instrument(m model) section {
 	if len(m.Lanes) == 0 {
@@ -579,13 +536,28 @@ func instrument(m model) section {
 	for _, lane := range m.Lanes {
 		sums = append(sums, sumLane(m.Suite.Runs, lane))
 	}
-	return section{Title: "How well the lanes could see", Folded: true, Blocks: []block{{
-		Table: tabulate(instrumentColumns, [][]laneSum{sums}),
-		List: []string{
-			"gap visible from: the shortest interval of total loss that each run of the lane sees with 95 % probability (3/rate, more where requests left late)",
-			"lag: how late requests left, over the plan; the worst run of each lane",
-		},
-	}}}
+	list := []string{
+		"gap visible from: the shortest interval of total loss that each run of the lane sees with 95 % probability (3/rate, more where requests left late)",
+		"lag: how late requests left, over the plan; the worst run of each lane",
+	}
+	if line := deletionsSeen(m.Suite.Runs); line != "" {
+		list = append(list, line)
+	}
+	return section{Title: "How well the lanes could see", Folded: true, Blocks: []block{{Table: tabulate(instrumentColumns, [][]laneSum{sums}), List: list}}}
+}
+
+// deletionsSeen says how well the instants of deletions are known, by those that a disruption asked for itself; "" if none did.
+func deletionsSeen(runs []verdict.Verdict) string {
+	var all []time.Duration
+	for _, v := range runs {
+		all = append(all, v.DeletionSeen...)
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	slices.Sort(all)
+	return fmt.Sprintf("deletions: seen %s after they had been asked for (median; %s at most, %s), the API server's own work included: the time since one is known as well",
+		duration(all[len(all)/2]), duration(all[len(all)-1]), count(len(all), "Pod"))
 }
 
 var instrumentColumns = []column[laneSum]{

@@ -89,10 +89,80 @@ func disbelieve(v verdict.Verdict, reasons ...string) verdict.Verdict {
 	return v
 }
 
+// disruptStart is when the disruption starts on the clock of every made-up run.
+const disruptStart = 5 * time.Second
+
+// attributed fills in who lost what, as it would be: a lane from outside knows the Pods of its kept-alive connections only, one from within the cluster knows
+// nearly all. Pods are deleted one by one; of those of the control, the last gets nothing afterwards.
+func attributed(v verdict.Verdict) verdict.Verdict {
+	v.Lanes, v.Lives, v.Losses = slices.Clone(v.Lanes), nil, nil
+	for i := range v.PodsReplaced {
+		deleted := map[timeline.Kind]time.Duration{timeline.PodDeleted: disruptStart + time.Duration(i)*3*time.Second}
+		v.Lives = append(v.Lives, verdict.Life{Pod: fmt.Sprintf("app-%d", i+1), Marks: deleted})
+	}
+	for i := range v.Lanes {
+		l := &v.Lanes[i]
+		l.Arrivals = nil
+		for n, life := range v.Lives {
+			if l.LastArrival != nil && (!v.Control || n != 2) {
+				l.Arrivals = append(l.Arrivals, verdict.Arrival{Pod: life.Pod, After: *l.LastArrival * time.Duration(8+(n+1)%3) / 10})
+			}
+		}
+		losses := lossesOf(*l, v.Lives)
+		l.Moments, l.Unattributed, l.Outages = map[verdict.Moment]int{}, map[string]int{}, nil
+		for n, loss := range losses {
+			if l.Moments[loss.Moment]++; loss.Why != "" {
+				l.Unattributed[loss.Why]++
+			}
+			if n%((len(losses)+3)/4) == 0 {
+				l.Outages = append(l.Outages, verdict.Outage{From: loss.Sent, Causes: causes{}, Moments: map[verdict.Moment]int{}})
+			}
+			o := &l.Outages[len(l.Outages)-1]
+			o.To = loss.Sent
+			o.Lost++
+			o.Causes[loss.Cause]++
+			o.Moments[loss.Moment]++
+			if loss.Pod != "" && !slices.Contains(o.Pods, loss.Pod) {
+				o.Pods = append(o.Pods, loss.Pod)
+			}
+		}
+		v.Losses = append(v.Losses, losses...)
+	}
+	return v
+}
+
+var momentOf = map[timeline.Cause]verdict.Moment{
+	timeline.Timeout: verdict.AfterExit, timeline.Refused: verdict.AfterExit, timeline.EOF: verdict.CutAtExit, timeline.Reset: verdict.ListenerClosed,
+	timeline.WrongBody: verdict.BeforeDeletion,
+}
+
+func lossesOf(l verdict.Lane, pods []verdict.Life) []verdict.Loss {
+	var out []verdict.Loss
+	for _, cause := range timeline.Causes() {
+		for range l.Causes[cause] {
+			loss := verdict.Loss{Lane: l.Name, Sent: disruptStart + l.FirstDropped, Cause: cause}
+			if n := len(out); n > 0 {
+				loss.Sent += time.Duration(n+1) * 100 * ms
+			}
+			_, load, _ := cutLast(l.Name)
+			switch {
+			case l.From != fixtures.FromCluster && load != "reused":
+				loss.Why = "sent from outside the cluster, where the choice of a Pod for a new connection can't be seen"
+			case len(out)%60 == 59 || len(pods) == 0:
+				loss.Why = "connection tracking saw no choice for its port"
+			default:
+				loss.Pod, loss.Moment = pods[len(out)%len(pods)].Pod, momentOf[cause]
+			}
+			out = append(out, loss)
+		}
+	}
+	return out
+}
+
 // suite is a report of its own: a test may change it.
 func suite(runs ...verdict.Verdict) report.Report {
 	for i := range runs {
-		runs[i].Lanes = slices.Clone(runs[i].Lanes)
+		runs[i] = attributed(runs[i])
 	}
 	return report.Report{
 		Suite: verdict.JudgeSuite(runs), Cluster: kindCluster, Profile: "quick", Rate: 100,
@@ -158,8 +228,16 @@ var (
 
 // quick is the default profile, as it should come out.
 func quick() report.Report {
-	return suite(undisturbed, noHandlerRolling, noHandlerDeletion, atOnceRolling, atOnceDeletion, inAppRolling, inAppDeletion, execRolling, execDeletion,
+	r := suite(undisturbed, noHandlerRolling, noHandlerDeletion, atOnceRolling, atOnceDeletion, inAppRolling, inAppDeletion, execRolling, execDeletion,
 		preStopRolling, preStopDeletion)
+	for i := range r.Suite.Runs {
+		v := &r.Suite.Runs[i]
+		r.Pictures = append(r.Pictures, v.Name()+"/"+report.PictureFile)
+		if v.Disruption == "pod-deletion" { // the only one that deletes Pods itself
+			v.DeletionSeen = []time.Duration{14 * ms, time.Duration(10+i) * ms, 31 * ms}
+		}
+	}
+	return r
 }
 
 // failing has two strategies that lost requests where nothing may be lost, and a run that ended in mid-way.

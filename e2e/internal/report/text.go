@@ -13,11 +13,11 @@ import (
 // textWidth is the columns that a text report keeps to: a CI log doesn't wrap it, and lines of prose get hard to read beyond.
 const textWidth = 120
 
-// tableWidth is what a table may take before it is cut: more than text, since a cut table is harder to read than a wide one. Four lanes of a path with the
-// costs beside them fit.
-const tableWidth = 150
+// tableWidth is what a table may take before it is cut: more than text, since a cut table is harder to read than a wide one. The table to decide by fits, and
+// so do the arrivals on four lanes.
+const tableWidth = 140
 
-// Text writes a report for a terminal: plain, without colours, at most 120 columns wide, tables 150, as far as the names in it allow. What matters most is at the
+// Text writes a report for a terminal: plain, without colours, at most 120 columns wide, tables 140, as far as the names in it allow. What matters most is at the
 // top and, since a terminal shows the end, again at the end.
 func Text(w io.Writer, r Report) error {
 	var t textWriter

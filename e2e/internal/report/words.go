@@ -30,6 +30,9 @@ func duration(d time.Duration) string {
 	return fmt.Sprintf("%.1fs", d.Seconds())
 }
 
+// hundredths is a length in seconds to a hundredth, which is what a lane of 100 requests/s tells: 0.14s, 15.02s.
+func hundredths(d time.Duration) string { return fmt.Sprintf("%.2fs", d.Seconds()) }
+
 // span is the length of a phase of work: as duration up to a minute, above it 7m12s or 1h02m.
 func span(d time.Duration) string {
 	whole := d.Round(time.Second)
@@ -162,6 +165,9 @@ func verdictLine(s verdict.Suite) string {
 }
 
 func integer(n int) string { return fmt.Sprint(n) }
+
+// number is a number without needless digits.
+func number(v float64) string { return fmt.Sprintf("%g", v) }
 
 // podSeconds is Pod-seconds without the unit, which the column says.
 func podSeconds(s float64) string { return fmt.Sprintf("%.1f", s) }

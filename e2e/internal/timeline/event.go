@@ -7,6 +7,7 @@ type Event struct {
 	At     time.Duration `json:"at"` // when this run saw it
 	Kind   Kind          `json:"kind"`
 	Pod    string        `json:"pod,omitempty"`
+	UID    string        `json:"uid,omitempty"` // of the Pod: names come again, in a StatefulSet
 	Node   string        `json:"node,omitempty"`
 	IP     string        `json:"ip,omitempty"`
 	Code   int           `json:"code,omitempty"` // exit code of a container
@@ -19,6 +20,9 @@ type Kind string
 // Kinds seen by watching the API server: At is the instant at which the watch delivered the change.
 const (
 	PodCreated          Kind = "pod-created"          // the Pod was first seen
+	PodScheduled        Kind = "pod-scheduled"        // it was given a node
+	PodAddressed        Kind = "pod-addressed"        // it was given an IP
+	PodStarted          Kind = "pod-started"          // its container was seen running
 	PodReady            Kind = "pod-ready"            // its Ready condition became true
 	PodUnready          Kind = "pod-unready"          // its Ready condition became false again
 	PodDeleted          Kind = "pod-deleted"          // its deletionTimestamp was first seen: it is terminating
@@ -27,10 +31,19 @@ const (
 	EndpointServing     Kind = "endpoint-serving"     // its endpoint was first seen ready in an EndpointSlice
 	EndpointUnready     Kind = "endpoint-unready"     // its endpoint became unready without terminating
 	EndpointTerminating Kind = "endpoint-terminating" // its endpoint was first seen terminating
+	EndpointNotServing  Kind = "endpoint-not-serving" // terminating, it fails its readiness probe as well: nothing is routed there even if it is the last one
 	EndpointGone        Kind = "endpoint-gone"        // its endpoint left the EndpointSlices
 	NodeUnready         Kind = "node-unready"         // a Node stopped being ready: its Pods go, or stand still, for no reason of ours
+	KubeletKilling      Kind = "kubelet-killing"      // the kubelet's Event Killing: it has begun to stop the container. Comes late, and only if there is room for Events
+	PreStopFailed       Kind = "prestop-failed"       // the kubelet's Event FailedPreStopHook; Detail says why
 	LogCut              Kind = "log-cut"              // the log of the Pod could not be read to its end; Detail says why
 	WatchGap            Kind = "watch-gap"            // a watch was interrupted and changes may have been missed; Detail says which and why
+)
+
+// Kinds told by this process of what it does itself: exact.
+const (
+	DeleteAsked    Kind = "delete-asked"    // the disruption is about to ask the API server to delete the Pod
+	DeleteAnswered Kind = "delete-answered" // the API server has said that it will: the Pod is terminating by now
 )
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset. On one machine that is the same clock.
@@ -46,4 +59,11 @@ const (
 	AppShutdownTimeout Kind = "app-shutdown-timeout" // Shutdown gave up waiting: what was in flight was cut off
 	AppLastRequest     Kind = "app-last-request"     // the last request it answered had been answered
 	AppExit            Kind = "app-exit"             // the process is about to exit by itself
+)
+
+// Kinds told by the container runtime of the Pod's node: At is the runtime's wall clock, turned into an offset.
+const (
+	ProcessStart Kind = "process-start" // the container's process was started
+	ProcessExit  Kind = "process-exit"  // it has ended, as the runtime's shim reaped it; Code says how
+	SandboxExit  Kind = "sandbox-exit"  // the process that holds the Pod's network namespace has ended
 )

@@ -18,8 +18,9 @@ import (
 
 // The files of a stored timeline: all but the requests as JSON, the requests as CSV, which every tool reads (zcat, DuckDB, pandas).
 const (
-	JSONFile = "timeline.json"
-	CSVFile  = "timeline.csv.gz"
+	JSONFile   = "timeline.json"
+	CSVFile    = "timeline.csv.gz"
+	RoutesFile = "routes.csv.gz" // only where routes were seen
 )
 
 // Schema names the format of the stored files. A reader refuses any other.
@@ -35,6 +36,7 @@ var columns = []string{"lane", "seq", "planned", "lag", "latency", "cause", "cod
 type stored struct {
 	Timeline
 	Counts []int `json:"requests"` // records per lane in the CSV, so that a missing end is seen
+	Chosen int   `json:"routes,omitempty"`
 }
 
 // Save writes the timeline into dir, which is made if need be. Files appear whole or not at all: what was there stays until the new one is complete.
@@ -46,8 +48,16 @@ func Save(dir string, tl Timeline) error {
 	if err := replace(filepath.Join(dir, CSVFile), func(w io.Writer) error { return writeRequests(w, tl.Lanes) }); err != nil {
 		return fmt.Errorf("save timeline: %w", err)
 	}
+	routes := filepath.Join(dir, RoutesFile)
+	if len(tl.Routes.List) > 0 {
+		if err := replace(routes, func(w io.Writer) error { return writeRoutes(w, tl.Routes) }); err != nil {
+			return fmt.Errorf("save timeline: %w", err)
+		}
+	} else if err := os.Remove(routes); err != nil && !errors.Is(err, os.ErrNotExist) { // of a timeline that was here before
+		return fmt.Errorf("save timeline: %w", err)
+	}
 	// The JSON comes last: a folder with one is complete.
-	out := stored{Timeline: tl, Counts: []int{}}
+	out := stored{Timeline: tl, Counts: []int{}, Chosen: len(tl.Routes.List)}
 	out.Schema = Schema
 	for _, l := range tl.Lanes {
 		out.Counts = append(out.Counts, len(l.Requests))
@@ -155,6 +165,16 @@ func load(dir string) (Timeline, error) {
 	defer f.Close()
 	if err := readRequests(f, in.Lanes, in.Counts); err != nil {
 		return Timeline{}, fmt.Errorf("%s: %w: %w", CSVFile, ErrDamaged, err)
+	}
+	if in.Chosen > 0 {
+		f, err := os.Open(filepath.Join(dir, RoutesFile))
+		if err != nil {
+			return Timeline{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		defer f.Close()
+		if in.Routes, err = readRoutes(f, in.Chosen); err != nil {
+			return Timeline{}, fmt.Errorf("%s: %w: %w", RoutesFile, ErrDamaged, err)
+		}
 	}
 	return in.Timeline, nil
 }

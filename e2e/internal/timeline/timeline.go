@@ -23,6 +23,10 @@ type Timeline struct {
 	Environment Environment  `json:"environment"`
 	// Senders are the processes that sent the load: this one, workers in the cluster.
 	Senders []Sender `json:"senders,omitempty"`
+	// Sources are those that the events and routes came from, each with what is known of its clock, and with what it did not tell.
+	Sources []Source `json:"sources,omitempty"`
+	// Routes are the choices of kube-proxy, in the order of their time. They are stored beside the JSON, as CSV.
+	Routes Routes `json:"-"`
 	// Served is the server's side of the ledger, as far as Pods told it.
 	Served []Served `json:"served,omitempty"`
 	// Interrupted says who or what asked for the run to end before its time; empty for a run that was left alone.
@@ -41,16 +45,29 @@ type Window struct {
 	Overhead     time.Duration `json:"overhead"`     // length, not an offset: what the harness added beyond lead, disruption, termination and tail
 }
 
+// Seen is what an observer saw of the cluster in a run; the fields are those of Timeline.
+type Seen struct {
+	Events  []Event
+	Served  []Served
+	Sources []Source
+	Routes  Routes
+}
+
 // Sender is a process that sent load. All instants of its records are on the run's clock already: what its own clock said was turned into that.
 type Sender struct {
-	Name  string   `json:"name"`           // host, worker-0
-	Node  string   `json:"node,omitempty"` // of a worker
-	Lanes []string `json:"lanes"`          // which it sent, or had a share of
+	Name string `json:"name"`           // host, worker-0
+	Node string `json:"node,omitempty"` // of a worker
+	IP   string `json:"ip,omitempty"`   // of a worker: where its connections come from
+	// Lanes are those that it sent, or had a share of: where several senders name a lane, the n-th of them sent every request whose number, divided by their
+	// count, leaves n.
+	Lanes []string `json:"lanes"`
 	// Offset is how far the sender's wall clock was ahead of the harness', and Uncertainty how far off that may be: half the shortest time that an exchange
 	// took (Cristian, Distributed Computing 1989). Both are lengths, and zero for the harness itself. Instants are corrected by an offset only if it is
 	// greater than its uncertainty.
 	Offset      time.Duration `json:"offset"`
 	Uncertainty time.Duration `json:"uncertainty"`
+	// SameClock says that the sender runs on the kernel that the harness runs on: there is one clock, and Uncertainty is only that of measuring.
+	SameClock bool `json:"sameClock,omitempty"`
 	// Drift is how much the offset had changed when the load was over; a length, of which twice the uncertainty means nothing.
 	Drift time.Duration `json:"drift"`
 	// Pressure is the share of the time of the load, from 0 to 1, in which some task on the sender's machine waited for a CPU (Linux PSI, cpu some); nil if
@@ -91,10 +108,11 @@ type Request struct {
 	Latency time.Duration // length: from the due instant to the last byte of the answer, or to the failure. A late sender can't hide a slow server
 	Leaving time.Duration // length: how long the answering Pod had known of its SIGTERM; NotLeaving if it had not got any, or nothing answered
 	Conn    uint32        // number of the connection in the answering Pod's process, from 1; 0 if nothing answered
-	ConnUse uint32        // which request on that connection this was, from 1; 0 if nothing answered
-	Pod     uint16        // 1 + index in LaneRecord.Pods of the Pod that answered; 0 if nothing answered
-	Port    uint16        // local port of the last attempt, known also of one that was refused or never answered; 0 if there was none
-	Code    uint16        // HTTP status; 0 if there was no complete header
+	// ConnUse is which request on its connection this was, from 1: as the Pod counted if it answered, else as the client did. 0 if it had no connection.
+	ConnUse uint32
+	Pod     uint16 // 1 + index in LaneRecord.Pods of the Pod that answered; 0 if nothing answered
+	Port    uint16 // local port of the last attempt, known also of one that was refused or never answered; 0 if there was none
+	Code    uint16 // HTTP status; 0 if there was no complete header
 	Cause   Cause
 	// Attempts counts how often the request went on the wire: connections it was given, and connections that could not be made. An ok request
 	// with more than one attempt is a loss that an ordinary client would have hidden.
@@ -124,6 +142,9 @@ func (l LaneRecord) PodOf(r Request) string {
 	return l.Pods[r.Pod-1]
 }
 
+// Lost says that the request did not succeed at the first attempt: it was dropped, or only a second attempt hides it.
+func (r Request) Lost() bool { return r.Dropped() || r.Masked() }
+
 // Environment says where a run was measured. A number without its environment compares with nothing.
 type Environment struct {
 	Kubernetes    string `json:"kubernetes"`    // version of the API server, as in v1.37.2
@@ -147,3 +168,10 @@ func (c Clock) Start() time.Time { return c.start }
 // Offset is the offset of an instant. An instant without a monotonic reading, such as one that another process wrote down, is compared by wall
 // clock: then a step of the wall clock since the start shows in the result.
 func (c Clock) Offset(t time.Time) time.Duration { return t.Sub(c.start) }
+
+// Wall is the offset of an instant by wall clock: of one that this or another process wrote down, as a number.
+func (c Clock) Wall(t time.Time) time.Duration { return t.Round(0).Sub(c.start.Round(0)) }
+
+// Stepped is by how much the wall clock was set forward since the start, given the present instant, which must come from time.Now: what Offset and Wall make of
+// it differs by as much. A clock that is slewed, as NTP does with a small difference, shows nothing: both go along.
+func (c Clock) Stepped(now time.Time) time.Duration { return c.Wall(now) - c.Offset(now) }

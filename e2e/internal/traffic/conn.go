@@ -14,6 +14,7 @@ type conn struct {
 	ended    atomic.Pointer[error] // how reading ended
 	reading  atomic.Int32          // reads under way
 	answered atomic.Bool           // something was read
+	uses     atomic.Uint32         // requests that were given it
 }
 
 // Read implements net.Conn.

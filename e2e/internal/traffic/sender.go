@@ -99,7 +99,11 @@ func (s *sender) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body, err = http.NoBody, nil
 	}
 	r.Latency = max(0, s.plan.Clock.Offset(time.Now())-due).Round(time.Microsecond)
-	r.Attempts, r.Port = wire.seen()
+	var use uint32
+	r.Attempts, r.Port, use = wire.seen()
+	if r.ConnUse == 0 {
+		r.ConnUse = use // the Pod has not said it
+	}
 	if s.ledger.Put(seq, r, pod) {
 		s.recorded.Add(1)
 	}
@@ -112,6 +116,7 @@ type attempts struct {
 	mu    sync.Mutex
 	count uint8
 	port  uint16
+	use   uint32   // which request on conn it is, from 1
 	conn  net.Conn // that the request was given last; nil while it waits for one
 }
 
@@ -120,13 +125,16 @@ func (a *attempts) trace() *httptrace.ClientTrace {
 		GetConn: func(string) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
-			a.conn = nil
+			a.conn, a.use = nil, 0
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.conn = info.Conn
 			a.add()
+			if c, ok := info.Conn.(*conn); ok {
+				a.use = c.uses.Add(1)
+			}
 			if addr, ok := info.Conn.LocalAddr().(*net.TCPAddr); ok {
 				a.port = uint16(addr.Port)
 			}
@@ -167,11 +175,12 @@ func (a *attempts) fate() timeline.Cause {
 	return timeline.Other
 }
 
-// seen returns how many attempts there were and the local port of the last one. A request that timed out while its SYNs were swallowed is one attempt.
-func (a *attempts) seen() (uint8, uint16) {
+// seen returns how many attempts there were, and of the last one the local port and which request on its connection it was. A request that timed out while its
+// SYNs were swallowed is one attempt, on no connection.
+func (a *attempts) seen() (count uint8, port uint16, use uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return max(1, a.count), a.port
+	return max(1, a.count), a.port, a.use
 }
 
 // identify fills in what the answer says of its connection and of its Pod's life, and returns the Pod's name; "" if it gives none.

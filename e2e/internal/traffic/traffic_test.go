@@ -269,19 +269,21 @@ func TestDialThatNobodyWaitsFor(t *testing.T) {
 	trace := wire.trace()
 	trace.GetConn("app:80")
 	wire.bound(1)
-	trace.GotConn(httptrace.GotConnInfo{Conn: portOf{here, 2}, Reused: true})
+	trace.GotConn(httptrace.GotConnInfo{Conn: &conn{Conn: portOf{here, 2}}, Reused: true})
 	wire.bound(3)
 	trace.ConnectDone("tcp", "app:80", syscall.ECONNREFUSED)
-	count, port := wire.seen()
+	count, port, use := wire.seen()
 	assert.EqualValues(t, 1, count)
 	assert.EqualValues(t, 2, port)
+	assert.EqualValues(t, 1, use)
 
 	trace.GetConn("app:80") // the connection has died and the request is sent again
 	wire.bound(4)
 	trace.ConnectDone("tcp", "app:80", syscall.ECONNREFUSED)
-	count, port = wire.seen()
+	count, port, use = wire.seen()
 	assert.EqualValues(t, 2, count)
 	assert.EqualValues(t, 4, port)
+	assert.Zero(t, use, "it had no connection")
 }
 
 // portOf is a connection from a port.

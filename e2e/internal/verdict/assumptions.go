@@ -296,11 +296,10 @@ func newPodsServed(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []str
 		}
 	}
 	var why []string
-	for _, name := range pods.names() {
-		marks := pods[name]
-		_, ready := marks[timeline.PodReady]
-		if created, known := marks[timeline.PodCreated]; known && ready && created > tl.Window.DisruptStart && !served[name] {
-			why = append(why, fmt.Sprintf("Pod %s was ready and answered no request", name))
+	for _, life := range pods.sorted() {
+		_, ready := life.At(timeline.PodReady)
+		if created, known := life.At(timeline.PodCreated); known && ready && created > tl.Window.DisruptStart && !served[life.Pod] {
+			why = append(why, fmt.Sprintf("Pod %s was ready and answered no request", life.Pod))
 		}
 	}
 	return why
@@ -409,11 +408,10 @@ const clockGrain = time.Millisecond
 func loadOutlivedThePods(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []string {
 	var why []string
 	var lastGone time.Duration
-	for _, name := range pods.names() {
-		marks := pods[name]
-		gone, isGone := marks[timeline.PodGone]
-		if _, deleted := marks[timeline.PodDeleted]; deleted && !isGone {
-			why = append(why, fmt.Sprintf("Pod %s was still terminating when the load ended", name))
+	for _, life := range pods.sorted() {
+		gone, isGone := life.At(timeline.PodGone)
+		if _, deleted := life.At(timeline.PodDeleted); deleted && !isGone {
+			why = append(why, fmt.Sprintf("Pod %s was still terminating when the load ended", life.Pod))
 		}
 		lastGone = max(lastGone, gone)
 	}

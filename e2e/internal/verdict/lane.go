@@ -10,11 +10,23 @@ import (
 )
 
 // judgeLane counts what became of a lane's requests and compares the losses with what the strategy promises.
-func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Scenario, pods lives) Lane {
+func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Scenario, pods lives, losses []Loss) Lane {
 	l := Lane{
-		Name: record.Name, From: record.From, Replayable: record.Replayable, Planned: record.Planned, Causes: map[timeline.Cause]int{},
-		Window:      sight(record, tl.Window),
-		LastArrival: lastArrival(record, pods),
+		Name: record.Name, From: record.From, Rate: record.Rate, Connections: record.Connections, Replayable: record.Replayable, Planned: record.Planned, Causes: map[timeline.Cause]int{},
+		Window:   sight(record, tl.Window),
+		Arrivals: arrivals(record, losses, pods), Outages: outages(record, losses, tl.Events),
+		Moments: map[Moment]int{}, Unattributed: map[string]int{},
+	}
+	for _, a := range l.Arrivals {
+		if l.LastArrival == nil || a.After > *l.LastArrival {
+			l.LastArrival = new(a.After)
+		}
+	}
+	for _, loss := range losses {
+		l.Moments[loss.Moment]++
+		if loss.Moment == Unattributed {
+			l.Unattributed[loss.Why]++
+		}
 	}
 	var lags, latencies []time.Duration
 	for _, r := range record.Requests {
@@ -64,19 +76,3 @@ func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Sce
 
 // loadOf is the load of a lane named path/load.
 func loadOf(lane string) string { return lane[strings.LastIndex(lane, "/")+1:] }
-
-// lastArrival is the longest time from the first sight of a Pod's deletion to the last request that this Pod answered, well or not; nil if none did.
-func lastArrival(record timeline.LaneRecord, pods lives) *time.Duration {
-	var last *time.Duration
-	for _, r := range record.Requests {
-		pod := record.PodOf(r)
-		if pod == "" {
-			continue
-		}
-		deleted, ok := pods[pod][timeline.PodDeleted]
-		if after := r.Sent() - deleted; ok && after > 0 && (last == nil || after > *last) {
-			last = &after
-		}
-	}
-	return last
-}

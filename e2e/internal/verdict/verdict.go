@@ -85,6 +85,12 @@ type Verdict struct {
 	ExtraPodSeconds float64       // Pod-seconds beyond the replicas asked for, from the start of the disruption until it settled
 	Overhead        time.Duration // what the harness itself added to the run
 	Environment     timeline.Environment
+	// DeletionSeen is, for each Pod that the disruption itself deleted, how long after it had asked for that the deletion was seen. The API server did it in
+	// between: by no more than this a time since the deletion is too short.
+	DeletionSeen []time.Duration
+
+	Lives  []Life // of all Pods, in the order in which they were first seen
+	Losses []Loss `json:"-"` // every dropped request, lane by lane; a file of its own
 }
 
 // Name is strategy/disruption.
@@ -92,12 +98,15 @@ func (v Verdict) Name() string { return v.Strategy + "/" + v.Disruption }
 
 // Lane is what one lane of a run means. Planned = Sent + Unsent, Sent = OK + Dropped, Dropped = the sum of Causes.
 type Lane struct {
-	Name       string
-	From       string // where it was sent from: fixtures.FromHost, FromCluster; empty if the timeline doesn't say
-	Replayable bool   // http.Transport was free to send requests again: what it did so is Masked
-	Expect     scenarios.Expect
-	Outcome    Outcome
-	Reasons    []string
+	Name string
+	From string // where it was sent from: fixtures.FromHost, FromCluster; empty if the timeline doesn't say
+	Rate int    // requests per second
+	// Connections is new or reused. A new one meets the endpoints as they are, a reused one stays with the Pod that it was first made to.
+	Connections string
+	Replayable  bool // http.Transport was free to send requests again: what it did so is Masked
+	Expect      scenarios.Expect
+	Outcome     Outcome
+	Reasons     []string
 
 	Planned int
 	Sent    int
@@ -108,10 +117,14 @@ type Lane struct {
 	Causes  map[timeline.Cause]int
 
 	LagP50, LagP99, LagMax   time.Duration
-	LatencyP50, LatencyP99   time.Duration // of the ok requests, from the due instant
-	FirstDropped, DroppedEnd time.Duration // since the start of the disruption: first loss sent, last loss sent; meaningless without losses
-	// LastArrival is the longest time, over the Pods of the run, from the first sight of a Pod's deletion to the last request of this lane that this
-	// Pod still answered. Nil if no Pod was deleted or none of them answered anything of this lane afterwards.
+	LatencyP50, LatencyP99   time.Duration  // of the ok requests, from the due instant
+	FirstDropped, DroppedEnd time.Duration  // since the start of the disruption: first loss sent, last loss sent; meaningless without losses
+	Moments                  map[Moment]int // of the dropped requests: which part of a Pod's life lost them
+	Unattributed             map[string]int // of those that are charged to no moment: what is missing
+	Outages                  []Outage
+	// Arrivals are, for each Pod of the run that was deleted, how long requests of this lane went on arriving at it. LastArrival is the longest; nil if no Pod
+	// was deleted or none of them got anything of this lane afterwards.
+	Arrivals    []Arrival
 	LastArrival *time.Duration
 	// Window is the shortest interval of total loss that one run of this lane is sure enough to have seen: 3/rate (Visible), or more where requests left
 	// late (see sight).
@@ -131,8 +144,17 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	if tl.Window.Settled > 0 {
 		v.Rollout = tl.Window.Settled - tl.Window.DisruptStart
 	}
-	for _, record := range tl.Lanes {
-		v.Lanes = append(v.Lanes, judgeLane(record, tl, s, pods))
+	for _, life := range pods.all {
+		v.Lives = append(v.Lives, *life)
+		asked, byUs := life.At(timeline.DeleteAsked)
+		if seen, ok := life.At(timeline.PodDeleted); ok && byUs && seen >= asked {
+			v.DeletionSeen = append(v.DeletionSeen, seen-asked)
+		}
+	}
+	losses := attribute(tl, pods)
+	v.Losses = slices.Concat(losses...)
+	for i, record := range tl.Lanes {
+		v.Lanes = append(v.Lanes, judgeLane(record, tl, s, pods, losses[i]))
 	}
 	// What broke down, or who ended the run, explains whatever else is not as it should be: to list that as well would bury it.
 	switch broken := slices.Concat(tl.Faults, nodesDown(tl)); {
@@ -146,6 +168,9 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	}
 	for _, assume := range assumptions {
 		v.Reasons = append(v.Reasons, assume(tl, s, pods)...)
+	}
+	if s.Control && s.Disruption.Replaces && !slices.ContainsFunc(v.Lanes, func(l Lane) bool { return l.Dropped+l.Masked > 0 }) {
+		v.Reasons = append(v.Reasons, "no lane lost anything where something must be lost: the instrument can't see losses")
 	}
 	if len(v.Reasons) > 0 {
 		return v

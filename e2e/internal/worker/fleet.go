@@ -33,6 +33,7 @@ var errLost = errors.New("worker is lost, and with it what it had not handed ove
 type Worker struct {
 	Name string // worker-0
 	Node string
+	IP   string // of its Pod
 	Call Call
 }
 
@@ -77,6 +78,7 @@ func NewFleet(workers []Worker) *Fleet {
 type member struct {
 	Worker
 	offset, uncertainty time.Duration // of its wall clock, against the run's
+	sameClock           bool          // it is the run's
 }
 
 // callWithin is how long an exchange may take, and a worker be silent while it hands records over.
@@ -94,7 +96,7 @@ func (f *Fleet) Notice() time.Duration { return 500 * time.Millisecond }
 // Sync compares each worker's clock with the run's.
 func (f *Fleet) Sync(ctx context.Context, clock timeline.Clock) error {
 	return f.each(func(w *member) (err error) {
-		w.offset, w.uncertainty, err = w.compare(ctx, clock)
+		w.offset, w.uncertainty, w.sameClock, err = w.compare(ctx, clock)
 		return err
 	})
 }
@@ -104,7 +106,9 @@ const samples = 20
 
 // compare finds how far a worker's clock is ahead, by the exchange that took the shortest time (Cristian, Probabilistic clock synchronization, Distributed
 // Computing 1989): its reading was taken within that time, so half of it is how far off the result may be.
-func (w *member) compare(ctx context.Context, clock timeline.Clock) (offset, uncertainty time.Duration, err error) {
+//
+// A worker on the kernel of this process has the same clock: what is found then says how well this way of measuring works.
+func (w *member) compare(ctx context.Context, clock timeline.Clock) (offset, uncertainty time.Duration, same bool, err error) {
 	for n := range samples {
 		var reading clockReading
 		var sent, received time.Duration
@@ -122,19 +126,19 @@ func (w *member) compare(ctx context.Context, clock timeline.Clock) (offset, unc
 			return err
 		})
 		if err != nil {
-			return 0, 0, fmt.Errorf("compare clocks with %s: %w", w.Name, err)
+			return 0, 0, false, fmt.Errorf("compare clocks with %s: %w", w.Name, err)
 		}
 		if half := (received - sent) / 2; n == 0 || half < uncertainty {
 			there := time.Unix(0, reading.UnixNano).Sub(clock.Start().Round(0))
-			offset, uncertainty = there-(sent+half), half
+			offset, uncertainty, same = there-(sent+half), half, timeline.SameKernel(reading.Kernel)
 		}
 	}
-	return offset, uncertainty, nil
+	return offset, uncertainty, same, nil
 }
 
 // correction is what instants are corrected by: an offset that is no greater than its own uncertainty can't be told from none, and on one machine is none.
 func (w *member) correction() time.Duration {
-	if w.offset.Abs() <= w.uncertainty {
+	if w.offset.Abs() <= w.uncertainty || w.sameClock {
 		return 0
 	}
 	return w.offset
@@ -165,7 +169,7 @@ func (f *Fleet) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pla
 
 // send gives a worker its order and takes its records until it has closed its books.
 func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan, share traffic.Share, books []*traffic.Ledger) (timeline.Sender, error) {
-	self := timeline.Sender{Name: w.Name, Node: w.Node, Offset: w.offset, Uncertainty: w.uncertainty}
+	self := timeline.Sender{Name: w.Name, Node: w.Node, IP: w.IP, Offset: w.offset, Uncertainty: w.uncertainty, SameClock: w.sameClock}
 	for _, lane := range lanes {
 		self.Lanes = append(self.Lanes, lane.Name)
 	}
@@ -193,7 +197,7 @@ func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pl
 		return self, fmt.Errorf("%s: %w", w.Name, err)
 	}
 	self.Pressure = last.Pressure
-	after, uncertainty, err := w.compare(ctx, plan.Clock)
+	after, uncertainty, _, err := w.compare(ctx, plan.Clock)
 	if err != nil {
 		return self, fmt.Errorf("%s: %w", w.Name, err)
 	}

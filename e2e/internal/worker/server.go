@@ -51,7 +51,11 @@ func (s *Server) now() time.Time { return s.born.Round(0).Add(time.Since(s.born)
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " " + r.URL.Path {
 	case "GET /clock":
-		_ = json.NewEncoder(w).Encode(clockReading{s.now().UnixNano()}) // who doesn't get it asks again
+		reading := clockReading{UnixNano: s.now().UnixNano()}
+		if s.skew == 0 {
+			reading.Kernel = timeline.Kernel()
+		}
+		_ = json.NewEncoder(w).Encode(reading) // who doesn't get it asks again
 	case "POST /ask":
 		ask(w, r)
 	case "POST /order":

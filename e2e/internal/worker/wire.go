@@ -22,7 +22,8 @@ const Port = 8090
 
 // clockReading is the answer to GET /clock, as JSON.
 type clockReading struct {
-	UnixNano int64 `json:"unixNano"`
+	UnixNano int64  `json:"unixNano"`
+	Kernel   string `json:"kernel,omitempty"` // timeline.Kernel; empty if the clock isn't that kernel's own
 }
 
 // question and reply are POST /ask and its answer, as JSON.

@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"sigs.k8s.io/kind/pkg/cluster/nodes"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
+)
+
+// observed are the nodes that the observer can ask: those of a kind cluster. What runs in a node of a cluster that exists needs rights that a user of it rarely
+// has, and that a load test should not ask for.
+func (k *kindCluster) observed() ([]observe.Node, error) {
+	all, err := k.provider.ListInternalNodes(clusterName)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	var out []observe.Node
+	for _, node := range all {
+		role, err := node.Role()
+		if err != nil {
+			return nil, fmt.Errorf("role of node %s: %w", node, err)
+		}
+		if role == "external-load-balancer" { // runs no Pods
+			continue
+		}
+		out = append(out, observe.Node{Name: node.String(), Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
+			return runOn(ctx, node, stdout, command, args...)
+		}})
+	}
+	return out, nil
+}
+
+// untilHungUp runs a program until its own standard input ends. Who kills docker exec ends only the client of it: the program in the node would run on, and be
+// one more with every run.
+const untilHungUp = `exec 3<&0
+"$@" </dev/null &
+child=$!
+{ cat; kill "$child"; } <&3 >/dev/null 2>&1 &
+wait "$child"`
+
+// runOn runs a program on a node until it ends, or ctx is over; then it is ended there, too.
+func runOn(ctx context.Context, node nodes.Node, stdout io.Writer, command string, args ...string) error {
+	// A pipe of the system's, which the process reads itself: with any other reader, os/exec goes on copying after the program has ended.
+	stdin, hangUp, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("run %s on node %s: %w", command, node, err)
+	}
+	defer stdin.Close()
+	defer hangUp.Close() // also after it was closed because ctx was over, which changes nothing
+	stop := context.AfterFunc(ctx, func() { _ = hangUp.Close() })
+	defer stop()
+	var said bytes.Buffer
+	args = append([]string{"-c", untilHungUp, "sh", command}, args...)
+	err = node.CommandContext(context.WithoutCancel(ctx), "sh", args...).SetStdin(stdin).SetStdout(stdout).SetStderr(&said).Run()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("run %s on node %s: %w", command, node, err), lastLine(said.String()))
+	}
+	return nil
+}
+
+// lastLine is what a program said last, which is mostly why it failed; nil if it said nothing.
+func lastLine(text string) error {
+	text = strings.TrimSpace(text)
+	if text = text[strings.LastIndex(text, "\n")+1:]; text == "" {
+		return nil
+	}
+	return errors.New(text)
+}

@@ -1,0 +1,104 @@
+package report
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+)
+
+func TestArrivalPercentiles(t *testing.T) {
+	hundred := make([]time.Duration, 0, 200)
+	for i := range 200 {
+		hundred = append(hundred, time.Duration(200-i)*second)
+	}
+	tests := []struct {
+		name          string
+		deleted       int
+		arrivals      []time.Duration
+		p50, p99, max time.Duration
+	}{
+		{"none", 0, nil, 0, 0, 0},
+		{"one Pod", 1, []time.Duration{second}, second, second, second},
+		{"three Pods", 3, []time.Duration{3 * second, second, 2 * second}, 2 * second, 3 * second, 3 * second},
+		{"the lower one of two", 2, []time.Duration{3 * second, second}, second, 3 * second, 3 * second},
+		{"Pods without arrival count as 0", 5, []time.Duration{3 * second, second}, 0, 3 * second, 3 * second},
+		{"p99 of two hundred is not the longest", 200, hundred, 100 * second, 198 * second, 200 * second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := laneSum{Deleted: tt.deleted, Arrivals: tt.arrivals}
+			before := slices.Clone(tt.arrivals)
+			assert.Equal(t, []time.Duration{tt.p50, tt.p99, tt.max}, []time.Duration{s.arrival(0.50), s.arrival(0.99), s.arrival(1)})
+			assert.Equal(t, before, tt.arrivals, "the order of what was given")
+		})
+	}
+}
+
+func TestArrivals(t *testing.T) {
+	first := lifted("prestop-sleep", 3, arrived("service/new", second, 2*second, second), arrived("service/reused", 15*second, 15*second))
+	again := lifted("prestop-sleep", 2, arrived("service/new", second, 4*second), arrived("service/reused", 15*second))
+	still := lifted("no-handler", 2, arrived("service/new"), arrived("service/reused"))
+	uneven := lifted("no-handler", 3, arrived("service/new", second, second), arrived("service/reused"), arrived("service/slow", second, second))
+	uneven.Lanes[1].Moments = map[verdict.Moment]int{verdict.Unattributed: 1}
+	nothing := lifted("in-app-delay", 0, arrived("service/new"))
+	tests := []struct {
+		name string
+		rate int
+		runs []verdict.Verdict
+		rows [][]string
+		list []string
+	}{
+		{"no Pod was deleted", 100, []verdict.Verdict{nothing}, nil, nil},
+		{
+			"over all Pods of all repeats", 100,
+			[]verdict.Verdict{first, again},
+			[][]string{{"rolling-update", "prestop-sleep", "5", "1.00s", "4.00s", "4.00s", "15.00s", "15.00s", "15.00s"}},
+			[]string{
+				"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: prestop-sleep/rolling-update 2 of 5 on service/reused",
+				"resolution: 10ms, the time between two requests of a lane (1/rate)",
+			},
+		},
+		{
+			"a Pod that got nothing on any lane", 0,
+			[]verdict.Verdict{still, nothing},
+			[][]string{{"rolling-update", "no-handler", "2", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s"}},
+			[]string{"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: no-handler/rolling-update 2 of 2 on every lane"},
+		},
+		{
+			"lanes that differ, and one that may have got something later", 0,
+			[]verdict.Verdict{uneven},
+			[][]string{{"rolling-update", "no-handler", "3", "1.00s", "1.00s", "1.00s", "0.00s", "0.00s", "≥ 0.00s", "1.00s", "1.00s", "1.00s"}},
+			[]string{
+				"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: " +
+					"no-handler/rolling-update 1 of 3 on service/new and service/slow, 3 of 3 on service/reused",
+			},
+		},
+		{
+			"a lane that the row doesn't have, and the resolution of a low rate", 3,
+			[]verdict.Verdict{lifted("prestop-sleep", 1, arrived("service/new", second)), lifted("prestop-http", 1, arrived("service/reused", second))},
+			[][]string{
+				{"rolling-update", "prestop-sleep", "1", "1.00s", "1.00s", "1.00s", none, none, none},
+				{"rolling-update", "prestop-http", "1", none, none, none, "1.00s", "1.00s", "1.00s"},
+			},
+			[]string{"resolution: 333ms, the time between two requests of a lane (1/rate)"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := arrivals(newModel(Report{Rate: tt.rate, Suite: verdict.Suite{Runs: tt.runs}}))
+			if tt.rows == nil {
+				assert.Empty(t, s.Blocks)
+				return
+			}
+			require.Len(t, s.Blocks, 1)
+			require.Len(t, s.Blocks[0].Table.Parts, 1)
+			assert.Equal(t, tt.rows, s.Blocks[0].Table.Parts[0])
+			assert.Equal(t, tt.list, s.Blocks[0].List)
+		})
+	}
+}

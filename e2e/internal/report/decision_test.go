@@ -1,0 +1,145 @@
+package report
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+const second = time.Second
+
+// lifted is a run of a strategy in which n Pods were deleted and replaced.
+func lifted(strategy string, n int, lanes ...verdict.Lane) verdict.Verdict {
+	v := verdict.Verdict{Strategy: strategy, Disruption: "rolling-update", Outcome: verdict.Pass, PodsReplaced: n, Lanes: lanes}
+	for range n {
+		v.Lives = append(v.Lives, verdict.Life{Marks: map[timeline.Kind]time.Duration{timeline.PodDeleted: second}})
+	}
+	return v
+}
+
+// arrived is a lane whose Pods got their last requests so long after their deletion.
+func arrived(name string, after ...time.Duration) verdict.Lane {
+	l := verdict.Lane{Name: name, Outcome: verdict.Pass, Sent: 100}
+	for _, a := range after {
+		l.Arrivals = append(l.Arrivals, verdict.Arrival{After: a})
+	}
+	return l
+}
+
+func TestDelay(t *testing.T) {
+	vague := arrived("service/new", 300*time.Millisecond)
+	vague.Moments = map[verdict.Moment]int{verdict.Unattributed: 1, verdict.AfterExit: 5}
+	charged := arrived("service/new", 300*time.Millisecond)
+	charged.Moments = map[verdict.Moment]int{verdict.NoEndpoint: 1, verdict.AfterExit: 5}
+	tests := []struct {
+		name string
+		runs []verdict.Verdict
+		want string
+	}{
+		{"no run had such a lane", []verdict.Verdict{lifted("a", 1)}, none},
+		{"no Pod was deleted", []verdict.Verdict{lifted("a", 0, arrived("service/new"))}, none},
+		{"nothing came after the deletion", []verdict.Verdict{lifted("a", 1, arrived("service/new"))}, "0.00s"},
+		{"the longest of the Pods", []verdict.Verdict{lifted("a", 3, arrived("service/new", second, 1234*time.Millisecond, second))}, "1.23s"},
+		{"the longest of the lanes", []verdict.Verdict{lifted("a", 1, arrived("service/new", second), arrived("nodeport/slow", 2*second))}, "2.00s"},
+		{
+			"the longest of the repeats, and not their median",
+			[]verdict.Verdict{
+				lifted("a", 1, arrived("service/new", second)), lifted("a", 1, arrived("service/new", 3*second)), lifted("a", 1, arrived("service/new", second)),
+			},
+			"3.00s",
+		},
+		{"reused lanes are not among the new", []verdict.Verdict{lifted("a", 1, arrived("service/new", second), arrived("service/reused", 15*second))}, "1.00s"},
+		{"some losses are charged to nobody", []verdict.Verdict{lifted("a", 1, vague)}, "≥ 0.30s"},
+		{"all losses are explained", []verdict.Verdict{lifted("a", 1, charged)}, "0.30s"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			fresh, _ := kinds(lanesOf(tt.runs))
+			assert.Equal(t, tt.want, row{Runs: tt.runs}.lanes(fresh).delay())
+		})
+	}
+}
+
+func TestKinds(t *testing.T) {
+	fresh, reused := kinds([]string{"service/new", "service/reused", "service/replayable", "service/slow", "reads"})
+	assert.Equal(t, []string{"service/new", "service/slow", "reads"}, fresh)
+	assert.Equal(t, []string{"service/reused", "service/replayable"}, reused)
+}
+
+func TestMedian(t *testing.T) {
+	tests := []struct {
+		name   string
+		values []float64
+		want   string
+	}{
+		{"of nothing", nil, none},
+		{"of one", []float64{4}, "4"},
+		{"not the mean", []float64{4, 100, 5}, "5"},
+		{"between the two in the middle", []float64{6, 1, 4, 5}, "4.5"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, median(tt.values, number))
+		})
+	}
+}
+
+// What is compared stands next to each other, whatever the order in which it ran.
+func TestPreStopAndInAppDelayComeFirst(t *testing.T) {
+	var runs []verdict.Verdict
+	for _, strategy := range []string{"no-handler", "shutdown-at-once", "in-app-delay-close", "prestop-sleep", "in-app-delay", "prestop-http"} {
+		v := lifted(strategy, 1)
+		v.Control = strategy == "no-handler"
+		runs = append(runs, v)
+	}
+	var got []string
+	for _, group := range bySide(newModel(Report{Suite: verdict.Suite{Runs: runs}}).Parts[0]) {
+		for _, r := range group {
+			got = append(got, r.Strategy)
+		}
+		got = append(got, "│")
+	}
+	assert.Equal(t, "prestop-sleep prestop-http in-app-delay-close in-app-delay │ shutdown-at-once no-handler │", strings.Join(got, " "))
+}
+
+func TestDecisionTable(t *testing.T) {
+	repeat := func(rollout time.Duration, peak int, extra float64, dropped int) verdict.Verdict {
+		inside, kept, outside := arrived("service/new", second), arrived("service/reused", 9*second), arrived("nodeport/new", second)
+		inside.From, kept.From, outside.From = fixtures.FromCluster, fixtures.FromCluster, fixtures.FromHost
+		slow := arrived("service/slow")
+		slow.From, slow.Dropped, slow.Outcome = fixtures.FromCluster, dropped, verdict.Fail
+		v := lifted("prestop-sleep", 2, outside, inside, kept, slow)
+		v.Rollout, v.PeakPods, v.ExtraPodSeconds = rollout, peak, extra
+		return v
+	}
+	undisturbed := lifted("no-handler", 0, arrived("service/new"))
+	undisturbed.Control, undisturbed.Disruption = true, "none"
+	s := decision(newModel(Report{Suite: verdict.Suite{Runs: []verdict.Verdict{
+		undisturbed, repeat(20*second, 4, 30, 1), repeat(90*second, 9, 300, 0), repeat(21*second, 5, 31, 2),
+	}}}))
+	var table block
+	var headings []string
+	for _, b := range s.Blocks {
+		if len(b.Table.Columns) > 0 {
+			table = b
+			headings = append(headings, b.Heading)
+		}
+	}
+	assert.Equal(t, []string{"rolling-update"}, headings, "a control without a disruption decides nothing")
+	assert.Equal(t, []string{"prestop-sleep", "×3", "pass", "! 3/600", "0/300", "0/300", "1.00s", "9.00s", "21.0s", "5", "31.0"}, table.Table.Parts[0][0])
+	var names []string
+	for _, c := range table.Table.Columns {
+		names = append(names, strings.TrimPrefix(c.Group+"/"+c.Name, "/"))
+	}
+	assert.Equal(t, []string{
+		"strategy", "runs", "outcome", "dropped/sent/new", "dropped/sent/reused", "from outside/new", "delay needed/new", "delay needed/reused", "cost/rollout",
+		"cost/most Pods", "cost/extra Pod-s",
+	}, names, "what comes from within the cluster first")
+	assert.Contains(t, strings.Join(s.Blocks[len(s.Blocks)-1].List, "\n"), "Costs are medians of the repeats")
+}

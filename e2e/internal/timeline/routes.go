@@ -1,0 +1,163 @@
+package timeline
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Source is where events or routes came from.
+type Source struct {
+	Kind SourceKind `json:"kind"`
+	Node string     `json:"node,omitempty"` // of what a node tells
+	// Offset is how far the source's wall clock was ahead of the harness', and Uncertainty how far off that may be. Both are lengths. Where SameClock says that
+	// the kernel is the harness' own, they are zero because there is only one clock.
+	Offset      time.Duration `json:"offset"`
+	Uncertainty time.Duration `json:"uncertainty"`
+	SameClock   bool          `json:"sameClock,omitempty"`
+	// Drift is how much the harness' own wall clock was set forward during the run, against its monotonic clock: a length, which is on all that was told by
+	// wall clock. Only of SourceHarness.
+	Drift time.Duration `json:"drift,omitempty"`
+	// Missing says why the source could not be had, or why and when it ended; empty for one that told all there was.
+	Missing string `json:"missing,omitempty"`
+}
+
+// SourceKind names a kind of source.
+type SourceKind string
+
+// The kinds of sources.
+const (
+	SourceHarness   SourceKind = "harness"   // this process: requests from the host, what watches deliver. The run's clock
+	SourceApp       SourceKind = "app"       // the logs of the Pods on a node
+	SourceRuntime   SourceKind = "runtime"   // the container runtime of a node
+	SourceConntrack SourceKind = "conntrack" // connection tracking of a node
+)
+
+// Routes are choices of kube-proxy: for a new connection to a Service, the Pod.
+type Routes struct {
+	Names []string // of nodes, and IP addresses, that Route indexes
+	List  []Route  // in the order of their time
+}
+
+// Route is one choice, as connection tracking on a node saw it. It has a fixed size of 16 bytes, as there may be one for each request.
+type Route struct {
+	At     time.Duration // by the node's wall clock, turned into an offset
+	Node   uint16        // index in Routes.Names: where the choice was made
+	Source uint16        // index: IP that the connection came from
+	Target uint16        // index: IP of the Pod that was chosen
+	Port   uint16        // that the connection came from
+}
+
+// maxNames is how many names a Route can tell apart.
+const maxNames = 1 << 16
+
+// Name is what an index stands for; "" for none.
+func (r Routes) Name(i uint16) string {
+	if int(i) >= len(r.Names) {
+		return ""
+	}
+	return r.Names[i]
+}
+
+// Index is the index of a name, which is added if it is new. An error says that there are more names than a Route can tell apart.
+func (r *Routes) Index(name string) (uint16, error) {
+	i := slices.Index(r.Names, name)
+	if i < 0 {
+		if len(r.Names) == maxNames {
+			return 0, fmt.Errorf("routes: more than %d nodes and addresses", maxNames)
+		}
+		i, r.Names = len(r.Names), append(r.Names, name)
+	}
+	return uint16(i), nil
+}
+
+// routeColumns are those of the CSV. since is in microseconds, from the route before: that takes a quarter less room than instants.
+var routeColumns = []string{"since", "node", "source", "port", "target"}
+
+func writeRoutes(w io.Writer, routes Routes) error {
+	for _, name := range routes.Names {
+		if strings.ContainsAny(name, ",\"\r\n") {
+			return fmt.Errorf("name %q can't stand in a CSV", name)
+		}
+	}
+	zip := gzip.NewWriter(w)
+	out := bufio.NewWriterSize(zip, 1<<16)
+	_, _ = out.WriteString(strings.Join(routeColumns, ",") + "\n") // bufio keeps the first error for Flush
+	var line []byte
+	var last int64
+	for _, r := range routes.List {
+		at := r.At.Microseconds()
+		line = strconv.AppendInt(line[:0], at-last, 10)
+		last = at
+		line = append(append(line, ','), routes.Name(r.Node)...)
+		line = append(append(line, ','), routes.Name(r.Source)...)
+		line = strconv.AppendUint(append(line, ','), uint64(r.Port), 10)
+		line = append(append(line, ','), routes.Name(r.Target)...)
+		_, _ = out.Write(append(line, '\n'))
+	}
+	return errors.Join(out.Flush(), zip.Close())
+}
+
+func readRoutes(f io.Reader, count int) (Routes, error) {
+	routes := Routes{List: make([]Route, 0, count)}
+	zip, err := gzip.NewReader(bufio.NewReaderSize(f, 1<<16))
+	if err != nil {
+		return routes, err
+	}
+	rows := csv.NewReader(zip)
+	rows.ReuseRecord = true
+	rows.FieldsPerRecord = len(routeColumns)
+	header, err := rows.Read()
+	if err != nil {
+		return routes, err
+	}
+	if !slices.Equal(header, routeColumns) {
+		return routes, fmt.Errorf("columns %v: want %v", header, routeColumns)
+	}
+	var last time.Duration
+	for n := range count {
+		row, err := rows.Read()
+		if err != nil {
+			return routes, fmt.Errorf("route %d: %w", n, err)
+		}
+		r, err := routes.parse(row, last)
+		if err != nil {
+			return routes, fmt.Errorf("route %d: %w", n, err)
+		}
+		last = r.At
+		routes.List = append(routes.List, r)
+	}
+	if _, err := rows.Read(); !errors.Is(err, io.EOF) {
+		return routes, errors.Join(errors.New("more routes than counted"), err)
+	}
+	return routes, zip.Close()
+}
+
+// parse reads a row that comes after a route of an instant.
+func (r *Routes) parse(row []string, last time.Duration) (Route, error) {
+	since, err := strconv.ParseInt(row[0], 10, 64)
+	if err != nil {
+		return Route{}, fmt.Errorf("column %s: %w", routeColumns[0], err)
+	}
+	port, err := strconv.ParseUint(row[3], 10, 16)
+	if err != nil {
+		return Route{}, fmt.Errorf("column %s: %w", routeColumns[3], err)
+	}
+	route := Route{At: last + time.Duration(since)*time.Microsecond, Port: uint16(port)}
+	for _, name := range []struct {
+		text  string
+		index *uint16
+	}{{row[1], &route.Node}, {row[2], &route.Source}, {row[4], &route.Target}} {
+		if *name.index, err = r.Index(strings.Clone(name.text)); err != nil { // the row's memory is used again
+			return Route{}, err
+		}
+	}
+	return route, nil
+}

@@ -1,0 +1,199 @@
+package verdict
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+)
+
+// TestOneNameTwice: each Pod of a name has a life of its own, whether or not events tell UIDs.
+func TestOneNameTwice(t *testing.T) {
+	noUIDs := func(tl *timeline.Timeline) {
+		for i := range tl.Events {
+			tl.Events[i].UID = ""
+		}
+	}
+	tests := []struct {
+		name   string
+		change func(*timeline.Timeline)
+		uids   []string
+	}{
+		{"with UIDs", func(*timeline.Timeline) {}, []string{"uid-0", "uid-again"}},
+		{"without", noUIDs, []string{"", ""}},
+		{"without in the logs", func(tl *timeline.Timeline) {
+			for i := range tl.Events {
+				if e := &tl.Events[i]; slices.Contains(slices.Concat(toldByNode, []timeline.Kind{timeline.AppStart}), e.Kind) {
+					e.UID = ""
+				}
+			}
+		}, []string{"uid-0", "uid-again"}},
+		{"with a log that is older than the watch", func(tl *timeline.Timeline) {
+			for i := range tl.Events {
+				if e := &tl.Events[i]; e.Kind == timeline.AppStart && e.UID == "uid-0" {
+					e.At, e.UID = -sec, ""
+				}
+			}
+			slices.SortStableFunc(tl.Events, func(a, b timeline.Event) int { return int(a.At - b.At) })
+		}, []string{"uid-0", "uid-again"}},
+		{"with UIDs, and the first is seen to be gone late", func(tl *timeline.Timeline) {
+			forget(tl, timeline.PodGone)
+			happens(tl, 12*sec, timeline.PodGone, timeline.Event{Pod: "app-0", UID: "uid-0"})
+		}, []string{"uid-0", "uid-again"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			again(&tl)
+			tt.change(&tl)
+			pods := podLives(tl)
+			same := pods.byName["app-0"]
+			require.Len(t, same, 2)
+			require.Len(t, pods.all, 3)
+			for i, life := range same {
+				assert.Equal(t, tt.uids[i], life.UID)
+				assert.False(t, life.restarted)
+			}
+			assert.Equal(t, []string{"10.0.0.1", "10.0.0.5"}, []string{same[0].IP, same[1].IP})
+			assert.Equal(t, []string{"n1", "n2"}, []string{same[0].Node, same[1].Node})
+			assert.Equal(t, []time.Duration{sec, 11 * sec}, []time.Duration{same[0].Marks[timeline.AppListening], same[1].Marks[timeline.AppListening]})
+			assert.False(t, same[1].has(timeline.PodDeleted))
+		})
+	}
+}
+
+// TestWhoWasIt: the Pod that had a name, or an address, at an instant.
+func TestWhoWasIt(t *testing.T) {
+	// handedOn gives the address of app-0 to app-2 at 10 s.
+	handedOn := func(tl *timeline.Timeline) {
+		pod := timeline.Event{Pod: "app-2", UID: "uid-2", Node: "n1", IP: "10.0.0.1"}
+		happens(tl, 9*sec, timeline.PodCreated, timeline.Event{Pod: "app-2", UID: "uid-2"})
+		happens(tl, 10*sec, timeline.PodAddressed, pod)
+	}
+	late := func(tl *timeline.Timeline) {
+		forget(tl, timeline.PodGone)
+		happens(tl, 12*sec, timeline.PodGone, timeline.Event{Pod: "app-0", UID: "uid-0"})
+	}
+	tests := []struct {
+		name    string
+		changes changes
+		of      string // a name or an address
+		at      time.Duration
+		want    string // UID
+	}{
+		{"a name, one Pod", nil, "app-0", 3 * sec, "uid-0"},
+		{"a name, one Pod, long after", nil, "app-0", 19 * sec, "uid-0"},
+		{"a name that nobody has", nil, "app-9", 3 * sec, ""},
+		{"a name, the first of two", changes{again}, "app-0", 9999 * ms, "uid-0"},
+		{"a name, the second of two", changes{again}, "app-0", 10 * sec, "uid-again"},
+		{"a name, the first not known to be gone", changes{again, without(timeline.PodGone)}, "app-0", 12 * sec, ""},
+		{"a name, the first gone too late", changes{again, late}, "app-0", 12 * sec, ""},
+		{"an address, one Pod", nil, "10.0.0.1", 3 * sec, "uid-0"},
+		{"an address that nobody has", nil, "10.0.0.9", 3 * sec, ""},
+		{"an address, of a Pod that is gone", changes{handedOn}, "10.0.0.1", 9500 * ms, "uid-0"},
+		{"an address, handed on", changes{handedOn}, "10.0.0.1", 10 * sec, "uid-2"},
+		{"an address, the first not known to be gone", changes{handedOn, without(timeline.PodGone)}, "10.0.0.1", 12 * sec, ""},
+		{"an address, the first gone too late", changes{handedOn, late}, "10.0.0.1", 12 * sec, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			for _, change := range tt.changes {
+				change(&tl)
+			}
+			pods := podLives(tl)
+			life := pods.named(tt.of, tt.at)
+			if life == nil {
+				life = pods.at(tt.of, tt.at)
+			}
+			if tt.want == "" {
+				assert.Nil(t, life)
+				return
+			}
+			require.NotNil(t, life)
+			assert.Equal(t, tt.want, life.UID)
+		})
+	}
+	t.Run("what that does to a loss", func(t *testing.T) {
+		tl := leaving()
+		handedOn(&tl)
+		happens(&tl, 10500*ms, timeline.AppStart, timeline.Event{Pod: "app-2"})
+		happens(&tl, 11*sec, timeline.AppListening, timeline.Event{Pod: "app-2"})
+		for _, at := range []time.Duration{9 * sec, 10600 * ms, 12 * sec} {
+			r := give(&tl, 0, at, at+ms, timeline.Refused)
+			chosen(&tl, at, "10.9.0.1", r.Port, "10.0.0.1")
+		}
+		var got []string
+		for _, l := range attribute(tl, podLives(tl))[0] {
+			got = append(got, l.Pod+" "+l.Moment.String())
+		}
+		assert.Equal(t, []string{"app-0 after-exit", "app-2 start-up", "app-2 before-deletion"}, got)
+	})
+	t.Run("and where it can't be told", func(t *testing.T) {
+		tl := leaving()
+		handedOn(&tl)
+		again(&tl)
+		forget(&tl, timeline.PodGone)
+		r := give(&tl, 0, 12*sec, 12001*ms, timeline.Refused)
+		chosen(&tl, 12*sec, "10.9.0.1", r.Port, "10.0.0.1")
+		give(&tl, 0, 12*sec, 12001*ms, timeline.HTTP5xx).Pod = 1
+		for _, l := range attribute(tl, podLives(tl))[0] {
+			assert.Equal(t, whyTwoPods, l.Why)
+			assert.Empty(t, l.Pod)
+			assert.Empty(t, l.Evidence)
+			assert.Nil(t, l.Since)
+		}
+	})
+}
+
+// TestRouted: until when each node went on choosing a Pod.
+func TestRouted(t *testing.T) {
+	tl := leaving()
+	chosen(&tl, 3*sec, "10.9.0.1", 1, "10.0.0.1")
+	chosen(&tl, 4500*ms, "10.9.0.1", 2, "10.0.0.1")
+	chosen(&tl, 4400*ms, "10.9.0.2", 3, "10.0.0.1")
+	chosen(&tl, 6*sec, "10.9.0.1", 4, "10.0.0.2")
+	chosen(&tl, 6*sec, "10.9.0.1", 5, "10.0.0.9")
+	n2, err := tl.Routes.Index("n2")
+	require.NoError(t, err)
+	tl.Routes.List = append(tl.Routes.List, timeline.Route{At: 5 * sec, Node: n2, Target: tl.Routes.List[0].Target})
+	pods := podLives(tl)
+	assert.Equal(t, map[string]time.Duration{"n1": 4500 * ms, "n2": 5 * sec}, pods.byName["app-0"][0].Routed)
+	assert.Equal(t, map[string]time.Duration{"n1": 6 * sec}, pods.byName["app-1"][0].Routed)
+}
+
+// TestHoles: when there was no endpoint, between the first one and the end.
+func TestHoles(t *testing.T) {
+	type endpoint struct{ serving, gone time.Duration } // gone 0: never
+	tests := []struct {
+		name string
+		give []endpoint
+		want []hole
+	}{
+		{"no endpoint at all", nil, nil},
+		{"one that stays", []endpoint{{sec, 0}}, nil},
+		{"one that goes", []endpoint{{sec, 3 * sec}}, []hole{{3 * sec, forever}}},
+		{"one after another", []endpoint{{sec, 3 * sec}, {5 * sec, 0}}, []hole{{3 * sec, 5 * sec}}},
+		{"one over another", []endpoint{{sec, 3 * sec}, {2 * sec, 0}}, nil},
+		{"one as another goes", []endpoint{{sec, 3 * sec}, {3 * sec, 0}}, nil},
+		{"two holes", []endpoint{{sec, 3 * sec}, {2 * sec, 4 * sec}, {5 * sec, 7 * sec}}, []hole{{4 * sec, 5 * sec}, {7 * sec, forever}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var pods lives
+			for _, e := range tt.give {
+				life := &Life{Marks: map[timeline.Kind]time.Duration{timeline.EndpointServing: e.serving}}
+				if e.gone > 0 {
+					life.Marks[timeline.EndpointGone] = e.gone
+				}
+				pods.all = append(pods.all, life)
+			}
+			pods.all = append(pods.all, &Life{})
+			assert.Equal(t, tt.want, pods.holes())
+		})
+	}
+}
