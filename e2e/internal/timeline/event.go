@@ -65,5 +65,4 @@ const (
 const (
 	ProcessStart Kind = "process-start" // the container's process was started
 	ProcessExit  Kind = "process-exit"  // it has ended, as the runtime's shim reaped it; Code says how
-	SandboxExit  Kind = "sandbox-exit"  // the process that holds the Pod's network namespace has ended
 )

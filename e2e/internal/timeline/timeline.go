@@ -142,9 +142,6 @@ func (l LaneRecord) PodOf(r Request) string {
 	return l.Pods[r.Pod-1]
 }
 
-// Lost says that the request did not succeed at the first attempt: it was dropped, or only a second attempt hides it.
-func (r Request) Lost() bool { return r.Dropped() || r.Masked() }
-
 // Environment says where a run was measured. A number without its environment compares with nothing.
 type Environment struct {
 	Kubernetes    string `json:"kubernetes"`    // version of the API server, as in v1.37.2
