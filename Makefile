@@ -38,7 +38,7 @@ nightly: ## The regression job: every strategy, then the proof that losses and t
 
 .PHONY: soak
 soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
-	@scripts/e2e.sh -run '^Test(Faults|FullDisk|AttributionTruth)$$' -out artifacts/faults $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -run '^Test(Faults|FullDisk|AttributionTruth|DeletionInstants)$$' -out artifacts/faults $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -run '^TestSoakRate$$' -out artifacts/soak $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -profile aa -repeat 20 -out artifacts/aa $(GO_TEST_FLAGS)
 	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -out artifacts/soak $(GO_TEST_FLAGS)

@@ -369,7 +369,8 @@ func TestKindConfig(t *testing.T) {
 	require.Len(t, plain.Nodes, 3)
 	require.Len(t, plain.Nodes[0].ExtraPortMappings, 1)
 	assert.Equal(t, "127.0.0.1", plain.Nodes[0].ExtraPortMappings[0].ListenAddress, "not open to the network")
-	assert.Empty(t, plain.KubeadmConfigPatches)
+	require.Len(t, plain.KubeadmConfigPatches, 1)
+	assert.Contains(t, plain.KubeadmConfigPatches[0], "warning-apply-duration", "etcd tells when it writes")
 
 	tests := []struct {
 		name   string
@@ -390,18 +391,18 @@ func TestKindConfig(t *testing.T) {
 			assert.Equal(t, tt.mode, desired.Networking.KubeProxyMode)
 			assert.Equal(t, plain.Nodes, desired.Nodes)
 			if tt.period == "" {
-				assert.Empty(t, desired.KubeadmConfigPatches)
+				assert.Equal(t, plain.KubeadmConfigPatches, desired.KubeadmConfigPatches)
 			} else {
-				require.Len(t, desired.KubeadmConfigPatches, 1)
+				require.Len(t, desired.KubeadmConfigPatches, 2)
 				var patch struct {
 					APIVersion, Kind   string
 					IPTables, NFTables struct{ MinSyncPeriod metav1.Duration }
 				}
-				require.NoError(t, yaml.Unmarshal([]byte(desired.KubeadmConfigPatches[0]), &patch))
+				require.NoError(t, yaml.Unmarshal([]byte(desired.KubeadmConfigPatches[1]), &patch))
 				assert.Equal(t, "KubeProxyConfiguration", patch.Kind)
 				assert.Equal(t, tt.config.ProxyMinSync, patch.IPTables.MinSyncPeriod.Duration)
 				assert.Equal(t, tt.config.ProxyMinSync, patch.NFTables.MinSyncPeriod.Duration)
-				assert.Contains(t, desired.KubeadmConfigPatches[0], tt.period)
+				assert.Contains(t, desired.KubeadmConfigPatches[1], tt.period)
 			}
 			for _, image := range []string{"", "node:v1", "node:v2"} {
 				identity, err := identify(desired, image)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"sigs.k8s.io/kind/pkg/cluster/constants"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
@@ -30,9 +31,12 @@ func (k *kindCluster) observed() ([]observe.Node, error) {
 		if role == "external-load-balancer" { // runs no Pods
 			continue
 		}
-		out = append(out, observe.Node{Name: node.String(), Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
-			return runOn(ctx, node, stdout, command, args...)
-		}})
+		out = append(out, observe.Node{
+			Name: node.String(), Etcd: role == constants.ControlPlaneNodeRoleValue,
+			Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
+				return runOn(ctx, node, stdout, command, args...)
+			},
+		})
 	}
 	return out, nil
 }

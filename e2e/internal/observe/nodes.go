@@ -19,17 +19,20 @@ import (
 // Node is a node whose own programs can be run.
 type Node struct {
 	Name string
+	// Etcd says that etcd runs there, and that it logs every write (see fixtures/kind.yaml).
+	Etcd bool
 	// Run runs a program on the node until it ends or ctx is over, and writes what it prints to stdout line by line, as it comes.
 	Run func(ctx context.Context, stdout io.Writer, command string, args ...string) error
 }
 
-// nodeWatch is what a node tells: of connections, and of processes.
+// nodeWatch is what a node tells: of connections, of processes, and of what etcd has written.
 type nodeWatch struct {
 	observation *Observation
 	node        Node
 	source      timeline.Source // of the clock, common to all that the node tells
 	routes      []route
 	exits       []process
+	writes      writes
 	missing     map[timeline.SourceKind]string
 	listening   chan struct{} // closed when connection tracking tells, or never will
 	heard       sync.Once
@@ -61,8 +64,9 @@ func (o *Observation) watchNodes(ctx context.Context) {
 		o.nodes = append(o.nodes, w)
 		o.done.Go(func() {
 			if err := w.compareClocks(ctx); err != nil {
-				w.miss(ctx, timeline.SourceConntrack, err)
-				w.miss(ctx, timeline.SourceRuntime, err)
+				for _, kind := range w.kinds() {
+					w.miss(ctx, kind, err)
+				}
 				return
 			}
 			o.done.Go(func() {
@@ -70,6 +74,12 @@ func (o *Observation) watchNodes(ctx context.Context) {
 				err := node.Run(ctx, &lines{see: w.seeConnection}, "sh", "-c", "exec conntrack -E -e NEW -p tcp -o timestamp -b 8388608 2>&1")
 				w.miss(ctx, timeline.SourceConntrack, err)
 			})
+			if node.Etcd {
+				o.done.Go(func() {
+					err := node.Run(ctx, &lines{see: w.seeWrite}, "sh", "-c", followEtcd)
+					w.miss(ctx, timeline.SourceEtcd, err)
+				})
+			}
 			err := node.Run(ctx, &lines{see: w.seeProcess}, "ctr", "-n", "k8s.io", "events")
 			w.miss(ctx, timeline.SourceRuntime, err)
 		})
@@ -89,6 +99,15 @@ func (o *Observation) awaitNodes(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// kinds are those of the sources that the node should be.
+func (w *nodeWatch) kinds() []timeline.SourceKind {
+	kinds := []timeline.SourceKind{timeline.SourceRuntime, timeline.SourceConntrack}
+	if w.node.Etcd {
+		kinds = append(kinds, timeline.SourceEtcd)
+	}
+	return kinds
 }
 
 func (w *nodeWatch) hear() { w.heard.Do(func() { close(w.listening) }) }
@@ -263,7 +282,8 @@ func (w *nodeWatch) seeProcess(line []byte) {
 	w.exits = append(w.exits, p)
 }
 
-// settle puts what the nodes have told with what the API server has: processes with their Pods, choices with the app's addresses. The lock must be held.
+// settle puts what the nodes have told with what the API server has: instants with its events, processes with their Pods, choices with the app's addresses. The
+// lock must be held.
 func (o *Observation) settle() {
 	ips := map[string]bool{}
 	for _, e := range o.events {
@@ -277,10 +297,13 @@ func (o *Observation) settle() {
 	}
 	var all []placed
 	for _, w := range o.nodes {
-		for _, kind := range []timeline.SourceKind{timeline.SourceRuntime, timeline.SourceConntrack} {
+		for _, kind := range w.kinds() {
 			source := w.source
 			source.Kind, source.Node, source.Missing = kind, w.node.Name, w.missing[kind]
 			o.sources = append(o.sources, source)
+		}
+		for i, e := range o.events {
+			o.events[i] = o.dated(e, &w.writes)
 		}
 		for _, p := range w.exits {
 			if e, ours := o.containers[p.container]; ours {

@@ -51,10 +51,13 @@ func TestNodes(t *testing.T) {
 	}, o.events)
 }
 
-// fakeNode prints what is given for each command. Of one that ends in "…" the program runs on until the observation ends.
+// fakeNode prints what is given for each command, by its name or, of a shell, by what it is to do. Of one that ends in "…" the program runs on until the observation ends.
 func fakeNode(name string, prints map[string]string) Node {
-	return Node{Name: name, Run: func(ctx context.Context, stdout io.Writer, command string, _ ...string) error {
+	return Node{Name: name, Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
 		text, known := prints[command]
+		if len(args) > 0 && prints[args[len(args)-1]] != "" {
+			text = prints[args[len(args)-1]]
+		}
 		if !known {
 			return fmt.Errorf("%s: not found", command)
 		}

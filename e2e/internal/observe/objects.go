@@ -18,6 +18,15 @@ func eachItem(list runtime.Object, see func(runtime.Object)) error {
 	return nil
 }
 
+// unversioned is an object without its resourceVersion: one that was listed tells how things are, and not which of its versions brought them about.
+func unversioned(object runtime.Object) runtime.Object {
+	object = object.DeepCopyObject()
+	if m, err := meta.Accessor(object); err == nil {
+		m.SetResourceVersion("")
+	}
+	return object
+}
+
 // nameOf is empty for what has no name, which no object from the API server is.
 func nameOf(object runtime.Object) string {
 	m, err := meta.Accessor(object)
@@ -27,8 +36,8 @@ func nameOf(object runtime.Object) string {
 	return m.GetName()
 }
 
-// versionOf is the resourceVersion of a list.
-func versionOf(list runtime.Object) string {
+// listVersion is the resourceVersion of a list.
+func listVersion(list runtime.Object) string {
 	m, err := meta.ListAccessor(list)
 	if err != nil {
 		return ""

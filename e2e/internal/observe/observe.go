@@ -52,6 +52,7 @@ type Observation struct {
 	served     []timeline.Served
 	seen       map[mark]bool
 	containers map[string]timeline.Event // by ID: whose they are
+	keys       map[string]string         // of etcd, by the resourceVersion of what is kept there
 	kernels    map[string]string         // by node: of the app's processes there; empty if one doesn't tell
 	nodes      []*nodeWatch
 	routes     timeline.Routes
@@ -73,7 +74,8 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 	// RetryWatcher logs each attempt of its own. What comes of them is in the events.
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
 	o := &Observation{
-		clock: clock, config: config, cancel: cancel, seen: map[mark]bool{}, containers: map[string]timeline.Event{}, kernels: map[string]string{},
+		clock: clock, config: config, cancel: cancel,
+		seen: map[mark]bool{}, containers: map[string]timeline.Event{}, keys: map[string]string{}, kernels: map[string]string{},
 	}
 	o.watchNodes(ctx)
 	defer o.awaitNodes(ctx) // while the rest begins
@@ -176,7 +178,7 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 			return
 		}
 		id := pod{p.Name, string(p.UID)}
-		e := timeline.Event{At: at, Pod: p.Name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP}
+		e := timeline.Event{At: at, Pod: p.Name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP, Version: o.versionOf("pods", p)}
 		tell := func(kind timeline.Kind) { e.Kind = kind; o.once(e) }
 		tell(timeline.PodCreated)
 		if p.Spec.NodeName != "" {
@@ -230,6 +232,7 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 		if !ok {
 			return
 		}
+		version := o.versionOf("endpointslices", s)
 		now := map[pod]bool{}
 		for _, endpoint := range s.Endpoints {
 			if deleted || endpoint.TargetRef == nil || endpoint.TargetRef.Kind != "Pod" {
@@ -238,7 +241,7 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 			id := pod{endpoint.TargetRef.Name, string(endpoint.TargetRef.UID)}
 			now[id] = true
 			o.withdraw(mark{id, timeline.EndpointGone})
-			e := timeline.Event{At: at, Pod: id.name, UID: id.uid}
+			e := timeline.Event{At: at, Pod: id.name, UID: id.uid, Version: version}
 			c := endpoint.Conditions
 			switch {
 			case c.Terminating != nil && *c.Terminating:
@@ -262,7 +265,7 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 		has[s.Name] = now
 		for id := range before {
 			if !now[id] && !inAny(has, id) {
-				o.once(timeline.Event{At: at, Pod: id.name, UID: id.uid, Kind: timeline.EndpointGone})
+				o.once(timeline.Event{At: at, Pod: id.name, UID: id.uid, Kind: timeline.EndpointGone, Version: version})
 			}
 		}
 	}
@@ -385,18 +388,18 @@ func (w *watcher) snapshot() (version string, err error) {
 	err = eachItem(list, func(object runtime.Object) {
 		name := nameOf(object)
 		found[name] = object
-		w.see(at, object, false)
+		w.see(at, unversioned(object), false)
 	})
 	if err != nil {
 		return "", err
 	}
 	for name, object := range w.known {
 		if found[name] == nil {
-			w.see(at, object, true)
+			w.see(at, unversioned(object), true)
 		}
 	}
 	w.known = found
-	return versionOf(list), nil
+	return listVersion(list), nil
 }
 
 // follow sees changes until the watch ends for good, and says why it did.

@@ -51,20 +51,20 @@ func TestLifeOfAPod(t *testing.T) {
 		s.remove(p)
 		after(sec)
 
-		worker := func(at time.Duration, kind timeline.Kind) timeline.Event {
-			return timeline.Event{At: at, Kind: kind, Pod: "app-0", Node: "worker", IP: "10.244.1.2"}
+		worker := func(at time.Duration, kind timeline.Kind, version string) timeline.Event {
+			return timeline.Event{At: at, Kind: kind, Pod: "app-0", Node: "worker", IP: "10.244.1.2", Version: version}
 		}
-		exit := worker(15*sec, timeline.ContainerExit)
+		exit := worker(15*sec, timeline.ContainerExit, "106")
 		exit.Code, exit.Detail = 137, "OOMKilled"
 		assert.Equal(t, []timeline.Event{
-			{At: 1 * sec, Kind: timeline.PodCreated, Pod: "app-0"},
-			worker(2*sec, timeline.PodScheduled),
-			worker(2*sec, timeline.PodAddressed),
-			worker(2*sec, timeline.PodStarted),
-			worker(3*sec, timeline.PodReady),
-			worker(13*sec, timeline.PodDeleted),
+			{At: 1 * sec, Kind: timeline.PodCreated, Pod: "app-0", Version: "101"},
+			worker(2*sec, timeline.PodScheduled, "102"),
+			worker(2*sec, timeline.PodAddressed, "102"),
+			worker(2*sec, timeline.PodStarted, "102"),
+			worker(3*sec, timeline.PodReady, "103"),
+			worker(13*sec, timeline.PodDeleted, "104"),
 			exit,
-			worker(16*sec, timeline.PodGone),
+			worker(16*sec, timeline.PodGone, "107"),
 		}, o.Stop().Events)
 	})
 }
@@ -641,6 +641,6 @@ func TestForeignObjects(t *testing.T) {
 	o.seeSlices()(0, aPod("app-0"), false)
 	assert.Empty(t, o.events)
 	assert.Empty(t, nameOf(&metav1.Status{}))
-	assert.Empty(t, versionOf(&metav1.Status{Code: http.StatusTeapot}))
+	assert.Empty(t, listVersion(&metav1.Status{Code: http.StatusTeapot}))
 	assert.ErrorContains(t, eachItem(&metav1.Status{}, nil), "read list")
 }

@@ -83,7 +83,9 @@ type jsonRun struct {
 	ExtraPodSeconds float64  `json:"extraPodSeconds"`
 	OverheadSeconds float64  `json:"overheadSeconds"`
 	// DeletionSeenMs is how long after it was asked for each deletion was seen; not there if the disruption asked for none itself.
-	DeletionSeenMs []float64    `json:"deletionSeenMs,omitempty"`
+	DeletionSeenMs []float64 `json:"deletionSeenMs,omitempty"`
+	// DeletionLateMs is how much later than it happened the watch told of each deletion; not there where etcd doesn't tell when that was.
+	DeletionLateMs []float64    `json:"deletionLateMs,omitempty"`
 	Cluster        *jsonCluster `json:"cluster,omitempty"` // only of a run that was measured elsewhere than the report says
 	Lanes          []jsonLane   `json:"lanes"`
 }
@@ -217,6 +219,7 @@ func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error
 		ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead),
 		DeletionSeenMs:  millisecondsOf(v.DeletionSeen),
+		DeletionLateMs:  millisecondsOf(v.DeletionLate),
 		Lanes:           []jsonLane{},
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {

@@ -540,24 +540,32 @@ func instrument(m model) section {
 		"gap visible from: the shortest interval of total loss that each run of the lane sees with 95 % probability (3/rate, more where requests left late)",
 		"lag: how late requests left, over the plan; the worst run of each lane",
 	}
-	if line := deletionsSeen(m.Suite.Runs); line != "" {
-		list = append(list, line)
-	}
+	list = append(list, deletionsKnown(m.Suite.Runs)...)
 	return section{Title: "How well the lanes could see", Folded: true, Blocks: []block{{Table: tabulate(instrumentColumns, [][]laneSum{sums}), List: list}}}
 }
 
-// deletionsSeen says how well the instants of deletions are known, by those that a disruption asked for itself; "" if none did.
-func deletionsSeen(runs []verdict.Verdict) string {
-	var all []time.Duration
+// deletionsKnown says how well the instants of deletions are known: those that etcd told, and of the others those that a disruption asked for itself.
+func deletionsKnown(runs []verdict.Verdict) []string {
+	var late, seen []time.Duration
 	for _, v := range runs {
-		all = append(all, v.DeletionSeen...)
+		late = append(late, v.DeletionLate...)
+		if len(v.DeletionLate) == 0 {
+			seen = append(seen, v.DeletionSeen...)
+		}
 	}
-	if len(all) == 0 {
-		return ""
+	var list []string
+	for _, of := range []struct {
+		all  []time.Duration
+		line string
+	}{
+		{late, "deletions: dated by etcd, from its log; the watch told of them %s later (median; %s at most, %s)"},
+		{seen, "deletions: seen %s after they had been asked for (median; %s at most, %s), the API server's own work included: the time since one is known as well"},
+	} {
+		if all := slices.Sorted(slices.Values(of.all)); len(all) > 0 {
+			list = append(list, fmt.Sprintf(of.line, duration(all[len(all)/2]), duration(all[len(all)-1]), count(len(all), "Pod")))
+		}
 	}
-	slices.Sort(all)
-	return fmt.Sprintf("deletions: seen %s after they had been asked for (median; %s at most, %s), the API server's own work included: the time since one is known as well",
-		duration(all[len(all)/2]), duration(all[len(all)-1]), count(len(all), "Pod"))
+	return list
 }
 
 var instrumentColumns = []column[laneSum]{

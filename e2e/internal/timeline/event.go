@@ -4,7 +4,7 @@ import "time"
 
 // Event is something that happened in the cluster during a run.
 type Event struct {
-	At     time.Duration `json:"at"` // when this run saw it
+	At     time.Duration `json:"at"` // when it happened, as well as the Kind's source knows
 	Kind   Kind          `json:"kind"`
 	Pod    string        `json:"pod,omitempty"`
 	UID    string        `json:"uid,omitempty"` // of the Pod: names come again, in a StatefulSet
@@ -12,12 +12,17 @@ type Event struct {
 	IP     string        `json:"ip,omitempty"`
 	Code   int           `json:"code,omitempty"` // exit code of a container
 	Detail string        `json:"detail,omitempty"`
+	// Version is the resourceVersion of the object, of what a watch has delivered: etcd and audit logs know the same change by it.
+	Version string `json:"version,omitempty"`
+	// SeenAfter is, of what a watch has delivered and etcd has dated, how much later the watch delivered it: a length, above zero. At is etcd's then.
+	SeenAfter time.Duration `json:"seenAfter,omitempty"`
 }
 
 // Kind names what happened.
 type Kind string
 
-// Kinds seen by watching the API server: At is the instant at which the watch delivered the change.
+// Kinds seen by watching the API server: At is the instant at which etcd applied the change where SeenAfter is there, else the one at which the watch
+// delivered it, which on a busy machine is tens of milliseconds later.
 const (
 	PodCreated          Kind = "pod-created"          // the Pod was first seen
 	PodScheduled        Kind = "pod-scheduled"        // it was given a node

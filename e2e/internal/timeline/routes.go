@@ -38,6 +38,7 @@ const (
 	SourceApp       SourceKind = "app"       // the logs of the Pods on a node
 	SourceRuntime   SourceKind = "runtime"   // the container runtime of a node
 	SourceConntrack SourceKind = "conntrack" // connection tracking of a node
+	SourceEtcd      SourceKind = "etcd"      // the log of the etcd on a node: when what watches deliver had happened
 )
 
 // Routes are choices of kube-proxy: for a new connection to a Service, the Pod.

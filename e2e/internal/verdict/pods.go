@@ -21,7 +21,8 @@ type Life struct {
 	// connection tracking was watched.
 	Routed map[string]time.Duration `json:",omitempty"`
 
-	restarted bool // its process started a second time, and the marks are of the first
+	deletionLate time.Duration // length: how much later than its instant the watch told of the deletion; 0 if the instant is the watch's
+	restarted    bool          // its process started a second time, and the marks are of the first
 }
 
 // At is the first instant of a kind, and whether it was seen at all.
@@ -65,6 +66,9 @@ func podLives(tl timeline.Timeline) lives {
 		at, again := l.Marks[e.Kind]
 		if !again || e.At < at {
 			l.Marks[e.Kind] = e.At
+		}
+		if e.Kind == timeline.PodDeleted && !again {
+			l.deletionLate = e.SeenAfter
 		}
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)
 	}

@@ -86,8 +86,10 @@ type Verdict struct {
 	Overhead        time.Duration // what the harness itself added to the run
 	Environment     timeline.Environment
 	// DeletionSeen is, for each Pod that the disruption itself deleted, how long after it had asked for that the deletion was seen. The API server did it in
-	// between: by no more than this a time since the deletion is too short.
+	// between: where only the watch knows of the instant, by no more than this a time since the deletion is too short.
 	DeletionSeen []time.Duration
+	// DeletionLate is, for each Pod of which etcd tells when it was deleted, how much later the watch told of it. Its deletion's instant is etcd's.
+	DeletionLate []time.Duration `json:",omitempty"`
 
 	Lives  []Life // of all Pods, in the order in which they were first seen
 	Losses []Loss `json:"-"` // every dropped request, lane by lane; a file of its own
@@ -147,8 +149,11 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	for _, life := range pods.all {
 		v.Lives = append(v.Lives, *life)
 		asked, byUs := life.At(timeline.DeleteAsked)
-		if seen, ok := life.At(timeline.PodDeleted); ok && byUs && seen >= asked {
-			v.DeletionSeen = append(v.DeletionSeen, seen-asked)
+		if deleted, ok := life.At(timeline.PodDeleted); ok && byUs && deleted >= asked {
+			v.DeletionSeen = append(v.DeletionSeen, deleted+life.deletionLate-asked)
+		}
+		if life.deletionLate > 0 {
+			v.DeletionLate = append(v.DeletionLate, life.deletionLate)
 		}
 	}
 	losses := attribute(tl, pods)

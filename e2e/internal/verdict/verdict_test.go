@@ -731,3 +731,17 @@ func TestDeletionSeen(t *testing.T) {
 	assert.Equal(t, []time.Duration{12 * ms, 30 * ms}, Judge(tl, scenario(t, "prestop-sleep", "rolling-update")).DeletionSeen)
 	assert.Empty(t, Judge(rollout(), scenario(t, "prestop-sleep", "rolling-update")).DeletionSeen)
 }
+
+// TestDeletionLate: where etcd has dated a deletion, the watch saw it later than it happened, and later still than it was asked for.
+func TestDeletionLate(t *testing.T) {
+	tl := rollout()
+	dated := slices.IndexFunc(tl.Events, func(e timeline.Event) bool { return e.Kind == timeline.PodDeleted && e.Pod == "app-1" })
+	tl.Events[dated].SeenAfter = 25 * ms
+	tl.Events = append(tl.Events,
+		timeline.Event{At: 4*sec - 12*ms, Kind: timeline.DeleteAsked, Pod: "app-0"},
+		timeline.Event{At: 6*sec - 5*ms, Kind: timeline.DeleteAsked, Pod: "app-1"},
+	)
+	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	assert.Equal(t, []time.Duration{12 * ms, 30 * ms}, v.DeletionSeen)
+	assert.Equal(t, []time.Duration{25 * ms}, v.DeletionLate)
+}
