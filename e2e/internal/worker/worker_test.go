@@ -216,12 +216,23 @@ func TestLostWorker(t *testing.T) {
 	<-s.servers[1].sent
 }
 
+// answering is the harness' end of a worker that is served at a place of its own.
+func answering(t *testing.T, server *Server) *member {
+	t.Helper()
+	site := httptest.NewServer(server)
+	t.Cleanup(site.Close)
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	return &member{Worker: Worker{Name: "worker-0", Call: At(client, site.URL)}}
+}
+
 func TestServerRefuses(t *testing.T) {
 	far := func(n time.Duration) int64 { return time.Now().Add(n).UnixNano() }
 	lane := func(start time.Duration) traffic.Lane {
 		return traffic.Lane{Name: "a/new", URL: "http://127.0.0.1:1", Start: start, Load: scenarios.New(10)}
 	}
-	good := order{Zero: far(0), Lanes: []traffic.Lane{lane(time.Second)}, Max: 1050 * time.Millisecond}
+	// It can't come too late, and its load has reached its bound before anything is sent: however slow the machine, nothing here is in a hurry.
+	good := order{Zero: far(0), Lanes: []traffic.Lane{lane(time.Hour)}, Max: time.Minute}
 	blind := lane(time.Hour)
 	blind.Load.Connections, blind.Load.Clients = scenarios.ReusedConnections, 1
 	tests := []struct {
@@ -239,35 +250,49 @@ func TestServerRefuses(t *testing.T) {
 		{"the first order", "/order", good, ""},
 		{"the same order again", "/order", good, ""},
 		{"another order", "/order", order{Zero: 1, Lanes: good.Lanes}, "has an order already"},
-		{"an end that is past", "/end", ending{-time.Second}, "too late"},
 		{"records from nowhere", "/records?from=x", nil, "want a number"},
 		{"exit", "/exit", struct{}{}, ""},
 		{"exit again", "/exit", struct{}{}, ""},
 	}
 	server := NewServer(0)
-	site := httptest.NewServer(server)
-	defer site.Close()
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	w := &member{Worker: Worker{Name: "worker-0", Call: At(client, site.URL)}}
+	w := answering(t, server)
 	for _, tt := range tests {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // what is not refused for good would be tried again
 		var err error
 		if tt.body == nil {
-			_, err = w.Call(ctx, tt.path, nil)
+			_, err = w.Call(t.Context(), tt.path, nil)
 		} else {
-			err = w.post(ctx, tt.path, tt.body)
+			err = w.post(t.Context(), tt.path, tt.body)
 		}
 		if tt.want == "" {
 			require.NoError(t, err, tt.name)
 		} else {
 			require.ErrorContains(t, err, tt.want, tt.name)
 		}
-		cancel()
 	}
 	<-server.Exit()
 	<-server.sent
-	assert.Contains(t, server.summary.Err, "its end came too late", "it ends as soon as it can")
+	assert.Contains(t, server.summary.Err, "reached its bound", "what went wrong in sending is in the books")
+}
+
+// TestLateEnd: a worker that hears of the end too late refuses it, and ends there and then. A request that its pacer sleeps towards at that instant still
+// leaves, and then the books say so. Whether there is one is up to the machine.
+func TestLateEnd(t *testing.T) {
+	server := NewServer(0)
+	lane := traffic.Lane{Name: "a/new", URL: "http://127.0.0.1:1", Load: scenarios.New(10)}
+	o := order{Lanes: []traffic.Lane{lane}, Max: time.Minute}
+	// Not through take: the first request is due now, and an order that comes now is too late.
+	server.order, server.clock, server.ledgers = &o, timeline.NewClock(time.Now()), []*traffic.Ledger{traffic.NewLedger()}
+	go server.send(o)
+	require.Eventually(t, func() bool { return server.ledgers[0].Len() > 0 }, o.Max, time.Millisecond)
+	require.ErrorContains(t, server.setEnd(ending{-time.Second}), "too late")
+	require.ErrorContains(t, server.setEnd(ending{time.Hour}), "already", "it has an end by now")
+	<-server.sent
+	end, _ := server.end.At()
+	require.Less(t, end, o.Max)
+	require.Len(t, server.summary.Recorded, 1)
+	due, sent := lane.Planned(end), server.summary.Recorded[0]
+	require.GreaterOrEqual(t, sent, due)
+	assert.Equal(t, sent > due, strings.Contains(server.summary.Err, "its end came too late"), server.summary.Err)
 }
 
 // TestBadBooks: a worker that hands over a record twice, or fewer than it says it has, is not believed.
@@ -297,7 +322,6 @@ func TestBadBooks(t *testing.T) {
 			assert.Equal(t, 271, causes(records[0])[timeline.OK], "what came is kept")
 		})
 	}
-	w := &member{Worker: Worker{Name: "worker-0"}}
 	books := []*traffic.Ledger{traffic.NewLedger()}
 	books[0].Put(0, timeline.Request{Cause: timeline.OK}, "app-1")
 	server := NewServer(0)
@@ -305,12 +329,7 @@ func TestBadBooks(t *testing.T) {
 	server.ledgers = []*traffic.Ledger{books[0]}
 	server.summary.Recorded = []int{1}
 	close(server.sent)
-	site := httptest.NewServer(server)
-	defer site.Close()
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	w.Call = At(client, site.URL)
-	_, err := w.collect(t.Context(), books)
+	_, err := answering(t, server).collect(t.Context(), books)
 	require.ErrorIs(t, err, errTwice)
 }
 
