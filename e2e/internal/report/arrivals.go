@@ -27,8 +27,8 @@ func arrivals(m model) section {
 	if line := m.silence(slices.Concat(parts...)); line != "" {
 		list = append(list, line)
 	}
-	if m.Rate > 0 {
-		list = append(list, fmt.Sprintf("resolution: %s, the time between two requests of a lane (1/rate)", duration(time.Second/time.Duration(m.Rate))))
+	if apart := intervals(slices.Concat(parts...)); len(apart) > 0 {
+		list = append(list, fmt.Sprintf("resolution: %s, the time between two requests of a lane (1/rate)", extent(apart, duration)))
 	}
 	return section{Title: "Last arrival after deletion", Folded: true, Blocks: []block{{
 		Text: "From the first sight of a Pod's deletion to the last request of the lane that came to it, answered or lost; over all Pods that were deleted, in " +
@@ -36,6 +36,21 @@ func arrivals(m model) section {
 		Table: tabulate(columns, parts),
 		List:  list,
 	}}}
+}
+
+// intervals is the time between two requests, 1/rate, of each lane of the rows whose rate is known.
+func intervals(rows []row) []time.Duration {
+	var out []time.Duration
+	for _, r := range rows {
+		for _, v := range r.Runs {
+			for _, l := range v.Lanes {
+				if l.Rate > 0 {
+					out = append(out, time.Second/time.Duration(l.Rate))
+				}
+			}
+		}
+	}
+	return out
 }
 
 // silence says which rows have Pods that got nothing of a lane after their deletion was seen; "" if there is none.

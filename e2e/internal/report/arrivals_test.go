@@ -48,14 +48,15 @@ func TestArrivals(t *testing.T) {
 	nothing := lifted("in-app-delay", 0, arrived("service/new"))
 	tests := []struct {
 		name string
-		rate int
+		rate []int // of the lanes, in turn
 		runs []verdict.Verdict
 		rows [][]string
 		list []string
 	}{
-		{"no Pod was deleted", 100, []verdict.Verdict{nothing}, nil, nil},
+		{"no Pod was deleted", []int{100}, []verdict.Verdict{nothing}, nil, nil},
 		{
-			"over all Pods of all repeats", 100,
+			"over all Pods of all repeats",
+			[]int{100},
 			[]verdict.Verdict{first, again},
 			[][]string{{"rolling-update", "prestop-sleep", "5", "1.00s", "4.00s", "4.00s", "15.00s", "15.00s", "15.00s"}},
 			[]string{
@@ -64,22 +65,26 @@ func TestArrivals(t *testing.T) {
 			},
 		},
 		{
-			"a Pod that got nothing on any lane", 0,
+			"a Pod that got nothing on any lane, and rates that nobody knows",
+			[]int{0},
 			[]verdict.Verdict{still, nothing},
 			[][]string{{"rolling-update", "no-handler", "2", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s"}},
 			[]string{"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: no-handler/rolling-update 2 of 2 on every lane"},
 		},
 		{
-			"lanes that differ, and one that may have got something later", 0,
+			"lanes that differ, also in rate, and one that may have got something later",
+			[]int{100, 20, 0},
 			[]verdict.Verdict{uneven},
 			[][]string{{"rolling-update", "no-handler", "3", "1.00s", "1.00s", "1.00s", "0.00s", "0.00s", "≥ 0.00s", "1.00s", "1.00s", "1.00s"}},
 			[]string{
 				"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: " +
 					"no-handler/rolling-update 1 of 3 on service/new and service/slow, 3 of 3 on service/reused",
+				"resolution: 10ms–50ms, the time between two requests of a lane (1/rate)",
 			},
 		},
 		{
-			"a lane that the row doesn't have, and the resolution of a low rate", 3,
+			"a lane that the row doesn't have, and the resolution of a low rate",
+			[]int{3},
 			[]verdict.Verdict{lifted("prestop-sleep", 1, arrived("service/new", second)), lifted("prestop-http", 1, arrived("service/reused", second))},
 			[][]string{
 				{"rolling-update", "prestop-sleep", "1", "1.00s", "1.00s", "1.00s", none, none, none},
@@ -90,7 +95,12 @@ func TestArrivals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := arrivals(newModel(Report{Rate: tt.rate, Suite: verdict.Suite{Runs: tt.runs}}))
+			for _, v := range tt.runs {
+				for i := range v.Lanes {
+					v.Lanes[i].Rate = tt.rate[i%len(tt.rate)]
+				}
+			}
+			s := arrivals(newModel(Report{Rate: 7, Suite: verdict.Suite{Runs: tt.runs}}))
 			if tt.rows == nil {
 				assert.Empty(t, s.Blocks)
 				return

@@ -7,7 +7,6 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // decision is what a platform team decides by: what each strategy drops, which delay it needs and what it costs, one table per disruption, and below it which
@@ -49,21 +48,10 @@ func bySide(part []row) [][]row {
 	}, func(rows []row) bool { return len(rows) == 0 })
 }
 
-// reuses says whether a lane sends its requests on connections that it already has. A load that isn't known counts as one of new connections.
-func reuses(lane string) bool {
-	_, load := pathLoad(lane)
-	for _, l := range []scenarios.Load{scenarios.Reused(scenarios.DefaultRate), scenarios.Replayable(scenarios.DefaultRate)} {
-		if l.Name == load {
-			return true
-		}
-	}
-	return false
-}
-
 // kinds is lanes by what they use: new connections, and connections that they have.
-func kinds(lanes []string) (fresh, reused []string) {
+func (m model) kinds(lanes []string) (fresh, reused []string) {
 	for _, lane := range lanes {
-		if reuses(lane) {
+		if m.reuses[lane] {
 			reused = append(reused, lane)
 		} else {
 			fresh = append(fresh, lane)
@@ -88,7 +76,7 @@ func (r row) lanes(names []string) laneSum {
 func (m model) decisionColumns() []column[row] {
 	out := []column[row]{strategyColumn, repeatColumn, outcomeColumn}
 	drops := func(group string, lanes []string) {
-		fresh, reused := kinds(lanes)
+		fresh, reused := m.kinds(lanes)
 		for _, kind := range []struct {
 			name  string
 			lanes []string
@@ -113,7 +101,7 @@ func (m model) decisionColumns() []column[row] {
 	if len(m.Outside) > 0 {
 		drops("from outside", m.Outside)
 	}
-	fresh, reused := kinds(m.Lanes)
+	fresh, reused := m.kinds(m.Lanes)
 	delay := func(name string, lanes []string) column[row] {
 		return column[row]{
 			header: header{Group: "delay needed", Name: name, Full: "delay needed, " + name + " connections"},
@@ -165,7 +153,7 @@ func (m model) decisionNotes() []string {
 			line += "; ≥ where lost requests can't be charged to a Pod"
 		}
 		out = append(out, line)
-		if _, reused := kinds(m.Lanes); len(reused) > 0 {
+		if _, reused := m.kinds(m.Lanes); len(reused) > 0 {
 			out = append(out, "delay needed, reused: a kept-alive connection stays with its Pod until one of them ends it. Where requests come on it for as long as the "+
 				"Pod waits, no delay is long enough")
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 const second = time.Second
@@ -25,10 +26,16 @@ func lifted(strategy string, n int, lanes ...verdict.Lane) verdict.Verdict {
 
 // arrived is a lane whose Pods got their last requests so long after their deletion.
 func arrived(name string, after ...time.Duration) verdict.Lane {
-	l := verdict.Lane{Name: name, Outcome: verdict.Pass, Sent: 100}
+	l := verdict.Lane{Name: name, Connections: string(scenarios.NewConnections), Outcome: verdict.Pass, Sent: 100}
 	for _, a := range after {
 		l.Arrivals = append(l.Arrivals, verdict.Arrival{After: a})
 	}
+	return l
+}
+
+// kept is the lane with requests that are sent on connections that it has.
+func kept(l verdict.Lane) verdict.Lane {
+	l.Connections = string(scenarios.ReusedConnections)
 	return l
 }
 
@@ -54,22 +61,27 @@ func TestDelay(t *testing.T) {
 			},
 			"3.00s",
 		},
-		{"reused lanes are not among the new", []verdict.Verdict{lifted("a", 1, arrived("service/new", second), arrived("service/reused", 15*second))}, "1.00s"},
+		{"reused lanes are not among the new", []verdict.Verdict{lifted("a", 1, arrived("service/new", second), kept(arrived("service/reused", 15*second)))}, "1.00s"},
 		{"some losses are charged to nobody", []verdict.Verdict{lifted("a", 1, vague)}, "≥ 0.30s"},
 		{"all losses are explained", []verdict.Verdict{lifted("a", 1, charged)}, "0.30s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			fresh, _ := kinds(lanesOf(tt.runs))
+			m := newModel(Report{Suite: verdict.Suite{Runs: tt.runs}})
+			fresh, _ := m.kinds(m.Lanes)
 			assert.Equal(t, tt.want, row{Runs: tt.runs}.lanes(fresh).delay())
 		})
 	}
 }
 
+// What a lane is called says nothing of its connections.
 func TestKinds(t *testing.T) {
-	fresh, reused := kinds([]string{"service/new", "service/reused", "service/replayable", "service/slow", "reads"})
-	assert.Equal(t, []string{"service/new", "service/slow", "reads"}, fresh)
-	assert.Equal(t, []string{"service/reused", "service/replayable"}, reused)
+	m := newModel(Report{Suite: verdict.Suite{Runs: []verdict.Verdict{
+		lifted("a", 1, arrived("service/new"), kept(arrived("service/pooled"))), lifted("b", 1, arrived("service/reused"), verdict.Lane{Name: "reads"}),
+	}}})
+	fresh, reused := m.kinds(m.Lanes)
+	assert.Equal(t, []string{"service/new", "service/reused", "reads"}, fresh)
+	assert.Equal(t, []string{"service/pooled"}, reused)
 }
 
 func TestMedian(t *testing.T) {
@@ -110,11 +122,11 @@ func TestPreStopAndInAppDelayComeFirst(t *testing.T) {
 
 func TestDecisionTable(t *testing.T) {
 	repeat := func(rollout time.Duration, peak int, extra float64, dropped int) verdict.Verdict {
-		inside, kept, outside := arrived("service/new", second), arrived("service/reused", 9*second), arrived("nodeport/new", second)
-		inside.From, kept.From, outside.From = fixtures.FromCluster, fixtures.FromCluster, fixtures.FromHost
+		inside, reused, outside := arrived("service/new", second), kept(arrived("service/reused", 9*second)), arrived("nodeport/new", second)
+		inside.From, reused.From, outside.From = fixtures.FromCluster, fixtures.FromCluster, fixtures.FromHost
 		slow := arrived("service/slow")
 		slow.From, slow.Dropped, slow.Outcome = fixtures.FromCluster, dropped, verdict.Fail
-		v := lifted("prestop-sleep", 2, outside, inside, kept, slow)
+		v := lifted("prestop-sleep", 2, outside, inside, reused, slow)
 		v.Rollout, v.PeakPods, v.ExtraPodSeconds = rollout, peak, extra
 		return v
 	}

@@ -274,7 +274,7 @@ func newJSONLane(v verdict.Verdict, l verdict.Lane) (jsonLane, error) {
 		return out, err
 	}
 	maps.Copy(out.Unattributed, l.Unattributed)
-	if out.Outages, err = jsonOutages(v, l); err != nil {
+	if out.Outages, err = jsonOutages(l, v.DisruptStart); err != nil {
 		return out, err
 	}
 	for _, a := range l.Arrivals {
@@ -314,15 +314,8 @@ func jsonCounts(byCause map[timeline.Cause]int, byMoment map[verdict.Moment]int)
 }
 
 // jsonOutages is the longest outages of a lane by the requests that they lost, in the order of their time.
-func jsonOutages(v verdict.Verdict, l verdict.Lane) ([]jsonOutage, error) {
+func jsonOutages(l verdict.Lane, disruptStart time.Duration) ([]jsonOutage, error) {
 	out := []jsonOutage{}
-	if len(l.Outages) == 0 {
-		return out, nil
-	}
-	start, ok := disruptStart(v, l)
-	if !ok {
-		return nil, fmt.Errorf("%s without a lost request", count(len(l.Outages), "outage"))
-	}
 	kept := slices.Clone(l.Outages)
 	slices.SortStableFunc(kept, func(a, b verdict.Outage) int { return cmp.Compare(b.Lost, a.Lost) })
 	kept = kept[:min(len(kept), mostOutages)]
@@ -332,18 +325,9 @@ func jsonOutages(v verdict.Verdict, l verdict.Lane) ([]jsonOutage, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, jsonOutage{seconds(o.From - start), seconds(o.To - start), o.Lost, causes, moments, append([]string{}, o.Pods...)})
+		out = append(out, jsonOutage{seconds(o.From - disruptStart), seconds(o.To - disruptStart), o.Lost, causes, moments, append([]string{}, o.Pods...)})
 	}
 	return out, nil
-}
-
-// disruptStart is the start of the disruption on the clock of the run, which the outages go by: the first lost request of a lane is known on both clocks.
-func disruptStart(v verdict.Verdict, l verdict.Lane) (time.Duration, bool) {
-	i := slices.IndexFunc(v.Losses, func(loss verdict.Loss) bool { return loss.Lane == l.Name })
-	if i < 0 {
-		return 0, false
-	}
-	return v.Losses[i].Sent - l.FirstDropped, true
 }
 
 func outcomeWord(o verdict.Outcome) (string, error) {

@@ -99,16 +99,13 @@ func madeRun(strategy string, rate int) timeline.Timeline {
 }
 
 func madeLane(tl *timeline.Timeline, name string, rate int, random *rand.Rand) timeline.LaneRecord {
-	path, load, _ := cutLast(name)
+	path, _, _ := cutLast(name)
 	lane := timeline.LaneRecord{
-		Name: name, URL: "http://" + path, Method: "GET", From: fixtures.FromCluster, Connections: "new", Rate: rate, Timeout: 2 * time.Second,
+		Name: name, URL: "http://" + path, Method: "GET", From: fixtures.FromCluster, Connections: connections(name), Rate: rate, Timeout: 2 * time.Second,
 		Planned: int(madeEnd.Seconds()) * rate,
 	}
 	if path == "nodeport" {
 		lane.From = fixtures.FromHost
-	}
-	if load == "reused" {
-		lane.Connections = "reused"
 	}
 	all := pods()
 	for _, p := range all {

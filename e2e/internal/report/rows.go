@@ -22,10 +22,11 @@ type model struct {
 	// Outside are the last of the lanes: those sent from elsewhere. None if all were sent from one side, as then there is nothing to tell apart.
 	Outside []string
 	masks   map[string]bool // lanes in which a loss can have been hidden, or was
+	reuses  map[string]bool // lanes that send their requests on connections that they already have
 }
 
 func newModel(r Report) model {
-	m := model{Report: r, Parts: rowsOf(r.Suite.Runs), Lanes: lanesOf(r.Suite.Runs), masks: map[string]bool{}}
+	m := model{Report: r, Parts: rowsOf(r.Suite.Runs), Lanes: lanesOf(r.Suite.Runs), masks: map[string]bool{}, reuses: map[string]bool{}}
 	for _, part := range m.Parts {
 		slices.SortStableFunc(part, func(a, b row) int { return cmp.Compare(a.side(), b.side()) })
 	}
@@ -34,6 +35,7 @@ func newModel(r Report) model {
 		for _, l := range v.Lanes {
 			within[l.Name] = within[l.Name] || l.From == fixtures.FromCluster
 			m.masks[l.Name] = m.masks[l.Name] || l.Replayable || l.Masked > 0
+			m.reuses[l.Name] = m.reuses[l.Name] || l.Reuses()
 		}
 	}
 	slices.SortStableFunc(m.Lanes, func(a, b string) int {

@@ -22,7 +22,6 @@ func arrivals(o verdict.Outcome, after map[string][]time.Duration) verdict.Verdi
 	v := verdict.Verdict{Outcome: o}
 	for _, name := range []string{"service/new", "service/reused", "nodeport/slow"} {
 		l := lane(name, scenarios.Clean, 2600, nil, 0)
-		l.Connections = map[bool]string{true: "reused", false: "new"}[name == "service/reused"]
 		for _, d := range after[name] {
 			l.Arrivals = append(l.Arrivals, verdict.Arrival{Pod: "app", After: d})
 		}

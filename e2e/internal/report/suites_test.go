@@ -31,6 +31,14 @@ var summaries = map[string]string{
 
 type causes = map[timeline.Cause]int
 
+// connections is how the lane that is made up under a name uses them.
+func connections(lane string) string {
+	if _, load, _ := cutLast(lane); load == "reused" {
+		return string(scenarios.ReusedConnections)
+	}
+	return string(scenarios.NewConnections)
+}
+
 // lane makes a lane whose ledger balances, judged by its expectation.
 func lane(name string, expect scenarios.Expect, planned int, lost causes, lastArrival time.Duration) verdict.Lane {
 	dropped := 0
@@ -38,7 +46,7 @@ func lane(name string, expect scenarios.Expect, planned int, lost causes, lastAr
 		dropped += n
 	}
 	l := verdict.Lane{
-		Name: name, Expect: expect, Outcome: verdict.Pass, Planned: planned, Sent: planned, OK: planned - dropped, Dropped: dropped, Causes: lost,
+		Name: name, Rate: scenarios.DefaultRate, Connections: connections(name), Expect: expect, Outcome: verdict.Pass, Planned: planned, Sent: planned, OK: planned - dropped, Dropped: dropped, Causes: lost,
 		LagP50: 90 * time.Microsecond, LagP99: time.Duration(1200+planned%700) * time.Microsecond, LagMax: 14 * ms,
 		LatencyP50: 2100 * time.Microsecond, LatencyP99: 11 * ms, Window: 30 * ms,
 	}
@@ -61,7 +69,7 @@ func lane(name string, expect scenarios.Expect, planned int, lost causes, lastAr
 func run(strategy, disruption string, rollout time.Duration, extra float64, lanes ...verdict.Lane) verdict.Verdict {
 	v := verdict.Verdict{
 		Strategy: strategy, Disruption: disruption, Repeat: 1, Control: strategy == "no-handler", Outcome: verdict.Pass, Lanes: lanes,
-		PodsReplaced: 3, Rollout: rollout, PeakPods: 4, ExtraPodSeconds: extra,
+		PodsReplaced: 3, DisruptStart: disruptStart, Rollout: rollout, PeakPods: 4, ExtraPodSeconds: extra,
 		Overhead: 300*ms + rollout/200, Environment: kindCluster,
 	}
 	switch {
@@ -165,7 +173,7 @@ func suite(runs ...verdict.Verdict) report.Report {
 		runs[i] = attributed(runs[i])
 	}
 	return report.Report{
-		Suite: verdict.JudgeSuite(runs), Cluster: kindCluster, Profile: "quick", Rate: 100,
+		Suite: verdict.JudgeSuite(runs), Cluster: kindCluster, Profile: "quick", Rate: scenarios.DefaultRate,
 		Started: time.Date(2026, 10, 1, 9, 30, 12, 345e6, time.FixedZone("CEST", 7200)), Elapsed: 7*time.Minute + 12*time.Second,
 		Phases: []report.Phase{
 			{Name: "docker", Took: 400 * ms},

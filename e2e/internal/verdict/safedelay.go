@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // SafeDelay is what runs with a delay that is long enough say about the one that would have been: how long a Pod has to serve on after its deletion, until
@@ -77,7 +75,7 @@ func NewSafeDelay(runs []Verdict, with time.Duration, rate int) SafeDelay {
 			if !slices.Contains(names, l.Name) {
 				names = append(names, l.Name)
 			}
-			reused[l.Name] = l.Connections == string(scenarios.ReusedConnections)
+			reused[l.Name] = l.Reuses()
 			if !believed {
 				continue
 			}
@@ -195,7 +193,7 @@ func Prove(runs []Verdict, want int) Proof {
 		p.Runs++
 		lossy := false
 		for _, l := range v.Lanes {
-			if l.Connections == string(scenarios.ReusedConnections) {
+			if l.Reuses() {
 				p.ReusedSent, p.ReusedDropped, p.Masked = p.ReusedSent+l.Sent, p.ReusedDropped+l.Dropped, p.Masked+l.Masked
 				continue
 			}

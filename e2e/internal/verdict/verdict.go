@@ -80,6 +80,7 @@ type Verdict struct {
 	Lanes      []Lane
 
 	PodsReplaced    int           // Pods that existed at the start of the disruption and were gone at the end
+	DisruptStart    time.Duration // on the clock of the run, as those of its losses and outages; 0 if the run didn't get there
 	Rollout         time.Duration // from the start of the disruption until all Pods were ready and none terminating
 	PeakPods        int           // most Pods at once, terminating ones included
 	ExtraPodSeconds float64       // Pod-seconds beyond the replicas asked for, from the start of the disruption until it settled
@@ -133,12 +134,15 @@ type Lane struct {
 	Window time.Duration
 }
 
+// Reuses says whether the lane sent its requests on connections that it already had. One that doesn't say counts as one of new connections.
+func (l Lane) Reuses() bool { return l.Connections == string(scenarios.ReusedConnections) }
+
 // Judge says what a timeline means for the scenario that it was recorded under. A fault says that there was no measurement to speak of. Else assumptions come
 // first: a run that can't be believed is inconclusive, whatever it lost.
 func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 	v := Verdict{
 		Strategy: tl.Strategy, Disruption: tl.Disruption, Repeat: tl.Repeat, Control: s.Control,
-		Overhead: tl.Window.Overhead, Environment: tl.Environment,
+		DisruptStart: tl.Window.DisruptStart, Overhead: tl.Window.Overhead, Environment: tl.Environment,
 	}
 	pods := podLives(tl)
 	v.PodsReplaced = pods.replaced(tl.Window)
