@@ -133,7 +133,7 @@ func (a *notedApp) note(kind timeline.Kind, pod string) {
 // saw puts what was seen into the timeline, and what has become of this process' own clock meanwhile.
 func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 	tl.Events, tl.Served, tl.Routes = seen.Events, seen.Served, seen.Routes
-	own := timeline.Source{Kind: timeline.SourceHarness, SameClock: true, Drift: clock.Stepped(time.Now())}
+	own := timeline.Source{Kind: timeline.SourceHarness, Comparison: timeline.Comparison{SameClock: true}, Drift: clock.Stepped(time.Now())}
 	for range readings {
 		if drift := clock.Stepped(time.Now()); drift.Abs() < own.Drift.Abs() {
 			own.Drift = drift

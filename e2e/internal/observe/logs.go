@@ -105,13 +105,14 @@ func (o *Observation) seeLine(of timeline.Event, line []byte) {
 // held.
 func (o *Observation) appSources() {
 	for _, node := range slices.Sorted(maps.Keys(o.kernels)) {
-		source := timeline.Source{Kind: timeline.SourceApp, Node: node, SameClock: timeline.SameKernel(o.kernels[node])}
+		source := timeline.Source{Kind: timeline.SourceApp, Node: node}
+		source.SameClock = timeline.SameKernel(o.kernels[node])
 		i := slices.IndexFunc(o.nodes, func(w *nodeWatch) bool { return w.node.Name == node })
 		switch {
 		case source.SameClock:
-		case i >= 0 && o.nodes[i].source.Uncertainty > 0:
-			source.Offset, source.Uncertainty = o.nodes[i].source.Offset, o.nodes[i].source.Uncertainty
-			o.correct(node, o.nodes[i].correction())
+		case i >= 0 && o.nodes[i].clock.Uncertainty > 0:
+			source.Comparison = o.nodes[i].clock
+			o.correct(node, source.Correction())
 		default:
 			source.Uncertainty, source.Missing = unsure, "its clock is not the harness', and the node can't be asked how far it is ahead"
 		}

@@ -29,7 +29,7 @@ type Node struct {
 type nodeWatch struct {
 	observation *Observation
 	node        Node
-	source      timeline.Source // of the clock, common to all that the node tells
+	clock       timeline.Comparison // common to all that the node tells
 	routes      []route
 	exits       []process
 	writes      writes
@@ -132,32 +132,30 @@ func (w *nodeWatch) miss(ctx context.Context, kind timeline.SourceKind, err erro
 	w.missing[kind] = fmt.Sprintf("from %s on: %s", w.observation.now().Round(time.Millisecond), why)
 }
 
-// compareClocks finds how far the node's wall clock is ahead. Where the node's kernel is this one's, as in kind on Linux, it is the same clock. Else the
-// exchange that took the shortest time says it, give or take half that time (Cristian, Distributed Computing 1989).
+// compareClocks finds how far the node's wall clock is ahead. Where the node's kernel is this one's, as in kind on Linux, it is the same clock.
 func (w *nodeWatch) compareClocks(ctx context.Context) error {
 	kernel, err := w.ask(ctx, "cat", timeline.KernelFile)
 	if err != nil {
 		return err
 	}
-	if w.source.SameClock = timeline.SameKernel(kernel); w.source.SameClock {
+	if w.clock.SameClock = timeline.SameKernel(kernel); w.clock.SameClock {
 		return nil
 	}
-	for n := range comparisons {
-		sent := w.observation.now()
+	w.clock, err = timeline.Compare(comparisons, func() (e timeline.Exchange, err error) {
+		e.Sent = w.observation.now()
 		text, err := w.ask(ctx, "date", "+%s%N")
-		received := w.observation.now()
+		e.Received = w.observation.now()
 		if err != nil {
-			return err
+			return e, err
 		}
-		there, err := strconv.ParseInt(text, 10, 64)
+		nanos, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return fmt.Errorf("read the clock of node %s: %w", w.node.Name, err)
+			return e, fmt.Errorf("read the clock of node %s: %w", w.node.Name, err)
 		}
-		if half := (received - sent) / 2; n == 0 || half < w.source.Uncertainty {
-			w.source.Offset, w.source.Uncertainty = w.observation.clock.Wall(time.Unix(0, there))-(sent+half), half
-		}
-	}
-	return nil
+		e.Reading = w.observation.clock.Wall(time.Unix(0, nanos))
+		return e, nil
+	})
+	return err
 }
 
 // askWithin is how long a node may take to answer what needs no work.
@@ -174,17 +172,9 @@ func (w *nodeWatch) ask(ctx context.Context, command string, args ...string) (st
 	return strings.TrimSpace(out.String()), nil
 }
 
-// correction is how far the node's wall clock is ahead. What is no greater than its own uncertainty can't be told from nothing.
-func (w *nodeWatch) correction() time.Duration {
-	if w.source.Offset.Abs() <= w.source.Uncertainty {
-		return 0
-	}
-	return w.source.Offset
-}
-
 // offset turns an instant of the node's wall clock into an offset.
 func (w *nodeWatch) offset(at time.Time) time.Duration {
-	return w.observation.clock.Wall(at) - w.correction()
+	return w.observation.clock.Wall(at) - w.clock.Correction()
 }
 
 // seeConnection reads a line of conntrack:
@@ -298,9 +288,7 @@ func (o *Observation) settle() {
 	var all []placed
 	for _, w := range o.nodes {
 		for _, kind := range w.kinds() {
-			source := w.source
-			source.Kind, source.Node, source.Missing = kind, w.node.Name, w.missing[kind]
-			o.sources = append(o.sources, source)
+			o.sources = append(o.sources, timeline.Source{Kind: kind, Node: w.node.Name, Comparison: w.clock, Missing: w.missing[kind]})
 		}
 		for i, e := range o.events {
 			o.events[i] = o.dated(e, &w.writes)

@@ -128,16 +128,19 @@ func TestWatchNodes(t *testing.T) {
 		assert.Equal(t, []timeline.Event{process, exit}, only(seen.Events, timeline.ProcessStart, timeline.ProcessExit))
 
 		assert.Equal(t, []timeline.Source{
-			{Kind: timeline.SourceRuntime, Node: "worker", SameClock: true},
-			{Kind: timeline.SourceConntrack, Node: "worker", SameClock: true},
+			{Kind: timeline.SourceRuntime, Node: "worker", Comparison: oneClock},
+			{Kind: timeline.SourceConntrack, Node: "worker", Comparison: oneClock},
 			{Kind: timeline.SourceRuntime, Node: "deaf", Missing: "from 0s on: ask node deaf (cat): cat: not found"},
 			{Kind: timeline.SourceConntrack, Node: "deaf", Missing: "from 0s on: ask node deaf (cat): cat: not found"},
-			{Kind: timeline.SourceRuntime, Node: "elsewhere", Offset: 3 * sec, Missing: "from 0s on: it ended"},
-			{Kind: timeline.SourceConntrack, Node: "elsewhere", Offset: 3 * sec, Missing: "from 0s on: it ended"},
+			{Kind: timeline.SourceRuntime, Node: "elsewhere", Comparison: timeline.Comparison{Offset: 3 * sec}, Missing: "from 0s on: it ended"},
+			{Kind: timeline.SourceConntrack, Node: "elsewhere", Comparison: timeline.Comparison{Offset: 3 * sec}, Missing: "from 0s on: it ended"},
 		}, seen.Sources)
 		assert.Equal(t, seen, o.Stop(), "twice")
 	})
 }
+
+// oneClock is how clocks compare where everything is on one machine.
+var oneClock = timeline.Comparison{SameClock: true}
 
 // TestAppClocks: by which clock the app tells its life, node by node.
 func TestAppClocks(t *testing.T) {
@@ -151,15 +154,15 @@ func TestAppClocks(t *testing.T) {
 		at     time.Duration
 		source timeline.Source
 	}{
-		{"the harness' own", []string{start(timeline.Kernel())}, nil, sec, timeline.Source{SameClock: true}},
-		{"not told", []string{start("")}, nil, sec, timeline.Source{Uncertainty: unsure, Missing: "its clock is not the harness', and the node can't be asked how far it is ahead"}},
-		{"not told by one", []string{start(timeline.Kernel()), start("")}, nil, sec, timeline.Source{Uncertainty: unsure, Missing: "its clock is not the harness', and the node can't be asked how far it is ahead"}},
+		{"the harness' own", []string{start(timeline.Kernel())}, nil, sec, timeline.Source{Comparison: oneClock}},
+		{"not told", []string{start("")}, nil, sec, timeline.Source{Comparison: timeline.Comparison{Uncertainty: unsure}, Missing: "its clock is not the harness', and the node can't be asked how far it is ahead"}},
+		{"not told by one", []string{start(timeline.Kernel()), start("")}, nil, sec, timeline.Source{Comparison: timeline.Comparison{Uncertainty: unsure}, Missing: "its clock is not the harness', and the node can't be asked how far it is ahead"}},
 		{
 			"told by the node",
 			[]string{start("another")},
 			[]Node{slowClock("worker", 3*sec)},
 			-2 * sec,
-			timeline.Source{Offset: 3 * sec, Uncertainty: 50 * ms},
+			timeline.Source{Comparison: timeline.Comparison{Offset: 3 * sec, Uncertainty: 50 * ms}},
 		},
 	}
 	for _, tt := range tests {

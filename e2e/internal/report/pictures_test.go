@@ -44,6 +44,9 @@ func pods() []madePod {
 
 const madeEnd = 24 * time.Second
 
+// oneClock is how clocks compare where everything is on one machine.
+var oneClock = timeline.Comparison{SameClock: true}
+
 // madeRun is a run in which a request is lost in each moment of a Pod's life, sent at a rate per lane. Its seed is fixed.
 func madeRun(strategy string, rate int) timeline.Timeline {
 	tl := timeline.Timeline{
@@ -51,12 +54,12 @@ func madeRun(strategy string, rate int) timeline.Timeline {
 		Window:      timeline.Window{DisruptStart: 8 * time.Second, DisruptEnd: 9600 * ms, Settled: 18 * time.Second, LoadEnd: madeEnd},
 		Environment: kindCluster,
 		Sources: []timeline.Source{
-			{Kind: timeline.SourceHarness, SameClock: true},
-			{Kind: timeline.SourceConntrack, Node: "worker", SameClock: true},
+			{Kind: timeline.SourceHarness, Comparison: oneClock},
+			{Kind: timeline.SourceConntrack, Node: "worker", Comparison: oneClock},
 		},
 		Senders: []timeline.Sender{
-			{Name: "host", SameClock: true, Lanes: []string{"nodeport/new", "nodeport/reused", "nodeport/slow"}},
-			{Name: "worker-0", Node: "worker", IP: "10.244.1.5", SameClock: true, Lanes: []string{"service/new", "service/reused", "service/replayable", "service/slow"}},
+			{Name: "host", Comparison: oneClock, Lanes: []string{"nodeport/new", "nodeport/reused", "nodeport/slow"}},
+			{Name: "worker-0", Node: "worker", IP: "10.244.1.5", Comparison: oneClock, Lanes: []string{"service/new", "service/reused", "service/replayable", "service/slow"}},
 		},
 	}
 	event := func(at time.Duration, kind timeline.Kind, p madePod) {

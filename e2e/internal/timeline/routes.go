@@ -17,11 +17,8 @@ import (
 type Source struct {
 	Kind SourceKind `json:"kind"`
 	Node string     `json:"node,omitempty"` // of what a node tells
-	// Offset is how far the source's wall clock was ahead of the harness', and Uncertainty how far off that may be. Both are lengths. Where SameClock says that
-	// the kernel is the harness' own, they are zero because there is only one clock.
-	Offset      time.Duration `json:"offset"`
-	Uncertainty time.Duration `json:"uncertainty"`
-	SameClock   bool          `json:"sameClock,omitempty"`
+	// Comparison is that of the source's clock. Where there is only one clock, nothing was measured.
+	Comparison
 	// Drift is how much the harness' own wall clock was set forward during the run, against its monotonic clock: a length, which is on all that was told by
 	// wall clock. Only of SourceHarness.
 	Drift time.Duration `json:"drift,omitempty"`

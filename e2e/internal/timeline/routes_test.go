@@ -20,9 +20,9 @@ func routed() Timeline {
 	tl := example()
 	tl.Events[0].UID = "4f0c"
 	tl.Sources = []Source{
-		{Kind: SourceHarness, SameClock: true, Drift: -3 * time.Millisecond},
-		{Kind: SourceApp, Node: "worker", Offset: -2 * time.Second, Uncertainty: 400 * time.Microsecond},
-		{Kind: SourceConntrack, Node: "worker", SameClock: true, Missing: "no permission"},
+		{Kind: SourceHarness, Comparison: Comparison{SameClock: true}, Drift: -3 * time.Millisecond},
+		{Kind: SourceApp, Node: "worker", Comparison: Comparison{Offset: -2 * time.Second, Uncertainty: 400 * time.Microsecond}},
+		{Kind: SourceConntrack, Node: "worker", Comparison: Comparison{SameClock: true}, Missing: "no permission"},
 	}
 	tl.Routes = Routes{
 		Names: []string{"worker", "10.244.1.9", "10.244.1.2", "worker2", "fd00::1"},

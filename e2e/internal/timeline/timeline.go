@@ -61,13 +61,8 @@ type Sender struct {
 	// Lanes are those that it sent, or had a share of: where several senders name a lane, the n-th of them sent every request whose number, divided by their
 	// count, leaves n.
 	Lanes []string `json:"lanes"`
-	// Offset is how far the sender's wall clock was ahead of the harness', and Uncertainty how far off that may be: half the shortest time that an exchange
-	// took (Cristian, Distributed Computing 1989). Both are lengths, and zero for the harness itself. Instants are corrected by an offset only if it is
-	// greater than its uncertainty.
-	Offset      time.Duration `json:"offset"`
-	Uncertainty time.Duration `json:"uncertainty"`
-	// SameClock says that the sender runs on the kernel that the harness runs on: there is one clock, and Uncertainty is only that of measuring.
-	SameClock bool `json:"sameClock,omitempty"`
+	// Comparison is that of the sender's clock before the load; zero for the harness itself. Its uncertainty is the greater of those before and after the load.
+	Comparison
 	// Drift is how much the offset had changed when the load was over; a length, of which twice the uncertainty means nothing.
 	Drift time.Duration `json:"drift"`
 	// Pressure is the share of the time of the load, from 0 to 1, in which some task on the sender's machine waited for a CPU (Linux PSI, cpu some); nil if

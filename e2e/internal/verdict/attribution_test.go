@@ -16,6 +16,9 @@ import (
 	"github.com/zerodrop/zerodrop/fixtures"
 )
 
+// oneClock is how clocks compare where everything is on one machine.
+var oneClock = timeline.Comparison{SameClock: true}
+
 // leaving is a timeline without requests: one Pod that goes in an orderly way, and one that stays.
 //
 //	app-0 on n1, 10.0.0.1: listening 1 s, deleted 4 s, SIGTERM 5 s, listener closed 6 s, exit 7 s, gone 8 s
@@ -31,15 +34,15 @@ func leaving() timeline.Timeline {
 			{Name: "nodeport/reused", From: fixtures.FromHost, Connections: "reused", Rate: 10, Pods: []string{"app-0", "app-1"}},
 		},
 		Senders: []timeline.Sender{
-			{Name: "host", Lanes: []string{"nodeport/reused"}, SameClock: true},
-			{Name: "worker-0", Node: "n1", IP: "10.9.0.1", Lanes: []string{"service/new", "service/reused"}, SameClock: true},
+			{Name: "host", Lanes: []string{"nodeport/reused"}, Comparison: oneClock},
+			{Name: "worker-0", Node: "n1", IP: "10.9.0.1", Lanes: []string{"service/new", "service/reused"}, Comparison: oneClock},
 		},
 		Sources: []timeline.Source{
-			{Kind: timeline.SourceHarness, SameClock: true},
-			{Kind: timeline.SourceApp, Node: "n1", SameClock: true},
-			{Kind: timeline.SourceApp, Node: "n2", SameClock: true},
-			{Kind: timeline.SourceConntrack, Node: "n1", SameClock: true},
-			{Kind: timeline.SourceConntrack, Node: "n2", SameClock: true},
+			{Kind: timeline.SourceHarness, Comparison: oneClock},
+			{Kind: timeline.SourceApp, Node: "n1", Comparison: oneClock},
+			{Kind: timeline.SourceApp, Node: "n2", Comparison: oneClock},
+			{Kind: timeline.SourceConntrack, Node: "n1", Comparison: oneClock},
+			{Kind: timeline.SourceConntrack, Node: "n2", Comparison: oneClock},
 		},
 	}
 	for i := range 2 {
@@ -412,7 +415,7 @@ func TestSendersOfALane(t *testing.T) {
 	tl.Senders = nil
 	for i := range 3 {
 		tl.Senders = append(tl.Senders, timeline.Sender{
-			Name: fmt.Sprintf("worker-%d", i), Node: "n1", IP: fmt.Sprintf("10.9.0.%d", i), Lanes: []string{"service/new", "service/reused"}, SameClock: true,
+			Name: fmt.Sprintf("worker-%d", i), Node: "n1", IP: fmt.Sprintf("10.9.0.%d", i), Lanes: []string{"service/new", "service/reused"}, Comparison: oneClock,
 		})
 	}
 	targets := []string{"10.0.0.1", "10.0.0.2", "10.0.0.1"}

@@ -90,7 +90,7 @@ func find(t testing.TB, strategy, disruption string, rate int) scenarios.Scenari
 func sent(tl *timeline.Timeline) {
 	pressure := 0.4
 	tl.Senders = []timeline.Sender{
-		{Name: "worker-0", Node: "n", Lanes: []string{"nodeport/new", "nodeport/reused"}, Offset: ms, Uncertainty: 400 * time.Microsecond, Pressure: &pressure},
+		{Name: "worker-0", Node: "n", Lanes: []string{"nodeport/new", "nodeport/reused"}, Comparison: timeline.Comparison{Offset: ms, Uncertainty: 400 * time.Microsecond}, Pressure: &pressure},
 		{Name: "host", Lanes: []string{"nodeport/slow"}, Pressure: &pressure},
 	}
 	for i := range tl.Lanes {
@@ -650,8 +650,8 @@ func upTo(n int) []time.Duration {
 // leaky is dense with one request in a hundred lost, and with a route for each request: all are on connections of their own, from one worker.
 func leaky(b *testing.B, n int) (timeline.Timeline, scenarios.Scenario) {
 	tl, s := dense(b, n)
-	tl.Senders = []timeline.Sender{{Name: "worker-0", Node: "n1", IP: "10.9.0.1", SameClock: true}}
-	tl.Sources = []timeline.Source{{Kind: timeline.SourceHarness, SameClock: true}, {Kind: timeline.SourceConntrack, Node: "n1", SameClock: true}}
+	tl.Senders = []timeline.Sender{{Name: "worker-0", Node: "n1", IP: "10.9.0.1", Comparison: oneClock}}
+	tl.Sources = []timeline.Source{{Kind: timeline.SourceHarness, Comparison: oneClock}, {Kind: timeline.SourceConntrack, Node: "n1", Comparison: oneClock}}
 	tl.Served = nil
 	for i := range tl.Events {
 		tl.Events[i].Node, tl.Events[i].IP = "n1", "10.0.0."+tl.Events[i].Pod[len("app-"):]

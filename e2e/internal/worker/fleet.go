@@ -77,8 +77,7 @@ func NewFleet(workers []Worker) *Fleet {
 // member is a worker and what is known of its clock.
 type member struct {
 	Worker
-	offset, uncertainty time.Duration // of its wall clock, against the run's
-	sameClock           bool          // it is the run's
+	clock timeline.Comparison
 }
 
 // callWithin is how long an exchange may take, and a worker be silent while it hands records over.
@@ -96,7 +95,7 @@ func (f *Fleet) Notice() time.Duration { return 500 * time.Millisecond }
 // Sync compares each worker's clock with the run's.
 func (f *Fleet) Sync(ctx context.Context, clock timeline.Clock) error {
 	return f.each(func(w *member) (err error) {
-		w.offset, w.uncertainty, w.sameClock, err = w.compare(ctx, clock)
+		w.clock, err = w.compare(ctx, clock)
 		return err
 	})
 }
@@ -104,44 +103,32 @@ func (f *Fleet) Sync(ctx context.Context, clock timeline.Clock) error {
 // samples is how many exchanges a comparison of clocks takes. The shortest counts, so more would gain little.
 const samples = 20
 
-// compare finds how far a worker's clock is ahead, by the exchange that took the shortest time (Cristian, Probabilistic clock synchronization, Distributed
-// Computing 1989): its reading was taken within that time, so half of it is how far off the result may be.
-//
-// A worker on the kernel of this process has the same clock: what is found then says how well this way of measuring works.
-func (w *member) compare(ctx context.Context, clock timeline.Clock) (offset, uncertainty time.Duration, same bool, err error) {
-	for n := range samples {
-		var reading clockReading
-		var sent, received time.Duration
-		err := w.retry(ctx, func() error {
+// compare finds how far a worker's clock is ahead. A worker on the kernel of this process has the same clock: what is found then says how well this way of
+// measuring works.
+func (w *member) compare(ctx context.Context, clock timeline.Clock) (timeline.Comparison, error) {
+	var reading clockReading
+	found, err := timeline.Compare(samples, func() (e timeline.Exchange, err error) {
+		err = w.retry(ctx, func() error {
 			ctx, cancel := context.WithTimeout(ctx, callWithin)
 			defer cancel()
-			sent = clock.Offset(time.Now())
+			e.Sent = clock.Offset(time.Now())
 			body, err := w.Call(ctx, "/clock", nil)
 			if err != nil {
 				return err
 			}
 			defer body.Close()
 			err = json.NewDecoder(body).Decode(&reading)
-			received = clock.Offset(time.Now())
+			e.Received = clock.Offset(time.Now())
 			return err
 		})
-		if err != nil {
-			return 0, 0, false, fmt.Errorf("compare clocks with %s: %w", w.Name, err)
-		}
-		if half := (received - sent) / 2; n == 0 || half < uncertainty {
-			there := time.Unix(0, reading.UnixNano).Sub(clock.Start().Round(0))
-			offset, uncertainty, same = there-(sent+half), half, timeline.SameKernel(reading.Kernel)
-		}
+		e.Reading = clock.Wall(time.Unix(0, reading.UnixNano))
+		return e, err
+	})
+	if err != nil {
+		return found, fmt.Errorf("compare clocks with %s: %w", w.Name, err)
 	}
-	return offset, uncertainty, same, nil
-}
-
-// correction is what instants are corrected by: an offset that is no greater than its own uncertainty can't be told from none, and on one machine is none.
-func (w *member) correction() time.Duration {
-	if w.offset.Abs() <= w.uncertainty || w.sameClock {
-		return 0
-	}
-	return w.offset
+	found.SameClock = timeline.SameKernel(reading.Kernel)
+	return found, nil
 }
 
 // Send has each worker send its share of every lane.
@@ -169,11 +156,11 @@ func (f *Fleet) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pla
 
 // send gives a worker its order and takes its records until it has closed its books.
 func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan, share traffic.Share, books []*traffic.Ledger) (timeline.Sender, error) {
-	self := timeline.Sender{Name: w.Name, Node: w.Node, IP: w.IP, Offset: w.offset, Uncertainty: w.uncertainty, SameClock: w.sameClock}
+	self := timeline.Sender{Name: w.Name, Node: w.Node, IP: w.IP, Comparison: w.clock}
 	for _, lane := range lanes {
 		self.Lanes = append(self.Lanes, lane.Name)
 	}
-	zero := plan.Clock.Start().Round(0).Add(w.correction()).UnixNano()
+	zero := plan.Clock.Start().Round(0).Add(w.clock.Correction()).UnixNano()
 	if err := w.post(ctx, "/order", order{Zero: zero, Lanes: lanes, Share: share, Max: plan.Max}); err != nil {
 		return self, fmt.Errorf("%s: give its order: %w", w.Name, err)
 	}
@@ -197,11 +184,11 @@ func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pl
 		return self, fmt.Errorf("%s: %w", w.Name, err)
 	}
 	self.Pressure = last.Pressure
-	after, uncertainty, _, err := w.compare(ctx, plan.Clock)
+	after, err := w.compare(ctx, plan.Clock)
 	if err != nil {
 		return self, fmt.Errorf("%s: %w", w.Name, err)
 	}
-	self.Drift, self.Uncertainty = after-w.offset, max(self.Uncertainty, uncertainty)
+	self.Drift, self.Uncertainty = after.Offset-w.clock.Offset, max(self.Uncertainty, after.Uncertainty)
 	if err := w.post(ctx, "/exit", struct{}{}); err != nil {
 		return self, fmt.Errorf("%s: let it go: %w", w.Name, err)
 	}

@@ -332,21 +332,3 @@ func TestBadBooks(t *testing.T) {
 	_, err := answering(t, server).collect(t.Context(), books)
 	require.ErrorIs(t, err, errTwice)
 }
-
-func TestCorrection(t *testing.T) {
-	tests := []struct {
-		name                string
-		offset, uncertainty time.Duration
-		want                time.Duration
-	}{
-		{"within what it can tell", time.Millisecond, 2 * time.Millisecond, 0},
-		{"behind, within what it can tell", -time.Millisecond, 2 * time.Millisecond, 0},
-		{"ahead", time.Second, 2 * time.Millisecond, time.Second},
-		{"behind", -time.Second, 2 * time.Millisecond, -time.Second},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			assert.Equal(t, tt.want, (&member{offset: tt.offset, uncertainty: tt.uncertainty}).correction())
-		})
-	}
-}
