@@ -2,10 +2,11 @@ package report
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
 // arrivals is how long requests still came to Pods that were being deleted, over all Pods and repeats: what a delay has to outlast.
@@ -119,12 +120,9 @@ func arrivalColumns(lane string) []column[row] {
 // silent is how many of the deleted Pods got nothing of the lane after their deletion was seen.
 func (s laneSum) silent() int { return max(0, s.Deleted-len(s.Arrivals)) }
 
-// arrival is the time within which a share of the deleted Pods had their last request: the nearest-rank percentile. Pods that got none count as 0.
+// arrival is the time within which a share of the deleted Pods had their last request. Pods that got none count as 0.
 func (s laneSum) arrival(share float64) time.Duration {
 	all := slices.Concat(make([]time.Duration, s.silent()), s.Arrivals)
-	if len(all) == 0 {
-		return 0
-	}
 	slices.Sort(all)
-	return all[max(0, int(math.Ceil(share*float64(len(all))))-1)]
+	return verdict.Percentile(all, share)
 }

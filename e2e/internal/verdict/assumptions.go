@@ -3,7 +3,6 @@ package verdict
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -13,7 +12,14 @@ import (
 )
 
 // assumption is a condition without which a run proves nothing. It returns the reasons not to believe the run; none if it holds.
-type assumption func(timeline.Timeline, scenarios.Scenario, lives) []string
+type assumption func(timeline.Timeline, scenarios.Scenario, findings) []string
+
+// findings are what was worked out of a timeline, once for all who ask. Lanes are in the order of the timeline.
+type findings struct {
+	pods   lives
+	paces  []pace   // by lane
+	losses [][]Loss // by lane
+}
 
 // assumptions are all of them, the most telling first.
 var assumptions = []assumption{
@@ -33,7 +39,7 @@ func nodesDown(tl timeline.Timeline) []string {
 	return why
 }
 
-func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ lives) []string {
+func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ findings) []string {
 	var why []string
 	w := tl.Window
 	if w.DisruptStart <= 0 || w.DisruptEnd < w.DisruptStart || w.Settled < w.DisruptEnd || w.LoadEnd <= w.Settled {
@@ -47,7 +53,7 @@ func everyPhaseWasReached(tl timeline.Timeline, s scenarios.Scenario, _ lives) [
 
 // everyLaneWasMeasured compares the lanes on record with those of the scenario: what a lane that is missing would have shown nobody knows, and a rate
 // other than the planned one sees gaps of another length.
-func everyLaneWasMeasured(tl timeline.Timeline, s scenarios.Scenario, _ lives) []string {
+func everyLaneWasMeasured(tl timeline.Timeline, s scenarios.Scenario, _ findings) []string {
 	if len(tl.Lanes) == 0 {
 		return []string{"no lane was measured"}
 	}
@@ -88,7 +94,7 @@ func beforeSenders(tl timeline.Timeline) bool {
 	return len(tl.Senders) == 0 && !slices.ContainsFunc(tl.Lanes, func(l timeline.LaneRecord) bool { return l.From != "" })
 }
 
-func everyRequestWasSent(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func everyRequestWasSent(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	var why []string
 	for _, l := range tl.Lanes {
 		unsent, unable := 0, 0
@@ -111,7 +117,7 @@ func everyRequestWasSent(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []
 }
 
 // ledgerBalances compares the count of records with the count that the schedule gives. A record that was never filled in is one that was not sent.
-func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	var why []string
 	for _, l := range tl.Lanes {
 		if l.Planned == 0 {
@@ -124,15 +130,15 @@ func ledgerBalances(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []strin
 	return why
 }
 
-// senderWasOnTime bounds the lag by the coarsest sight that is worth having (see sight). It is asked of the whole run, and of the time from the start of the
+// senderWasOnTime bounds the lag by the coarsest sight that is worth having (see pace.sight). It is asked of the whole run, and of the time from the start of the
 // disruption until it settled by itself: a sender that was held up just then would have been so among many requests that left on time.
-func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func senderWasOnTime(tl timeline.Timeline, _ scenarios.Scenario, found findings) []string {
 	var late []excess
-	for _, l := range tl.Lanes {
+	for i, l := range tl.Lanes {
 		bound := coarsestSight(l.Rate)
-		if p99 := lagP99(l.Requests, 0, math.MaxInt64); p99 > bound {
+		if p99 := found.paces[i].lagP99; p99 > bound {
 			late = append(late, excess{p99 - bound, fmt.Sprintf("%s: requests left late: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate)})
-		} else if p99 := lagP99(l.Requests, tl.Window.DisruptStart, tl.Window.Settled); p99 > bound {
+		} else if p99 := found.paces[i].disruptLagP99; p99 > bound {
 			late = append(late, excess{
 				p99 - bound, fmt.Sprintf("%s: requests left late during the disruption: lag p99 %s, at most %s at %d requests/s", l.Name, p99, bound, l.Rate),
 			})
@@ -164,29 +170,6 @@ func worst(lanes []excess) []string {
 	return []string{text}
 }
 
-// sight is the shortest interval of total loss that a lane is sure enough to have seen. By plan that is 3/rate (see Visible), if requests leave as planned. On
-// a machine that is busy with a rollout they don't quite: an interval no longer than the longest time in which none left can have been missed altogether, and
-// one that is no longer than the lag can have been overtaken by most of those that were due in it. What a run claims is the greatest of the three,
-//
-//	sight = max(3/rate, longest gap between two sends, lag p99)
-//
-// all of it between the start of the disruption and the instant when it had settled. So a late sender doesn't spoil a run: the run claims less, and says so.
-func sight(l timeline.LaneRecord, w timeline.Window) time.Duration {
-	_, gap := longestGap(l.Requests, w)
-	return max(Visible(l.Rate), gap, lagP99(l.Requests, w.DisruptStart, w.Settled))
-}
-
-// lagP99 is the 99th percentile of the lag of the requests that were sent, of those that were due from one instant to another.
-func lagP99(requests []timeline.Request, from, to time.Duration) time.Duration {
-	var lags []time.Duration
-	for _, r := range requests {
-		if r.Cause != timeline.Unsent && r.Planned >= from && r.Planned <= to {
-			lags = append(lags, r.Lag)
-		}
-	}
-	return percentile(sorted(lags), 0.99)
-}
-
 // usefulSight is the coarsest sight that a run is believed with: a fifth of a second. Delays are set in whole seconds (the kubelet's sleep action takes
 // nothing finer), and what kube-proxy takes to follow is tenths of a second to seconds: who sees less can't tell one from the other.
 const usefulSight = 200 * time.Millisecond
@@ -201,36 +184,19 @@ func coarsestSight(rate int) time.Duration { return max(Visible(rate), usefulSig
 //
 // A p99 of the lag can't say this: one stall of a second holds up one request in a hundred of a run of minutes. Both neighbours of the time in question count
 // as well, so that a sender that stopped altogether is found.
-func senderNeverStalled(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func senderNeverStalled(tl timeline.Timeline, _ scenarios.Scenario, found findings) []string {
 	var stalled []excess
-	for _, l := range tl.Lanes {
+	for i, l := range tl.Lanes {
 		if l.Rate <= 0 {
 			continue
 		}
-		at, gap := longestGap(l.Requests, tl.Window)
+		at, gap := found.paces[i].gapFrom, found.paces[i].gap
 		if bound := time.Second/time.Duration(l.Rate) + coarsestSight(l.Rate); gap > bound {
 			stalled = append(stalled, excess{gap - bound, fmt.Sprintf("%s: no request left for %s, from %s after the start of the disruption on: at most %s at %d requests/s",
 				l.Name, round(gap), round(at-tl.Window.DisruptStart), round(bound), l.Rate)})
 		}
 	}
 	return worst(stalled)
-}
-
-// longestGap is the longest time between two sends, in the order of sending, that overlaps the disruption, and the instant at which it began.
-func longestGap(requests []timeline.Request, w timeline.Window) (from, gap time.Duration) {
-	sent := make([]time.Duration, 0, len(requests))
-	for _, r := range requests {
-		if r.Cause != timeline.Unsent {
-			sent = append(sent, r.Sent())
-		}
-	}
-	slices.Sort(sent)
-	for i := 1; i < len(sent); i++ {
-		if before, after := sent[i-1], sent[i]; after > w.DisruptStart && before < w.Settled && after-before > gap {
-			from, gap = before, after-before
-		}
-	}
-	return from, gap
 }
 
 func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
@@ -240,7 +206,7 @@ func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 // service than they do elsewhere, and what is measured is the machine. Some waiting is normal, as load and rollout come at once; 0.95 leaves that in.
 const mostPressure = 0.95
 
-func cpuWasThere(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func cpuWasThere(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	var why []string
 	for _, s := range tl.Senders {
 		if s.Pressure != nil && *s.Pressure > mostPressure {
@@ -252,7 +218,7 @@ func cpuWasThere(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
 }
 
 // leadWasClean wants every lane to have worked, and to have lost nothing, before anything was done to the Pods.
-func leadWasClean(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func leadWasClean(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	var why []string
 	for _, l := range tl.Lanes {
 		ok, lost := 0, 0
@@ -274,8 +240,8 @@ func leadWasClean(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string 
 	return why
 }
 
-func podsWereReplaced(tl timeline.Timeline, s scenarios.Scenario, pods lives) []string {
-	replaced := pods.replaced(tl.Window)
+func podsWereReplaced(tl timeline.Timeline, s scenarios.Scenario, found findings) []string {
+	replaced := found.pods.replaced(tl.Window)
 	switch {
 	case s.Disruption.Replaces && (replaced < tl.Replicas || tl.Replicas == 0):
 		return []string{fmt.Sprintf("%d of %d Pods were replaced", replaced, tl.Replicas)}
@@ -286,7 +252,7 @@ func podsWereReplaced(tl timeline.Timeline, s scenarios.Scenario, pods lives) []
 }
 
 // newPodsServed wants an answer from each Pod that replaced another, else the run has not seen the new release at all.
-func newPodsServed(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []string {
+func newPodsServed(tl timeline.Timeline, _ scenarios.Scenario, found findings) []string {
 	served := map[string]bool{}
 	for _, l := range tl.Lanes {
 		for _, r := range l.Requests {
@@ -296,7 +262,7 @@ func newPodsServed(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []str
 		}
 	}
 	var why []string
-	for _, life := range pods.sorted() {
+	for _, life := range found.pods.sorted() {
 		_, ready := life.At(timeline.PodReady)
 		if created, known := life.At(timeline.PodCreated); known && ready && created > tl.Window.DisruptStart && !served[life.Pod] {
 			why = append(why, fmt.Sprintf("Pod %s was ready and answered no request", life.Pod))
@@ -305,7 +271,7 @@ func newPodsServed(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []str
 	return why
 }
 
-func watchWasUnbroken(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func watchWasUnbroken(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	var why []string
 	for _, e := range tl.Events {
 		if e.Kind == timeline.WatchGap {
@@ -323,7 +289,7 @@ func watchWasUnbroken(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []str
 //	0 ≤ answered − arrived    and    Σ (answered − arrived) ≤ dropped without a whole answer + resends
 //
 // Anything else is requests that one side doesn't know of: resent behind the client's back, say, or answered by somebody else.
-func ledgersAgree(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func ledgersAgree(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	if len(tl.Served) == 0 {
 		return nil
 	}
@@ -372,7 +338,7 @@ func arrivedWhole(l timeline.LaneRecord) (arrived map[string]int, slack int) {
 // clock. An error longer than what the lane tells apart at best (see resolution) would move a loss by more than the shortest gap that the lane claims to see, before a
 // Pod's deletion, say. And the offset was measured before the load: a clock that has moved since by more than both measurements can be off (twice the
 // uncertainty) and a timer's grain moved during the run, by nobody knows how much when.
-func clocksHeld(tl timeline.Timeline, _ scenarios.Scenario, _ lives) []string {
+func clocksHeld(tl timeline.Timeline, _ scenarios.Scenario, _ findings) []string {
 	var why []string
 	sender := map[string]bool{} // lanes that somebody is on record to have sent
 	for _, s := range tl.Senders {
@@ -405,10 +371,10 @@ func resolution(rate int) time.Duration { return max(Visible(rate), 10*time.Mill
 const clockGrain = time.Millisecond
 
 // loadOutlivedThePods wants the load to go on until no Pod is terminating, plus one client timeout: losses often come after the rollout is over.
-func loadOutlivedThePods(tl timeline.Timeline, _ scenarios.Scenario, pods lives) []string {
+func loadOutlivedThePods(tl timeline.Timeline, _ scenarios.Scenario, found findings) []string {
 	var why []string
 	var lastGone time.Duration
-	for _, life := range pods.sorted() {
+	for _, life := range found.pods.sorted() {
 		gone, isGone := life.At(timeline.PodGone)
 		if _, deleted := life.At(timeline.PodDeleted); deleted && !isGone {
 			why = append(why, fmt.Sprintf("Pod %s was still terminating when the load ended", life.Pod))

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,11 +11,12 @@ import (
 )
 
 // judgeLane counts what became of a lane's requests and compares the losses with what the strategy promises.
-func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Scenario, pods lives, losses []Loss) Lane {
+func judgeLane(tl timeline.Timeline, lane int, s scenarios.Scenario, found findings) Lane {
+	record, pace, losses := tl.Lanes[lane], found.paces[lane], found.losses[lane]
 	l := Lane{
 		Name: record.Name, From: record.From, Rate: record.Rate, Connections: record.Connections, Replayable: record.Replayable, Planned: record.Planned, Causes: map[timeline.Cause]int{},
-		Window:   sight(record, tl.Window),
-		Arrivals: arrivals(record, losses, pods), Outages: outages(record, losses, tl.Events),
+		LagP50: pace.lagP50, LagP99: pace.lagP99, LagMax: pace.lagMax, Window: pace.sight(record.Rate),
+		Arrivals: arrivals(record, losses, found.pods), Outages: outages(record, losses, tl.Events),
 		Moments: map[Moment]int{}, Unattributed: map[string]int{},
 	}
 	for _, a := range l.Arrivals {
@@ -28,7 +30,7 @@ func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Sce
 			l.Unattributed[loss.Why]++
 		}
 	}
-	var lags, latencies []time.Duration
+	var latencies []time.Duration
 	for _, r := range record.Requests {
 		switch {
 		case r.Cause == timeline.Unsent:
@@ -49,11 +51,9 @@ func judgeLane(record timeline.LaneRecord, tl timeline.Timeline, s scenarios.Sce
 			l.Masked++
 		}
 		l.Sent++
-		lags = append(lags, r.Lag)
 	}
-	lags, latencies = sorted(lags), sorted(latencies)
-	l.LagP50, l.LagP99, l.LagMax = percentile(lags, 0.50), percentile(lags, 0.99), percentile(lags, 1)
-	l.LatencyP50, l.LatencyP99 = percentile(latencies, 0.50), percentile(latencies, 0.99)
+	slices.Sort(latencies)
+	l.LatencyP50, l.LatencyP99 = Percentile(latencies, 0.50), Percentile(latencies, 0.99)
 
 	expect, err := s.Expect(loadOf(record.Name))
 	l.Expect = expect

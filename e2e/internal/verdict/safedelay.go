@@ -113,8 +113,8 @@ func NewSafeDelay(runs []Verdict, with time.Duration, rate int) SafeDelay {
 }
 
 func newLaneDelay(name string, after []time.Duration, rate int) LaneDelay {
-	after = sorted(after)
-	l := LaneDelay{Lane: name, N: len(after), P50: percentile(after, 0.5), Max: percentile(after, 1), Bound: ClopperPearson(0, len(after))}
+	slices.Sort(after)
+	l := LaneDelay{Lane: name, N: len(after), P50: Percentile(after, 0.5), Max: Percentile(after, 1), Bound: ClopperPearson(0, len(after))}
 	if rate > 0 {
 		l.Resolution = time.Second / time.Duration(rate)
 	}

@@ -167,16 +167,11 @@ func FewestRuns(comparisons int) int {
 // lnChoose is the logarithm of the number of ways to take k of n, which itself is too large for a float64 where both are in the hundreds.
 func lnChoose(n, k int) float64 { return combin.LogGeneralizedBinomial(float64(n), float64(k)) }
 
-// percentile is the nearest-rank percentile of sorted durations: the smallest value that at least the share p of them don't exceed; 0 for none.
-func percentile(sorted []time.Duration, p float64) time.Duration {
+// Percentile is the nearest-rank percentile of sorted durations: the smallest value that at least the share p of them, from 0 to 1, don't exceed; 0 for none.
+func Percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}
 	rank := int(math.Ceil(p*float64(len(sorted)))) - 1
 	return sorted[max(rank, 0)]
-}
-
-func sorted(d []time.Duration) []time.Duration {
-	slices.Sort(d)
-	return d
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -147,5 +148,29 @@ func TestFewestRuns(t *testing.T) {
 			assert.Less(t, n*RankSum(apart, beyond), Significant)
 			assert.GreaterOrEqual(t, n*RankSum(apart[1:], beyond[1:]), Significant)
 		})
+	}
+}
+
+func TestPercentile(t *testing.T) {
+	hundred := make([]time.Duration, 0, 100)
+	for i := range 100 {
+		hundred = append(hundred, time.Duration(i+1)*ms)
+	}
+	tests := []struct {
+		name string
+		of   []time.Duration
+		p    float64
+		want time.Duration
+	}{
+		{"of none", nil, 0.99, 0},
+		{"of one", hundred[:1], 0.5, ms},
+		{"the lower one of two", hundred[:2], 0.5, ms},
+		{"the least", hundred, 0, ms},
+		{"the median", hundred, 0.5, 50 * ms},
+		{"all but one", hundred, 0.99, 99 * ms},
+		{"all", hundred, 1, 100 * ms},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, Percentile(tt.of, tt.p)) })
 	}
 }

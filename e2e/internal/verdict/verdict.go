@@ -130,7 +130,7 @@ type Lane struct {
 	Arrivals    []Arrival
 	LastArrival *time.Duration
 	// Window is the shortest interval of total loss that one run of this lane is sure enough to have seen: 3/rate (Visible), or more where requests left
-	// late (see sight).
+	// late (see pace.sight).
 	Window time.Duration
 }
 
@@ -160,10 +160,11 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 			v.DeletionLate = append(v.DeletionLate, life.deletionLate)
 		}
 	}
-	losses := attribute(tl, pods)
-	v.Losses = slices.Concat(losses...)
+	found := findings{pods: pods, losses: attribute(tl, pods)}
+	v.Losses = slices.Concat(found.losses...)
 	for i, record := range tl.Lanes {
-		v.Lanes = append(v.Lanes, judgeLane(record, tl, s, pods, losses[i]))
+		found.paces = append(found.paces, paceOf(record, tl.Window))
+		v.Lanes = append(v.Lanes, judgeLane(tl, i, s, found))
 	}
 	// What broke down, or who ended the run, explains whatever else is not as it should be: to list that as well would bury it.
 	switch broken := slices.Concat(tl.Faults, nodesDown(tl)); {
@@ -176,7 +177,7 @@ func Judge(tl timeline.Timeline, s scenarios.Scenario) Verdict {
 		return v
 	}
 	for _, assume := range assumptions {
-		v.Reasons = append(v.Reasons, assume(tl, s, pods)...)
+		v.Reasons = append(v.Reasons, assume(tl, s, found)...)
 	}
 	if s.Control && s.Disruption.Replaces && !slices.ContainsFunc(v.Lanes, func(l Lane) bool { return l.Dropped+l.Masked > 0 }) {
 		v.Reasons = append(v.Reasons, "no lane lost anything where something must be lost: the instrument can't see losses")

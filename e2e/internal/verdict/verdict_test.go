@@ -410,35 +410,6 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// TestSight: what a lane claims to have seen is no finer than its requests left.
-func TestSight(t *testing.T) {
-	w := timeline.Window{DisruptStart: sec, Settled: 3 * sec}
-	at := func(seq int) time.Duration { return time.Duration(seq) * 10 * ms }
-	tests := []struct {
-		name string
-		lag  func(seq int) time.Duration
-		want time.Duration
-	}{
-		{"as planned", func(int) time.Duration { return 0 }, 30 * ms},
-		{"late, all alike", func(int) time.Duration { return 25 * ms }, 30 * ms},
-		{"later, all alike", func(int) time.Duration { return 45 * ms }, 45 * ms},
-		{"a stall", func(seq int) time.Duration {
-			return max(0, at(208)-at(seq)) * time.Duration(seq/200) * time.Duration(2-seq/200)
-		}, 90 * ms},
-		{"a stall before", func(seq int) time.Duration { return max(0, at(50)-at(seq)) }, 30 * ms},
-		{"a stall after it had settled", func(seq int) time.Duration { return max(0, at(390)-at(seq)) * time.Duration(seq/310) }, 30 * ms},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			l := timeline.LaneRecord{Rate: 100}
-			for seq := range 400 {
-				l.Requests = append(l.Requests, timeline.Request{Planned: at(seq), Lag: tt.lag(seq), Cause: timeline.OK})
-			}
-			assert.Equal(t, tt.want, sight(l, w))
-		})
-	}
-}
-
 // dense is rollout with n requests in all lanes together, within the same 20 s, and the scenario for it.
 func dense(t testing.TB, n int) (timeline.Timeline, scenarios.Scenario) {
 	t.Helper()
@@ -632,19 +603,6 @@ func TestExitCode(t *testing.T) {
 func TestVisible(t *testing.T) {
 	assert.Equal(t, 30*ms, Visible(100))
 	assert.Zero(t, Visible(0))
-	assert.Zero(t, percentile(nil, 0.99))
-	assert.Equal(t, 99*ms, percentile(upTo(100), 0.99))
-	assert.Equal(t, 100*ms, percentile(upTo(100), 1))
-	assert.Equal(t, 1*ms, percentile(upTo(100), 0))
-	assert.Equal(t, 50*ms, percentile(upTo(100), 0.5))
-}
-
-func upTo(n int) []time.Duration {
-	var out []time.Duration
-	for i := range n {
-		out = append(out, time.Duration(i+1)*ms)
-	}
-	return out
 }
 
 // leaky is dense with one request in a hundred lost, and with a route for each request: all are on connections of their own, from one worker.
