@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -217,6 +218,9 @@ func (a *App) waitServed(ctx context.Context, path fixtures.Path, ask asker) err
 			pod, err := ask(ctx, a.URL(path))
 			if ctx.Err() != nil {
 				return "", ctx.Err() // what was missing before tells more than that time is up
+			}
+			if errors.Is(err, worker.ErrEnded) {
+				return "", fmt.Errorf("%w: %w", errInVain, err)
 			}
 			if err != nil {
 				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server

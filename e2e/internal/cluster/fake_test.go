@@ -117,6 +117,12 @@ func aWorker(name string, index int, change ...func(*corev1.Pod)) *corev1.Pod {
 
 func running(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
 
+// crashed is a Pod whose only container has ended in an error.
+func crashed(p *corev1.Pod) {
+	p.Status.Phase = corev1.PodFailed
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Error", ExitCode: 2}}}}
+}
+
 // pending is a Pod that waits for a container, for a reason.
 func pending(reason string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {

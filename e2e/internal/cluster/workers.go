@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,7 +105,7 @@ func (a *App) startWorkers(ctx context.Context, job *batchv1.Job) error {
 	return nil
 }
 
-// awaitWorkers waits until every worker answers and writes them down.
+// awaitWorkers waits until every worker answers and writes them down. Of one that has ended it says so at once.
 func (a *App) awaitWorkers(ctx context.Context, n int) error {
 	return poll(ctx, deployWithin, "the workers", func(ctx context.Context) (string, error) {
 		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
@@ -117,13 +119,13 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 			if p.DeletionTimestamp != nil {
 				return fmt.Sprintf("Pod %s is terminating", p.Name), nil
 			}
+			if err := ended(p); err != nil {
+				return "", fmt.Errorf("%w: %s: %w", errInVain, workerName(p), err)
+			}
 			if p.Status.Phase != corev1.PodRunning {
 				return fmt.Sprintf("Pod %s is %s%s", p.Name, p.Status.Phase, waitingFor(p)), nil
 			}
-			w := worker.Worker{
-				Name: "worker-" + strconv.Itoa(index(*p)), Node: p.Spec.NodeName, IP: p.Status.PodIP,
-				Call: worker.At(a.cluster.http, a.proxyURL(p.Name, worker.Port)),
-			}
+			w := worker.Worker{Name: workerName(p), Node: p.Spec.NodeName, IP: p.Status.PodIP, Call: a.call(p.Name)}
 			err := answers(ctx, w)
 			if ctx.Err() != nil {
 				return "", ctx.Err() // what was missing before tells more than that time is up
@@ -153,6 +155,43 @@ func answers(ctx context.Context, w worker.Worker) error {
 	}
 	return body.Close()
 }
+
+// call is the way to the worker in a Pod: through the API server, which also tells if there is nobody left to answer.
+func (a *App) call(pod string) worker.Call {
+	call := worker.At(a.cluster.http, a.proxyURL(pod, worker.Port))
+	return func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+		answer, err := call(ctx, path, body)
+		if err == nil || errors.Is(err, worker.ErrRefused) {
+			return answer, err
+		}
+		switch p, unknown := a.pods().Get(ctx, pod, metav1.GetOptions{}); {
+		case apierrors.IsNotFound(unknown):
+			return nil, fmt.Errorf("%w: Pod %s is gone", worker.ErrEnded, pod)
+		case unknown != nil:
+			return nil, err
+		default:
+			return nil, cmp.Or(ended(p), err)
+		}
+	}
+}
+
+// ended is an error that wraps worker.ErrEnded if a worker's Pod is in one of the phases that are final. The Job puts none in its place (fixtures/load/job.yaml).
+func ended(p *corev1.Pod) error {
+	if p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
+		return nil
+	}
+	why := []string{fmt.Sprintf("Pod %s is %s", p.Name, p.Status.Phase), p.Status.Reason, p.Status.Message}
+	for _, c := range p.Status.ContainerStatuses {
+		if t := c.State.Terminated; t != nil {
+			why = append(why, t.Reason, fmt.Sprintf("exit code %d", t.ExitCode), t.Message)
+		}
+	}
+	why = slices.DeleteFunc(why, func(word string) bool { return word == "" })
+	return fmt.Errorf("%w: %s", worker.ErrEnded, strings.Join(why, ": "))
+}
+
+// workerName is what the worker in a Pod of the Job is called.
+func workerName(p *corev1.Pod) string { return "worker-" + strconv.Itoa(index(*p)) }
 
 // index is a Pod's completion index within its Job.
 func index(p corev1.Pod) int {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"testing"
@@ -136,8 +137,8 @@ func TestAwaitWorkers(t *testing.T) {
 		{"one too many", append([]runtime.Object{aWorker("loadgen-c", 2, running)}, both...), nil, "3 of 2 are there"},
 		{"no image", append([]runtime.Object{aWorker("loadgen-c", 0, pending("ImagePullBackOff"))}, both[:1]...), nil, "Pod loadgen-c is Pending: ImagePullBackOff"},
 		{"no node for it", append([]runtime.Object{aWorker("loadgen-c", 0, func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending })}, both[:1]...), nil, "Pod loadgen-c is Pending"},
-		{"it crashed", append([]runtime.Object{aWorker("loadgen-c", 0, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })}, both[:1]...), nil, "Pod loadgen-c is Failed"},
 		{"one of a run before", append([]runtime.Object{aWorker("loadgen-c", 0, running, terminating)}, both...), nil, "Pod loadgen-c is terminating"},
+		{"one of a run before that crashed", append([]runtime.Object{aWorker("loadgen-c", 0, crashed, terminating)}, both...), nil, "Pod loadgen-c is terminating"},
 		{"one doesn't listen yet", both, map[string]http.HandlerFunc{"loadgen-a": badGateway}, "GET /clock: 502 Bad Gateway: nobody listens"},
 		{"one hangs", both, map[string]http.HandlerFunc{"loadgen-a": silent}, `loadgen-a:8090/proxy/clock": context deadline exceeded`},
 	}
@@ -181,6 +182,80 @@ func TestAwaitWorkers(t *testing.T) {
 			assert.Len(t, app.workers, 2)
 		})
 	})
+}
+
+// TestWorkerThatEnded: no other takes its place, so nobody waits for it, wherever it was needed.
+func TestWorkerThatEnded(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(*corev1.Pod)
+		want string
+	}{
+		{"it crashed", crashed, "Pod loadgen-a is Failed: Error: exit code 2"},
+		{"its program is not in the image", func(p *corev1.Pod) {
+			crashed(p)
+			end := p.Status.ContainerStatuses[0].State.Terminated
+			end.Reason, end.ExitCode, end.Message = "StartError", 128, "no such file or directory"
+		}, "Pod loadgen-a is Failed: StartError: exit code 128: no such file or directory"},
+		{"it was evicted", func(p *corev1.Pod) {
+			p.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "The node was low on resource: memory."}
+		}, "Pod loadgen-a is Failed: Evicted: The node was low on resource: memory."},
+		{"it is done before it was asked for anything", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }, "Pod loadgen-a is Succeeded"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				p := &proxy{app: func() []string { return []string{"a"} }, broken: map[string]http.HandlerFunc{}}
+				other, one := aWorker("loadgen-b", 1, running), aWorker("loadgen-a", 0, running)
+				a, client := newProxied(p, aPod("a", ready), other, one)
+				require.NoError(t, a.awaitWorkers(t.Context(), 2))
+				path := aPath(t, "service")
+				fleet, ask := a.Workers(), a.askers(path)[0]
+				require.NoError(t, a.waitServed(t.Context(), path, ask))
+
+				tt.end(one)
+				require.NoError(t, client.Tracker().Update(podsGVR, one, namespace))
+				p.broken["loadgen-a"] = badGateway
+				began := time.Now()
+				require.EqualError(t, a.awaitWorkers(t.Context(), 2), "wait for the workers: in vain: worker-0: worker has ended: "+tt.want)
+				require.EqualError(t, a.waitServed(t.Context(), path, ask), "wait for an answer of each Pod: in vain: ask from worker-0: worker has ended: "+tt.want)
+				require.ErrorIs(t, fleet.Sync(t.Context(), timeline.NewClock(time.Now())), worker.ErrEnded)
+				assert.Zero(t, time.Since(began))
+			})
+		})
+	}
+}
+
+// TestCall: what is wrong with the way to a worker, and what with the worker.
+func TestCall(t *testing.T) {
+	no := func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "has an order already", http.StatusConflict)
+	}
+	tests := []struct {
+		name   string
+		answer http.HandlerFunc
+		pods   []runtime.Object
+		down   error // that the API server has of its own
+		ended  bool
+		want   string
+	}{
+		{"it can't be reached", badGateway, []runtime.Object{aWorker("loadgen-a", 0, running)}, nil, false, "GET /clock: 502 Bad Gateway: nobody listens"},
+		{"it can't be reached, nor can the API server", badGateway, []runtime.Object{aWorker("loadgen-a", 0, crashed)}, errDown, false, "GET /clock: 502 Bad Gateway: nobody listens"},
+		{"it has crashed", badGateway, []runtime.Object{aWorker("loadgen-a", 0, crashed)}, nil, true, "worker has ended: Pod loadgen-a is Failed: Error: exit code 2"},
+		{"its Pod was deleted", badGateway, nil, nil, true, "worker has ended: Pod loadgen-a is gone"},
+		{"it says no", no, []runtime.Object{aWorker("loadgen-a", 0, crashed)}, nil, false, "worker refused: GET /clock: 409 Conflict: has an order already"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, client := newProxied(&proxy{broken: map[string]http.HandlerFunc{"loadgen-a": tt.answer}}, tt.pods...)
+			if tt.down != nil {
+				refuse(client, "get", "pods", tt.down)
+			}
+			_, err := a.call("loadgen-a")(t.Context(), "/clock", nil)
+			require.EqualError(t, err, tt.want)
+			assert.Equal(t, tt.ended, errors.Is(err, worker.ErrEnded))
+		})
+	}
 }
 
 // TestAskers: load from within the cluster is asked for by every worker, and what a worker says is missing is told.

@@ -19,12 +19,16 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 )
 
-// Call sends a request to a worker: a GET without a body, else a POST. It returns the body of a good answer. Refused wraps an answer that to ask again won't
-// change.
+// Call sends a request to a worker: a GET without a body, else a POST. It returns the body of a good answer. An error that to ask again won't change
+// wraps ErrRefused or ErrEnded.
 type Call func(ctx context.Context, path string, body []byte) (io.ReadCloser, error)
 
-// ErrRefused is what a worker has said no to. Any other error of a Call may be the way's and not the worker's.
-var ErrRefused = errors.New("worker refused")
+var (
+	// ErrRefused is what a worker has said no to. Any other error of a Call but ErrEnded may be the way's and not the worker's.
+	ErrRefused = errors.New("worker refused")
+	// ErrEnded is the guarantee that the worker will never answer again.
+	ErrEnded = errors.New("worker has ended")
+)
 
 // errLost is the guarantee that the records of a worker are all there, or the run says that they aren't.
 var errLost = errors.New("worker is lost, and with it what it had not handed over")
@@ -47,7 +51,7 @@ func (w Worker) Ask(ctx context.Context, url string) (pod string, err error) {
 	defer cancel()
 	body, err := w.Call(ctx, "/ask", raw)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("ask from %s: %w", w.Name, err)
 	}
 	defer body.Close()
 	var a reply
@@ -218,7 +222,7 @@ func (w *member) collect(ctx context.Context, books []*traffic.Ledger) (summary,
 		if errors.Is(err, ErrRefused) || errors.Is(err, errTwice) {
 			return summary{}, err
 		}
-		if time.Since(failing) > patience {
+		if errors.Is(err, ErrEnded) || time.Since(failing) > patience {
 			return summary{}, fmt.Errorf("%w: %w", errLost, err)
 		}
 		pause(ctx, retryEvery)
@@ -294,12 +298,12 @@ func (w *member) post(ctx context.Context, path string, what any) error {
 // retryEvery is the pause between two attempts to reach a worker.
 const retryEvery = 100 * time.Millisecond
 
-// retry does something until it works, is refused, or patience is at its end.
+// retry does something until it works, is refused, the worker has ended, or patience is at its end.
 func (w *member) retry(ctx context.Context, do func() error) error {
 	began := time.Now()
 	for {
 		err := do()
-		if err == nil || errors.Is(err, ErrRefused) || ctx.Err() != nil || time.Since(began) > patience {
+		if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrEnded) || ctx.Err() != nil || time.Since(began) > patience {
 			return err
 		}
 		pause(ctx, retryEvery)

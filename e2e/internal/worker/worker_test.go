@@ -187,33 +187,60 @@ func TestBrokenWay(t *testing.T) {
 	assert.Greater(t, calls.Load(), int32(40))
 }
 
-// TestLostWorker: what a worker had handed over before it was killed is kept, the rest is unsent, and the run knows.
+// TestLostWorker: what a worker had handed over before it was killed is kept, the rest is unsent, and the run knows. Nobody asks it again for what it had.
 func TestLostWorker(t *testing.T) {
-	s := newSite(t, 0, 0)
-	lost := s.workers[1].Call
-	var gone atomic.Bool
-	s.workers[1].Call = func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
-		if gone.Load() {
-			return nil, fmt.Errorf("no such Pod: %w", ErrRefused)
-		}
-		answer, err := lost(ctx, path, body)
-		if err == nil && strings.HasPrefix(path, "/records") {
-			gone.Store(true)
-			answer = &cut{answer, 6000}
-		}
-		return answer, err
+	for _, tt := range []struct {
+		name string
+		says error
+		want string
+	}{
+		{"another answers in its place", ErrRefused, "worker-1: worker refused: no such order"},
+		{"it has ended", ErrEnded, "worker-1: worker is lost, and with it what it had not handed over: worker has ended: no such order"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t, 0, 0)
+			lost := s.workers[1].Call
+			var gone atomic.Bool
+			var asked atomic.Int32
+			s.workers[1].Call = func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+				if strings.HasPrefix(path, "/records") {
+					asked.Add(1)
+				}
+				if gone.Load() {
+					return nil, fmt.Errorf("%w: no such order", tt.says)
+				}
+				answer, err := lost(ctx, path, body)
+				if err == nil && strings.HasPrefix(path, "/records") {
+					gone.Store(true)
+					answer = &cut{answer, 6000}
+				}
+				return answer, err
+			}
+			records, senders, err := s.run(t, NewFleet(s.workers))
+			require.ErrorContains(t, err, tt.want)
+			require.ErrorIs(t, err, tt.says)
+			assert.EqualValues(t, 2, asked.Load())
+			require.Len(t, senders, 2)
+			found := causes(records[0])
+			assert.Equal(t, 301, records[0].Planned)
+			assert.Len(t, records[0].Requests, 301)
+			assert.Positive(t, found[timeline.Unsent])
+			assert.LessOrEqual(t, found[timeline.Unsent], 150, "the share of the other worker is all there")
+			s.servers[1].end.Set(time.Nanosecond)
+			<-s.servers[1].sent
+		})
 	}
-	records, senders, err := s.run(t, NewFleet(s.workers))
-	require.ErrorContains(t, err, "worker-1: ")
-	require.ErrorIs(t, err, ErrRefused)
-	require.Len(t, senders, 2)
-	found := causes(records[0])
-	assert.Equal(t, 301, records[0].Planned)
-	assert.Len(t, records[0].Requests, 301)
-	assert.Positive(t, found[timeline.Unsent])
-	assert.LessOrEqual(t, found[timeline.Unsent], 150, "the share of the other worker is all there")
-	s.servers[1].end.Set(time.Nanosecond)
-	<-s.servers[1].sent
+}
+
+// TestSyncWithAWorkerThatEnded: it is asked once.
+func TestSyncWithAWorkerThatEnded(t *testing.T) {
+	calls := 0
+	fleet := NewFleet([]Worker{{Name: "worker-0", Call: func(context.Context, string, []byte) (io.ReadCloser, error) {
+		calls++
+		return nil, ErrEnded
+	}}})
+	require.EqualError(t, fleet.Sync(t.Context(), timeline.NewClock(time.Now())), "compare clocks with worker-0: worker has ended")
+	assert.Equal(t, 1, calls)
 }
 
 // answering is the harness' end of a worker that is served at a place of its own.
