@@ -32,7 +32,7 @@ func arrivals(m model) section {
 		list = append(list, fmt.Sprintf("resolution: %s, the time between two requests of a lane (1/rate)", extent(apart, duration)))
 	}
 	return section{Title: "Last arrival after deletion", Folded: true, Blocks: []block{{
-		Text: "From the first sight of a Pod's deletion to the last request of the lane that came to it, answered or lost; over all Pods that were deleted, in " +
+		Text: "From a Pod's deletion to the last request of the lane that came to it, answered or lost; over all Pods that were deleted, in " +
 			"all repeats. ≥ where lost requests can't be charged to a Pod, as these may have come later. A reused connection stays with its Pod until one of them ends it.",
 		Table: tabulate(columns, parts),
 		List:  list,
@@ -54,7 +54,7 @@ func intervals(rows []row) []time.Duration {
 	return out
 }
 
-// silence says which rows have Pods that got nothing of a lane after their deletion was seen; "" if there is none.
+// silence says which rows have Pods that got nothing of a lane after their deletion; "" if there is none.
 func (m model) silence(rows []row) string {
 	var all []string
 	for _, r := range rows {
@@ -85,7 +85,7 @@ func (m model) silence(rows []row) string {
 	if len(all) == 0 {
 		return ""
 	}
-	return "Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: " + strings.Join(all, "; ")
+	return "Pods without arrival, which got nothing of a lane after their deletion, count as 0: " + strings.Join(all, "; ")
 }
 
 // deleted is how many Pods were deleted in all runs of the row.
@@ -117,7 +117,7 @@ func arrivalColumns(lane string) []column[row] {
 	return out
 }
 
-// silent is how many of the deleted Pods got nothing of the lane after their deletion was seen.
+// silent is how many of the deleted Pods got nothing of the lane after their deletion.
 func (s laneSum) silent() int { return max(0, s.Deleted-len(s.Arrivals)) }
 
 // arrival is the time within which a share of the deleted Pods had their last request. Pods that got none count as 0.

@@ -60,7 +60,7 @@ func TestArrivals(t *testing.T) {
 			[]verdict.Verdict{first, again},
 			[][]string{{"rolling-update", "prestop-sleep", "5", "1.00s", "4.00s", "4.00s", "15.00s", "15.00s", "15.00s"}},
 			[]string{
-				"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: prestop-sleep/rolling-update 2 of 5 on service/reused",
+				"Pods without arrival, which got nothing of a lane after their deletion, count as 0: prestop-sleep/rolling-update 2 of 5 on service/reused",
 				"resolution: 10ms, the time between two requests of a lane (1/rate)",
 			},
 		},
@@ -69,7 +69,7 @@ func TestArrivals(t *testing.T) {
 			[]int{0},
 			[]verdict.Verdict{still, nothing},
 			[][]string{{"rolling-update", "no-handler", "2", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s"}},
-			[]string{"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: no-handler/rolling-update 2 of 2 on every lane"},
+			[]string{"Pods without arrival, which got nothing of a lane after their deletion, count as 0: no-handler/rolling-update 2 of 2 on every lane"},
 		},
 		{
 			"lanes that differ, also in rate, and one that may have got something later",
@@ -77,7 +77,7 @@ func TestArrivals(t *testing.T) {
 			[]verdict.Verdict{uneven},
 			[][]string{{"rolling-update", "no-handler", "3", "1.00s", "1.00s", "1.00s", "0.00s", "0.00s", "≥ 0.00s", "1.00s", "1.00s", "1.00s"}},
 			[]string{
-				"Pods without arrival, which got nothing of a lane after their deletion was seen, count as 0: " +
+				"Pods without arrival, which got nothing of a lane after their deletion, count as 0: " +
 					"no-handler/rolling-update 1 of 3 on service/new and service/slow, 3 of 3 on service/reused",
 				"resolution: 10ms–50ms, the time between two requests of a lane (1/rate)",
 			},

@@ -148,7 +148,7 @@ func (m model) decisionNotes() []string {
 	rows := slices.Concat(m.Parts...)
 	out := []string{"dropped/sent: lanes added up, those that open a connection for each request (new) and those that keep them (reused); lane by lane below"}
 	if slices.ContainsFunc(rows, func(r row) bool { return r.lanes(m.Lanes).Deleted > 0 }) {
-		line := "delay needed: the longest time, over all Pods, repeats and lanes, from the first sight of a Pod's deletion to the last request that came to it"
+		line := "delay needed: the longest time, over all Pods, repeats and lanes, from a Pod's deletion to the last request that came to it"
 		if slices.ContainsFunc(rows, func(r row) bool { return strings.HasPrefix(r.lanes(m.Lanes).delay(), "≥") }) {
 			line += "; ≥ where lost requests can't be charged to a Pod"
 		}

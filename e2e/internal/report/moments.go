@@ -15,7 +15,7 @@ import (
 var momentWords = map[verdict.Moment]string{
 	verdict.StartUp:        "the Pod didn't listen yet",
 	verdict.BeforeDeletion: "nothing had been done to the Pod",
-	verdict.PreStop:        "from the first sight of its deletion to SIGTERM, which is the preStop hook and what the kubelet takes",
+	verdict.PreStop:        "from its deletion to SIGTERM, which is the preStop hook and what the kubelet takes",
 	verdict.Terminating:    "from SIGTERM until it closed its listener: it still took connections",
 	verdict.ListenerClosed: "it had closed its listener, and its process still ran",
 	verdict.CutAtExit:      "in flight when its process ended",

@@ -49,7 +49,7 @@ func TestMoments(t *testing.T) {
 			columns: []string{"prestop", "cut-at-exit"},
 			rows:    [][]string{{"service/new", "3", "100 %", "", "3"}, {"service/reused", "4", "100 %", "4", ""}},
 			list: []string{
-				"prestop: from the first sight of its deletion to SIGTERM, which is the preStop hook and what the kubelet takes",
+				"prestop: from its deletion to SIGTERM, which is the preStop hook and what the kubelet takes",
 				"cut-at-exit: in flight when its process ended",
 			},
 		},

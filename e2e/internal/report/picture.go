@@ -311,7 +311,7 @@ func meaning(m verdict.Moment) string {
 	case verdict.BeforeDeletion:
 		return "while nothing had been done to the Pod"
 	case verdict.PreStop:
-		return "from the first sight of its deletion to SIGTERM"
+		return "from its deletion to SIGTERM"
 	case verdict.Terminating:
 		return "from SIGTERM until its listener was closed"
 	case verdict.ListenerClosed:

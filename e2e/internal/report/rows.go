@@ -219,7 +219,7 @@ type laneSum struct {
 
 	First, Last time.Duration   // since the start of the disruption: first and last loss sent; meaningless without losses
 	Deleted     int             // Pods
-	Arrivals    []time.Duration // of those that got a request after their deletion was seen: how long after
+	Arrivals    []time.Duration // of those that got a request after their deletion: how long after
 	LagP50      time.Duration
 	LagP99      time.Duration
 	LagRun      string // name of the run that LagP99 is from

@@ -100,7 +100,7 @@ func safeDelaySections(s SafeDelay) []section {
 	e := s.Estimate
 	first := section{Title: "The safe delay", Blocks: []block{
 		{Text: conclusion(s)},
-		{Text: fmt.Sprintf("How long requests went on arriving at a Pod after its deletion was first seen: %s of %s, whose delay was %s, at %d requests/s "+
+		{Text: fmt.Sprintf("How long requests went on arriving at a Pod after its deletion: %s of %s, whose delay was %s, at %d requests/s "+
 			"per lane; Kubernetes %s, kube-proxy %s with minSyncPeriod %s.%s", count(e.Runs, "rolling update"), s.Strategy, e.With, s.Rate, known(s.Cluster.Kubernetes),
 			known(s.Cluster.ProxyMode), known(s.Cluster.MinSyncPeriod), doubts(e.Doubted))},
 		{Table: delayTable(e.Lanes)},

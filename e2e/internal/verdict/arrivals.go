@@ -12,7 +12,7 @@ import (
 // Arrival says how long traffic went on arriving at a Pod that was to go.
 type Arrival struct {
 	Pod string
-	// After is from the first sight of the Pod's deletion to the last request that landed on it, whether answered or lost. Its resolution is one interval of
+	// After is from the Pod's deletion to the last request that landed on it, whether answered or lost. Its resolution is one interval of
 	// the lane, 1/rate.
 	After time.Duration
 }

@@ -19,7 +19,7 @@ const (
 	Unattributed   Moment = iota // to no Pod, or to no part of its life; Loss.Why says why
 	StartUp                      // before the Pod listened
 	BeforeDeletion               // while nothing had been done to the Pod
-	PreStop                      // from the first sight of its deletion to SIGTERM: the preStop hook, and what the kubelet takes
+	PreStop                      // from its deletion to SIGTERM: the preStop hook, and what the kubelet takes
 	Terminating                  // from SIGTERM until its listener was closed, or its process ended: it still took connections
 	ListenerClosed               // from then until its process ended
 	CutAtExit                    // in flight when its process ended, or gave up waiting for what was
@@ -79,7 +79,7 @@ type Loss struct {
 	Pod      string   // "" if that is not known
 	Evidence Evidence // of Pod
 	Moment   Moment
-	// Since is from the first sight of the Pod's deletion to the instant at which the request left; nil if the Pod or that sight is not known.
+	// Since is from the Pod's deletion to the instant at which the request left; nil if the Pod or that is not known.
 	Since *time.Duration
 	Why   string // of Unattributed: what is missing
 

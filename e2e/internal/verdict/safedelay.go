@@ -23,7 +23,7 @@ type SafeDelay struct {
 // LaneDelay is the same of one lane.
 type LaneDelay struct {
 	Lane string
-	// N is the number of observations: one for each Pod that got a request of the lane after its deletion was first seen. A Pod that got none is no
+	// N is the number of observations: one for each Pod that got a request of the lane after its deletion. A Pod that got none is no
 	// observation, which makes the bound weaker and never stronger.
 	N        int
 	P50, Max time.Duration // of the last arrivals; zero without an observation
