@@ -28,10 +28,11 @@ func etcdWrites(at time.Duration, operation, key, replaces string) string {
 
 // TestWritesOfEtcd: what a watch delivers is dated by etcd, and what etcd says nothing of stays as the watch delivered it.
 func TestWritesOfEtcd(t *testing.T) {
-	const pod, slice = "/registry/pods/" + namespace + "/app-0", "/registry/endpointslices/" + namespace + "/app-x"
+	const pods, slice = "/registry/pods/" + namespace + "/", "/registry/endpointslices/" + namespace + "/app-x"
+	const pod = pods + "app-0"
 	log := strings.Join([]string{
 		"==> /var/log/pods/kube-system_etcd-node_1/etcd/0.log <==\n",
-		etcdWrites(5*ms, "put", "/registry/pods/default/app-9", "40"),
+		etcdWrites(-5*ms, "put", pods+"app-9", "40"), // leads to 51
 		etcdWrites(990*ms, "put", pod, "0"), // leads to 101
 		etcdSays(995*ms, `key:"`+pod+`"  limit:1`),
 		etcdWrites(1980*ms, "put", pod, "101"), // leads to 102
@@ -42,7 +43,7 @@ func TestWritesOfEtcd(t *testing.T) {
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), `"ts":"2000-`, `"ts":"`, 1),
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), "stderr F {", "stderr P {", 1),
 		etcdWrites(4950*ms, "delete_range", pod, "104"), // leads to 105
-		etcdWrites(7*sec, "put", "/registry/pods/default/app-1", "0"),
+		etcdWrites(7*sec, "put", pods+"app-1", "0"), // leads to 106
 	}, "")
 	inBubble(t, func(t *testing.T, s *apiServer) {
 		s.version = 50
