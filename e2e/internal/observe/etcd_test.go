@@ -33,7 +33,7 @@ func TestWritesOfEtcd(t *testing.T) {
 	log := strings.Join([]string{
 		"==> /var/log/pods/kube-system_etcd-node_1/etcd/0.log <==\n",
 		etcdWrites(-5*ms, "put", pods+"app-9", "40"), // leads to 51
-		etcdWrites(990*ms, "put", pod, "0"), // leads to 101
+		etcdWrites(990*ms, "put", pod, "0"),          // leads to 101
 		etcdSays(995*ms, `key:"`+pod+`"  limit:1`),
 		etcdWrites(1980*ms, "put", pod, "101"), // leads to 102
 		etcdWrites(1985*ms, "put", pod, "101"), // came too late, and was not applied
@@ -43,7 +43,8 @@ func TestWritesOfEtcd(t *testing.T) {
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), `"ts":"2000-`, `"ts":"`, 1),
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), "stderr F {", "stderr P {", 1),
 		etcdWrites(4950*ms, "delete_range", pod, "104"), // leads to 105
-		etcdWrites(7*sec, "put", pods+"app-1", "0"), // leads to 106
+		etcdWrites(7*sec, "put", pods+"app-1", "0"),     // leads to 106
+		etcdWrites(6500*ms, "put", pods+"app-2", "107"), // leads to 108; of 107 nothing was heard
 	}, "")
 	inBubble(t, func(t *testing.T, s *apiServer) {
 		s.version = 50
@@ -75,6 +76,11 @@ func TestWritesOfEtcd(t *testing.T) {
 		after(sec)
 		s.put(aPod("app-1")) // at 6 s by the watch and at 7 s by etcd: a clock is wrong
 		after(sec)
+		p = aPod("app-2")
+		s.put(p)
+		setRunning(p)
+		s.put(p)
+		after(sec)
 		seen := o.Stop()
 
 		var got []string
@@ -95,7 +101,11 @@ func TestWritesOfEtcd(t *testing.T) {
 			"2.97s app-0 endpoint-serving, seen 30ms later",
 			"3.96s app-0 pod-deleted, seen 40ms later",
 			"4.95s app-0 pod-gone, seen 50ms later",
+			"6.5s app-2 pod-addressed, seen 500ms later",
+			"6.5s app-2 pod-scheduled, seen 500ms later",
+			"6.5s app-2 pod-started, seen 500ms later",
 			"6s app-1 pod-created, seen 0s later",
+			"7s app-2 pod-created, seen 0s later",
 			"990ms app-0 pod-created, seen 10ms later",
 		}, got)
 		assert.True(t, slices.IsSortedFunc(seen.Events, func(a, b timeline.Event) int { return int(a.At - b.At) }), "in the order of what happened")
