@@ -8,6 +8,8 @@ export NODE_IMAGE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what is measured shares the machine with nothing
+# Makes targets one after the other, also those after one that fails: a job at night has to tell all it can.
+ALL = $(MAKE) --no-print-directory --keep-going
 
 .PHONY: help
 help: ## Show this help
@@ -32,16 +34,29 @@ safe-delay: ## Measure how long requests go on arriving at Pods that are to go, 
 
 .PHONY: nightly
 nightly: ## The regression job: every strategy, then the proof that losses and the safe delay follow kube-proxy's sync period. About 40 minutes
+	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay
+.PHONY: nightly-strategies nightly-sync-period nightly-safe-delay
+nightly-strategies:
 	@scripts/e2e.sh -profile nightly $(GO_TEST_FLAGS)
+nightly-sync-period:
 	@scripts/e2e.sh -run '^TestSyncPeriod$$' -out artifacts/sync-period $(GO_TEST_FLAGS)
+nightly-safe-delay:
 	@scripts/e2e.sh -run '^TestSafeDelaySync$$' -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
 
 .PHONY: soak
 soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
-	@scripts/e2e.sh -run '^Test(Faults|FullDisk|AttributionTruth|DeletionInstants)$$' -out artifacts/faults $(GO_TEST_FLAGS)
-	@scripts/e2e.sh -run '^TestSoakRate$$' -out artifacts/soak $(GO_TEST_FLAGS)
+	@$(ALL) soak-faults soak-truth soak-rate soak-aa soak-memory
+.PHONY: soak-faults soak-truth soak-rate soak-aa soak-memory
+soak-faults:
+	@scripts/e2e.sh -run '^Test(Faults|FullDisk)$$' -out artifacts/faults $(GO_TEST_FLAGS)
+soak-truth:
+	@scripts/e2e.sh -run '^Test(AttributionTruth|DeletionInstants)$$' -out artifacts/checks $(GO_TEST_FLAGS)
+soak-rate:
+	@scripts/e2e.sh -run '^TestSoakRate$$' -out artifacts/soak-rate $(GO_TEST_FLAGS)
+soak-aa:
 	@scripts/e2e.sh -profile aa -repeat 20 -out artifacts/aa $(GO_TEST_FLAGS)
-	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -out artifacts/soak $(GO_TEST_FLAGS)
+soak-memory:
+	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -out artifacts/soak-memory $(GO_TEST_FLAGS)
 
 .PHONY: lint
 lint: ## Linters, formatting, tidy modules, workflows

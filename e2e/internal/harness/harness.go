@@ -133,24 +133,9 @@ func (a *notedApp) note(kind timeline.Kind, pod string) {
 // saw puts what was seen into the timeline, and what has become of this process' own clock meanwhile.
 func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 	tl.Events, tl.Served, tl.Routes = seen.Events, seen.Served, seen.Routes
-	own := timeline.Source{Kind: timeline.SourceHarness, Comparison: timeline.Comparison{SameClock: true}, Drift: clock.Stepped(time.Now())}
-	for range readings {
-		if drift := clock.Stepped(time.Now()); drift.Abs() < own.Drift.Abs() {
-			own.Drift = drift
-		}
-	}
-	if own.Drift = own.Drift.Round(time.Microsecond); own.Drift.Abs() < clockGrain {
-		own.Drift = 0
-	}
+	own := timeline.Source{Kind: timeline.SourceHarness, Comparison: timeline.Comparison{SameClock: true}, Drift: clock.Stepped()}
 	tl.Sources = append([]timeline.Source{own}, seen.Sources...)
 }
-
-// readings of the wall clock and the monotonic one don't happen at once: a process that has to wait between the two finds a difference where there is none. The
-// least of several is the true one. What is less than clockGrain is neither a step nor worth telling.
-const (
-	readings   = 5
-	clockGrain = 100 * time.Microsecond
-)
 
 // Failed is the timeline of a run that could not begin, so that it has its place in the report: nothing was measured, and this is why.
 func Failed(run scenarios.Run, at time.Time, why error) timeline.Timeline {

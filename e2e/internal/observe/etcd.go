@@ -3,6 +3,7 @@ package observe
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strconv"
 	"time"
@@ -90,6 +91,18 @@ func (w *writes) of(key, revision string) (at time.Duration, known bool) {
 	}
 	last, known := w.last[key]
 	return last.at, known && newer(revision, last.replaces) // then it is the last one's
+}
+
+// undatable says why nothing can be dated by what the node's etcd tells, given by how much the wall clock was set in mid-run; "" if things can. A watch is late by
+// milliseconds, and a clock that is compared is hardly known to more.
+func (w *nodeWatch) undatable(stepped time.Duration) string {
+	switch {
+	case !w.clock.SameClock:
+		return "its clock is not the harness', which what a watch tells is dated by"
+	case stepped != 0:
+		return fmt.Sprintf("the clock was set by %s in mid-run", stepped)
+	}
+	return ""
 }
 
 // dated is an event that a watch has delivered, with the instant at which it happened if etcd has told that. The watch may be the sooner to tell: a thread of

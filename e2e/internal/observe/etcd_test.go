@@ -56,6 +56,10 @@ func TestWritesOfEtcd(t *testing.T) {
 				{Name: "control", Etcd: true, Run: fakeNode("control", map[string]string{
 					"cat": timeline.Kernel(), "sh": subscribed + "\n…", "ctr": "…", followEtcd: log + "…",
 				}).Run},
+				{Name: "elsewhere", Etcd: true, Run: fakeNode("elsewhere", map[string]string{
+					"cat": "another", "date": "946684800000000000", "sh": subscribed + "\n…", "ctr": "…",
+					followEtcd: log + "…",
+				}).Run},
 				{Name: "deaf", Etcd: true, Run: fakeNode("deaf", nil).Run},
 			}
 		})
@@ -115,9 +119,20 @@ func TestWritesOfEtcd(t *testing.T) {
 				sources = append(sources, source.Node+": "+source.Missing)
 			}
 		}
-		assert.Equal(t, []string{"control: ", "deaf: from 0s on: ask node deaf (cat): cat: not found"}, sources, "of nodes that should have it")
+		assert.Equal(t, []string{
+			"control: ", "elsewhere: its clock is not the harness', which what a watch tells is dated by", "deaf: from 0s on: ask node deaf (cat): cat: not found",
+		}, sources, "of nodes that should have it")
 		assert.Equal(t, seen, o.Stop(), "twice")
 	})
+}
+
+// TestUndatable: a wall clock that isn't this one, or isn't what it was, dates nothing.
+func TestUndatable(t *testing.T) {
+	here := nodeWatch{clock: timeline.Comparison{SameClock: true}}
+	assert.Empty(t, here.undatable(0))
+	assert.Equal(t, "the clock was set by -2s in mid-run", here.undatable(-2*sec))
+	elsewhere := nodeWatch{clock: timeline.Comparison{Uncertainty: ms}}
+	assert.NotEmpty(t, elsewhere.undatable(0))
 }
 
 // TestListedHasNoVersion: a list tells how things are when a watch broke, and not when they came to be so.

@@ -74,7 +74,7 @@ func (o *Observation) watchNodes(ctx context.Context) {
 				err := node.Run(ctx, &lines{see: w.seeConnection}, "sh", "-c", "exec conntrack -E -e NEW -p tcp -o timestamp -b 8388608 2>&1")
 				w.miss(ctx, timeline.SourceConntrack, err)
 			})
-			if node.Etcd {
+			if node.Etcd && w.undatable(0) == "" {
 				o.done.Go(func() {
 					err := node.Run(ctx, &lines{see: w.seeWrite}, "sh", "-c", followEtcd)
 					w.miss(ctx, timeline.SourceEtcd, err)
@@ -286,12 +286,17 @@ func (o *Observation) settle() {
 		route
 	}
 	var all []placed
+	stepped := o.clock.Stepped()
 	for _, w := range o.nodes {
+		if why := w.undatable(stepped); why != "" {
+			w.missing[timeline.SourceEtcd] = cmp.Or(w.missing[timeline.SourceEtcd], why)
+		} else {
+			for i, e := range o.events {
+				o.events[i] = o.dated(e, &w.writes)
+			}
+		}
 		for _, kind := range w.kinds() {
 			o.sources = append(o.sources, timeline.Source{Kind: kind, Node: w.node.Name, Comparison: w.clock, Missing: w.missing[kind]})
-		}
-		for i, e := range o.events {
-			o.events[i] = o.dated(e, &w.writes)
 		}
 		for _, p := range w.exits {
 			if e, ours := o.containers[p.container]; ours {

@@ -164,6 +164,25 @@ func (c Clock) Offset(t time.Time) time.Duration { return t.Sub(c.start) }
 // Wall is the offset of an instant by wall clock: of one that this or another process wrote down, as a number.
 func (c Clock) Wall(t time.Time) time.Duration { return t.Round(0).Sub(c.start.Round(0)) }
 
-// Stepped is by how much the wall clock was set forward since the start, given the present instant, which must come from time.Now: what Offset and Wall make of
-// it differs by as much. A clock that is slewed, as NTP does with a small difference, shows nothing: both go along.
-func (c Clock) Stepped(now time.Time) time.Duration { return c.Wall(now) - c.Offset(now) }
+// Stepped is by how much the wall clock was set forward since the start: what Offset and Wall make of the present differs by as much. A clock that is slewed, as
+// NTP does with a small difference, shows nothing: both go along. What is less than clockGrain is neither a step nor worth telling, and is 0.
+func (c Clock) Stepped() time.Duration {
+	var step time.Duration
+	for n := range readings {
+		now := time.Now()
+		if read := c.Wall(now) - c.Offset(now); n == 0 || read.Abs() < step.Abs() {
+			step = read
+		}
+	}
+	if step = step.Round(time.Microsecond); step.Abs() < clockGrain {
+		return 0
+	}
+	return step
+}
+
+// readings of the wall clock and the monotonic one don't happen at once: a process that has to wait between the two finds a difference where there is none. The
+// least of several is the true one.
+const (
+	readings   = 5
+	clockGrain = 100 * time.Microsecond
+)
