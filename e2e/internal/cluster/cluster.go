@@ -114,7 +114,7 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		if err := c.kind.loadImages(ctx); err != nil {
 			return c, err
 		}
-		if err := c.kind.fence(ctx); err != nil {
+		if err := c.kind.fence(ctx, c.client); err != nil {
 			return c, err
 		}
 		// At best: if requests leave late without it, the verdict says so.
