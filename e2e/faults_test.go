@@ -20,7 +20,7 @@ import (
 
 // TestFaults breaks things on a real cluster in mid-run. Each fault ends in the right class, with the reason, and what was recorded by then is kept.
 func TestFaults(t *testing.T) {
-	onlyIfNamed(t, "TestFaults")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	require.NoError(t, the.makeRoom())
 	if the.settings.cluster.Kubeconfig != "" {

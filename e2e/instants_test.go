@@ -16,7 +16,7 @@ import (
 // TestDeletionInstants holds the instants of deletions against what is known of them. They are dated by etcd, whether a controller asked for them or the
 // disruption itself; and in the latter case they lie between the question and the answer, as the API server answers when etcd has done it.
 func TestDeletionInstants(t *testing.T) {
-	onlyIfNamed(t, "TestDeletionInstants")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	require.NoError(t, the.makeRoom())
 	if the.settings.cluster.Kubeconfig != "" {

@@ -20,7 +20,7 @@ import (
 
 // TestSafeDelay measures how long requests go on arriving at a Pod that is to go, recommends the delay that this asks for, and proves it by running it.
 func TestSafeDelay(t *testing.T) {
-	onlyIfNamed(t, "TestSafeDelay")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	require.NoError(t, the.makeRoom())
 	trial := newDelayTrial(t)
@@ -35,7 +35,7 @@ func TestSafeDelay(t *testing.T) {
 
 // TestSafeDelaySync: where kube-proxy may let a change of endpoints wait for ten seconds, the recommendation rises accordingly, or it follows something else.
 func TestSafeDelaySync(t *testing.T) {
-	onlyIfNamed(t, "TestSafeDelaySync")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	require.NoError(t, the.makeRoom())
 	recommended := map[time.Duration]time.Duration{}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,16 +24,28 @@ import (
 )
 
 // onlyIfNamed skips a test that takes long, or breaks things on purpose, unless -run names it.
-func onlyIfNamed(t *testing.T, name string) {
+func onlyIfNamed(t *testing.T) {
 	t.Helper()
-	if run := flag.Lookup("test.run"); testing.Short() || run == nil || !strings.Contains(run.Value.String(), name) {
-		t.Skipf("runs only if it is named: -run %s", name)
+	if testing.Short() || !names(flag.Lookup("test.run").Value.String(), t.Name()) {
+		t.Skipf("runs only if it is named: -run '^%s$'", t.Name())
 	}
+}
+
+// names says whether a pattern, as -run takes them, names a test in full. One that only finds a part of its name doesn't, or TestSafeDelay would start
+// TestSafeDelaySync as well; nor does one that is of any test.
+func names(pattern, test string) bool {
+	pattern, _, _ = strings.Cut(pattern, "/") // the rest is of subtests
+	named, err := regexp.Compile(pattern)
+	if err != nil {
+		return false
+	}
+	named.Longest() // TestA|TestAB finds TestA in TestAB, else
+	return named.FindString(test) == test && named.FindString("Test") != "Test"
 }
 
 // TestSoakRate: a thousand requests a second for a minute, from one lane within the cluster. All that was planned is sent, and on time.
 func TestSoakRate(t *testing.T) {
-	onlyIfNamed(t, "TestSoak")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	const rate = scenarios.MaxRate
 	s, err := the.catalogue.Find("no-handler", "none", rate)
@@ -54,7 +67,7 @@ func TestSoakRate(t *testing.T) {
 // TestSoakMemory sends 200 requests a second, on new and on reused connections, for as long as -soak says. What the process holds beyond the records stays
 // as it is. It needs no cluster: the app runs on this machine.
 func TestSoakMemory(t *testing.T) {
-	onlyIfNamed(t, "TestSoak")
+	onlyIfNamed(t)
 	length := the.settings.soak
 	url := startApp(t)
 	plan := traffic.Plan{Clock: timeline.NewClock(time.Now()), End: &traffic.End{}, Max: length + time.Minute}

@@ -15,7 +15,7 @@ import (
 // TestSyncPeriod proves that the instrument moves: where kube-proxy may let a change of endpoints wait for ten seconds and not for one, a Pod that shuts down
 // at once has to lose more. It makes a cluster of its own for each period.
 func TestSyncPeriod(t *testing.T) {
-	onlyIfNamed(t, "TestSyncPeriod")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	require.NoError(t, the.makeRoom())
 	const (

@@ -22,7 +22,7 @@ import (
 //
 // The runs themselves are not believed, as they lose requests before the disruption: so their verdicts are kept out of the suite's.
 func TestAttributionTruth(t *testing.T) {
-	onlyIfNamed(t, "TestAttributionTruth")
+	onlyIfNamed(t)
 	require.NoError(t, the.broken)
 	require.NoError(t, the.makeRoom())
 	artifacts := the.settings.artifacts

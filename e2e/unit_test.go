@@ -706,3 +706,31 @@ func TestPictures(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(s.settings.artifacts, "file"), nil, 0o600))
 	require.ErrorContains(t, picture(v, tl, filepath.Join(s.settings.artifacts, "file", "run")), "write picture: ")
 }
+
+// TestNames: what takes long runs for those who ask for it, alone or among others, and for nobody else.
+func TestNames(t *testing.T) {
+	tests := []struct {
+		pattern, test string
+		want          bool
+	}{
+		{"^TestFaults$", "TestFaults", true},
+		{"TestFaults", "TestFaults", true},
+		{"TestFaults/a_worker", "TestFaults", true},
+		{"^Test(Faults|FullDisk)$", "TestFaults", true},
+		{"^Test(AttributionTruth|DeletionInstants)$", "TestDeletionInstants", true},
+		{"TestSafeDelay", "TestSafeDelay", true},
+		{"TestSafeDelay", "TestSafeDelaySync", false},
+		{"TestSafeDelay|TestSafeDelaySync", "TestSafeDelaySync", true},
+		{"TestSafe.*", "TestSafeDelaySync", true},
+		{"^TestRollout$", "TestFaults", false},
+		{"", "TestFaults", false},
+		{".", "TestFaults", false},
+		{"Test", "TestFaults", false},
+		{".*", "TestFaults", false},
+		{"Test.*", "TestFaults", false},
+		{"(", "TestFaults", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.pattern+" "+tt.test, func(t *testing.T) { assert.Equal(t, tt.want, names(tt.pattern, tt.test)) })
+	}
+}
