@@ -189,7 +189,8 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 		}
 		ready := Ready(p)
 		if ready && !wasReady[id] {
-			tell(timeline.PodReady)
+			e.Kind = timeline.PodReady
+			o.add(e)
 		}
 		if wasReady[id] && !ready && p.DeletionTimestamp == nil {
 			e.Kind = timeline.PodUnready
@@ -252,8 +253,10 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 					o.once(e)
 				}
 			case c.Ready == nil || *c.Ready: // an unset Ready means ready, says the API
-				e.Kind = timeline.EndpointServing
-				o.once(e)
+				if !wasServing[id] {
+					e.Kind = timeline.EndpointServing
+					o.add(e)
+				}
 				wasServing[id] = true
 			case wasServing[id]:
 				e.Kind = timeline.EndpointUnready

@@ -139,7 +139,7 @@ func TestPods(t *testing.T) {
 				after(sec)
 			}
 		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {3 * sec, timeline.PodDeleted}, {6 * sec, timeline.ContainerExit}}},
-		{"readiness comes and goes: each loss of it, its first coming", func(s *apiServer) {
+		{"readiness comes and goes: each time", func(s *apiServer) {
 			p := aReadyPod("app-0")
 			for i := range 5 {
 				setReady(p, i%2 == 0)
@@ -147,7 +147,7 @@ func TestPods(t *testing.T) {
 				s.put(p)
 				after(sec)
 			}
-		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodUnready}, {3 * sec, timeline.PodUnready}}},
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodUnready}, {2 * sec, timeline.PodReady}, {3 * sec, timeline.PodUnready}, {4 * sec, timeline.PodReady}}},
 		{"never ready", func(s *apiServer) {
 			p := aPod("app-0")
 			setRunning(p)
@@ -256,7 +256,7 @@ func TestEndpoints(t *testing.T) {
 		{
 			"unready without terminating, each time",
 			[]func(*apiServer){put(x(serving)), put(x(unready)), put(x(unready)), put(x(serving)), put(x(unready))},
-			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {2 * sec, "app-0", timeline.EndpointUnready}, {5 * sec, "app-0", timeline.EndpointUnready}},
+			[]step{{1 * sec, "app-0", timeline.EndpointServing}, {2 * sec, "app-0", timeline.EndpointUnready}, {4 * sec, "app-0", timeline.EndpointServing}, {5 * sec, "app-0", timeline.EndpointUnready}},
 		},
 		{
 			"moves to another slice, the new one told first",

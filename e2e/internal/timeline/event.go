@@ -28,13 +28,13 @@ const (
 	PodScheduled        Kind = "pod-scheduled"        // it was given a node
 	PodAddressed        Kind = "pod-addressed"        // it was given an IP
 	PodStarted          Kind = "pod-started"          // its container was seen running
-	PodReady            Kind = "pod-ready"            // its Ready condition became true
-	PodUnready          Kind = "pod-unready"          // its Ready condition became false again
+	PodReady            Kind = "pod-ready"            // its Ready condition became true; each time
+	PodUnready          Kind = "pod-unready"          // and false again; each time
 	PodDeleted          Kind = "pod-deleted"          // its deletionTimestamp was first seen: it is terminating
 	PodGone             Kind = "pod-gone"             // the object was removed
 	ContainerExit       Kind = "container-exit"       // its container terminated; Code and Detail say how
-	EndpointServing     Kind = "endpoint-serving"     // its endpoint was first seen ready in an EndpointSlice
-	EndpointUnready     Kind = "endpoint-unready"     // its endpoint became unready without terminating
+	EndpointServing     Kind = "endpoint-serving"     // its endpoint became ready in an EndpointSlice; each time
+	EndpointUnready     Kind = "endpoint-unready"     // and unready again without terminating; each time
 	EndpointTerminating Kind = "endpoint-terminating" // its endpoint was first seen terminating
 	EndpointNotServing  Kind = "endpoint-not-serving" // terminating, it fails its readiness probe as well: nothing is routed there even if it is the last one
 	EndpointGone        Kind = "endpoint-gone"        // its endpoint left the EndpointSlices

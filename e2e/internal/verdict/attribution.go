@@ -109,7 +109,7 @@ type attribution struct {
 	pods   lives
 	clocks map[string]time.Duration // by node: how far off its wall clock may be
 	step   time.Duration            // by how much the harness' own wall clock was set in mid-run, either way
-	holes  []hole                   // when the Service had no endpoint
+	holes  []span                   // when the Service had no endpoint
 	// refused is when a Pod first refused a connection that it had to take if it lived (see findRefusals).
 	refused map[*Life]time.Duration
 	gap     time.Duration // when a watch was first interrupted: up to then, a Pod that was not seen to be deleted was not
@@ -520,31 +520,23 @@ var toldByNode = []timeline.Kind{
 // told says that marks of the Pod's life are known by the wall clock of its node.
 func (l Life) told() bool { return slices.ContainsFunc(toldByNode, l.has) }
 
-// hole is a time in which a Service had no endpoint.
-type hole struct{ from, to time.Duration }
+// span is a time: in which an endpoint served, or in which a Service had none that did.
+type span struct{ from, to time.Duration }
 
 // forever is the end of what did not end within the run.
 const forever = time.Duration(1<<63 - 1)
 
 // holes are the times between the first endpoint and the end of the run in which there was no endpoint, terminating ones included as long as they serve:
 // kube-proxy goes on routing to those when there is no other (KEP-1669).
-func (l lives) holes() []hole {
+func (l lives) holes() []span {
 	steps := map[time.Duration]int{}
 	for _, life := range l.all {
-		from, ok := life.At(timeline.EndpointServing)
-		if !ok {
-			continue
+		for _, s := range life.serving {
+			steps[s.from]++
+			steps[s.to]--
 		}
-		to := forever
-		for _, end := range []timeline.Kind{timeline.EndpointGone, timeline.EndpointNotServing} {
-			if at, ok := life.At(end); ok {
-				to = min(to, at)
-			}
-		}
-		steps[from]++
-		steps[to]--
 	}
-	var out []hole
+	var out []span
 	count := 0
 	for _, at := range slices.Sorted(maps.Keys(steps)) {
 		before := count
@@ -552,7 +544,7 @@ func (l lives) holes() []hole {
 		switch {
 		case at == forever:
 		case count == 0 && before > 0:
-			out = append(out, hole{at, forever})
+			out = append(out, span{at, forever})
 		case count > 0 && before == 0 && len(out) > 0:
 			out[len(out)-1].to = at
 		}
@@ -565,5 +557,5 @@ const proxyFollows = 2 * time.Second
 
 // noEndpoint says that a request was under way while there was no endpoint, or just after, when the node didn't know better yet.
 func (a attribution) noEndpoint(sent, done time.Duration) bool {
-	return slices.ContainsFunc(a.holes, func(h hole) bool { return done >= h.from && (h.to == forever || sent <= h.to+proxyFollows) })
+	return slices.ContainsFunc(a.holes, func(h span) bool { return done >= h.from && (h.to == forever || sent <= h.to+proxyFollows) })
 }

@@ -462,6 +462,14 @@ func TestNoEndpoint(t *testing.T) {
 			holes(tl)
 			happens(tl, 6500*ms, timeline.EndpointNotServing, timeline.Event{Pod: "app-0"})
 		}, 6900 * ms, timeline.Refused, "no-endpoint"},
+		{"while the last endpoint, though not terminating, fails its probe", func(tl *timeline.Timeline) {
+			happens(tl, 6*sec, timeline.EndpointUnready, timeline.Event{Pod: "app-1"})
+			happens(tl, 9*sec, timeline.EndpointServing, timeline.Event{Pod: "app-1"})
+		}, 8 * sec, timeline.Refused, "no-endpoint"},
+		{"long after it has recovered", func(tl *timeline.Timeline) {
+			happens(tl, 6*sec, timeline.EndpointUnready, timeline.Event{Pod: "app-1"})
+			happens(tl, 9*sec, timeline.EndpointServing, timeline.Event{Pod: "app-1"})
+		}, 11100 * ms, timeline.Refused, whyNoRoute},
 		{"in the one that does not end", holes, 19 * sec, timeline.Refused, "no-endpoint"},
 		{"not even rejected", holes, 8 * sec, timeline.Timeout, "no-endpoint"},
 		{"no hole", func(*timeline.Timeline) {}, 8 * sec, timeline.Refused, whyNoRoute},

@@ -22,6 +22,7 @@ type Life struct {
 	Routed map[string]time.Duration `json:",omitempty"`
 
 	deletionLate time.Duration // length: how much later than its instant the watch told of the deletion; 0 if the instant is the watch's
+	serving      []span        // when its endpoint was one that kube-proxy may route to: ready, or terminating and not yet failing its probe
 	restarted    bool          // its process started a second time, and the marks are of the first
 }
 
@@ -70,6 +71,7 @@ func podLives(tl timeline.Timeline) lives {
 		if e.Kind == timeline.PodDeleted && !again {
 			l.deletionLate = e.SeenAfter
 		}
+		l.serves(e)
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)
 	}
 	slices.SortStableFunc(pods.all, func(a, b *Life) int {
@@ -88,6 +90,22 @@ func podLives(tl timeline.Timeline) lives {
 		}
 	}
 	return pods
+}
+
+// serves takes an event of an endpoint, of which the first makes it serve, the next ends that, and so on: a Pod may fail its readiness probe and recover.
+func (l *Life) serves(e timeline.Event) {
+	last := len(l.serving) - 1
+	under := last >= 0 && l.serving[last].to == forever
+	switch e.Kind {
+	case timeline.EndpointServing:
+		if !under {
+			l.serving = append(l.serving, span{e.At, forever})
+		}
+	case timeline.EndpointUnready, timeline.EndpointNotServing, timeline.EndpointGone:
+		if under {
+			l.serving[last].to = e.At
+		}
+	}
 }
 
 // find is the Pod of a name and a UID. An event without a UID is of the latest Pod of its name.

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -172,28 +173,44 @@ func TestHoles(t *testing.T) {
 	tests := []struct {
 		name string
 		give []endpoint
-		want []hole
+		want []span
 	}{
 		{"no endpoint at all", nil, nil},
 		{"one that stays", []endpoint{{sec, 0}}, nil},
-		{"one that goes", []endpoint{{sec, 3 * sec}}, []hole{{3 * sec, forever}}},
-		{"one after another", []endpoint{{sec, 3 * sec}, {5 * sec, 0}}, []hole{{3 * sec, 5 * sec}}},
+		{"one that goes", []endpoint{{sec, 3 * sec}}, []span{{3 * sec, forever}}},
+		{"one after another", []endpoint{{sec, 3 * sec}, {5 * sec, 0}}, []span{{3 * sec, 5 * sec}}},
 		{"one over another", []endpoint{{sec, 3 * sec}, {2 * sec, 0}}, nil},
 		{"one as another goes", []endpoint{{sec, 3 * sec}, {3 * sec, 0}}, nil},
-		{"two holes", []endpoint{{sec, 3 * sec}, {2 * sec, 4 * sec}, {5 * sec, 7 * sec}}, []hole{{4 * sec, 5 * sec}, {7 * sec, forever}}},
+		{"two holes", []endpoint{{sec, 3 * sec}, {2 * sec, 4 * sec}, {5 * sec, 7 * sec}}, []span{{4 * sec, 5 * sec}, {7 * sec, forever}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var pods lives
-			for _, e := range tt.give {
-				life := &Life{Marks: map[timeline.Kind]time.Duration{timeline.EndpointServing: e.serving}}
+			var tl timeline.Timeline
+			for i, e := range tt.give {
+				pod := timeline.Event{Pod: fmt.Sprintf("app-%d", i)}
+				happens(&tl, 0, timeline.PodCreated, pod)
+				happens(&tl, e.serving, timeline.EndpointServing, pod)
 				if e.gone > 0 {
-					life.Marks[timeline.EndpointGone] = e.gone
+					happens(&tl, e.gone, timeline.EndpointGone, pod)
 				}
-				pods.all = append(pods.all, life)
 			}
-			pods.all = append(pods.all, &Life{})
-			assert.Equal(t, tt.want, pods.holes())
+			happens(&tl, 0, timeline.PodCreated, timeline.Event{Pod: "app-9"})
+			assert.Equal(t, tt.want, podLives(tl).holes())
 		})
 	}
+}
+
+// TestHolesOfProbes: an endpoint whose Pod fails its readiness probe doesn't serve until it recovers, and one that is terminating serves until it fails it.
+func TestHolesOfProbes(t *testing.T) {
+	var tl timeline.Timeline
+	for at, kind := range map[time.Duration]timeline.Kind{
+		sec: timeline.EndpointServing, 2 * sec: timeline.EndpointUnready, 4 * sec: timeline.EndpointServing, 5 * sec: timeline.EndpointTerminating,
+		6 * sec: timeline.EndpointNotServing, 7 * sec: timeline.EndpointGone,
+	} {
+		happens(&tl, at, kind, timeline.Event{Pod: "app-0"})
+	}
+	assert.Equal(t, []span{{2 * sec, 4 * sec}, {6 * sec, forever}}, podLives(tl).holes())
+	happens(&tl, 3*sec, timeline.EndpointServing, timeline.Event{Pod: "app-1"})
+	happens(&tl, 8*sec, timeline.EndpointUnready, timeline.Event{Pod: "app-1"})
+	assert.Equal(t, []span{{2 * sec, 3 * sec}, {8 * sec, forever}}, podLives(tl).holes())
 }
