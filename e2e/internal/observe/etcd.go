@@ -2,13 +2,15 @@ package observe
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"regexp"
-	"strconv"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
@@ -19,17 +21,16 @@ import (
 // followEtcd follows the log of etcd from now on. The kubelet moves it aside when it has grown, hence by its name.
 const followEtcd = "exec tail -n 0 -F /var/log/pods/kube-system_etcd-*/etcd/*.log"
 
-// writes are what etcd has written, and when it began to apply each write.
-type writes struct {
-	last    map[string]write         // by key: the write that nothing has replaced yet, the revision of which is unknown
-	applied map[string]time.Duration // by revision, which is the resourceVersion of the object
-}
+// place is what a write took the place of: what etcd kept under a key in a revision, which is the resourceVersion of an object; "0" where there was nothing.
+// etcd logs the revision that a write replaces, and not the one that it leads to. A watch delivers every version of an object, so both are known.
+type place struct{ key, revision string }
 
-// write is one that took the place of another.
-type write struct {
-	at       time.Duration
-	replaces string // the revision that the key had
-}
+const (
+	// nothing is the revision of what isn't there.
+	nothing = "0"
+	// never is the instant of what can't be dated: after all that is seen.
+	never = time.Duration(math.MaxInt64)
+)
 
 // guardedWrite is the API server's way to write, as etcd logs it: a transaction that changes a key if it still has the revision that was read.
 var guardedWrite = regexp.MustCompile(`txn:<compare:<target:MOD +key:"([^"]+)" +mod_revision:(\d+)> success:<request_(?:put|delete_range):`)
@@ -66,31 +67,14 @@ func (w *nodeWatch) seeWrite(line []byte) {
 	}
 	w.observation.mu.Lock()
 	defer w.observation.mu.Unlock()
-	w.writes.add(found[1], write{w.offset(ended.Add(-took)), found[2]})
-}
-
-// add takes the next write of a key. etcd doesn't log the revision that a write leads to, but the next one of the same key names it as the one it replaces.
-func (w *writes) add(key string, next write) {
-	if w.last == nil {
-		w.last, w.applied = map[string]write{}, map[string]time.Duration{}
+	of := place{found[1], found[2]}
+	switch _, taken := w.writes[of]; {
+	case !taken:
+		w.writes[of] = w.offset(ended.Add(-took))
+	case of.revision == nothing: // removed and made anew, or made by two: nobody can tell which this is
+		w.writes[of] = never
+	default: // of several writers only the first was let
 	}
-	before, known := w.last[key]
-	if known && before.replaces == next.replaces {
-		return // another was quicker, and this one was not applied
-	}
-	if known {
-		w.applied[next.replaces] = before.at
-	}
-	w.last[key] = next
-}
-
-// of is when etcd began to apply the write that gave the object under a key its revision, if it has told.
-func (w *writes) of(key, revision string) (at time.Duration, known bool) {
-	if at, known = w.applied[revision]; known {
-		return at, true
-	}
-	last, known := w.last[key]
-	return last.at, known && newer(revision, last.replaces) // then it is the last one's
 }
 
 // undatable says why nothing can be dated by what the node's etcd tells, given by how much the wall clock was set in mid-run; "" if things can. A watch is late by
@@ -105,33 +89,32 @@ func (w *nodeWatch) undatable(stepped time.Duration) string {
 	return ""
 }
 
-// dated is an event that a watch has delivered, with the instant at which it happened if etcd has told that. The watch may be the sooner to tell: a thread of
-// etcd's that has to wait for a CPU between its work and its stopwatch's reading dates it too late, which on two busy cores is one write in a hundred or two.
-func (o *Observation) dated(e timeline.Event, w *writes) timeline.Event {
-	if e.Version == "" {
-		return e
-	}
-	if at, known := w.of(o.keys[e.Version], e.Version); known && at < e.At {
+// dated is an event that a watch has delivered, with the instant at which etcd began to apply the write that brought it about, if it has told. The watch may be
+// the sooner to tell: a thread of etcd's that has to wait for a CPU between its work and its stopwatch's reading dates it too late, which on two busy cores is one
+// write in a hundred or two.
+func (o *Observation) dated(e timeline.Event, writes map[place]time.Duration) timeline.Event {
+	of, delivered := o.replaced[e.Version]
+	if at, known := writes[of]; delivered && known && at < e.At {
 		e.At, e.SeenAfter = at, e.At-at
 	}
 	return e
 }
 
-// versionOf is the resourceVersion of an object, empty for one that was listed. Under which key etcd keeps that one is written down.
-func (o *Observation) versionOf(resource string, object metav1.Object) string {
-	version := object.GetResourceVersion()
-	if version == "" {
-		return ""
+// keep writes down which version of an object is the present one, and which it took the place of if a watch has delivered it: a list tells of the present only.
+func (o *Observation) keep(resource string, object runtime.Object, delivered, deleted bool) {
+	m, err := meta.Accessor(object)
+	if err != nil {
+		return
 	}
+	key := string(registry) + resource + "/" + m.GetNamespace() + "/" + m.GetName()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.keys[version] = string(registry) + resource + "/" + object.GetNamespace() + "/" + object.GetName()
-	return version
-}
-
-// newer says that a revision came after another.
-func newer(revision, than string) bool {
-	a, errA := strconv.ParseUint(revision, 10, 64)
-	b, errB := strconv.ParseUint(than, 10, 64)
-	return errA == nil && errB == nil && a > b
+	if delivered {
+		o.replaced[m.GetResourceVersion()] = place{key, cmp.Or(o.present[key], nothing)}
+	}
+	if deleted {
+		delete(o.present, key)
+	} else {
+		o.present[key] = m.GetResourceVersion()
+	}
 }

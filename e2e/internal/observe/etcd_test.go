@@ -45,6 +45,8 @@ func TestWritesOfEtcd(t *testing.T) {
 		etcdWrites(4950*ms, "delete_range", pod, "104"), // leads to 105
 		etcdWrites(7*sec, "put", pods+"app-1", "0"),     // leads to 106
 		etcdWrites(6500*ms, "put", pods+"app-2", "107"), // leads to 108; of 107 nothing was heard
+		etcdWrites(7900*ms, "put", pods+"app-9", "51"),  // leads to 109
+		etcdWrites(8900*ms, "put", pods+"app-1", "0"),   // leads to 111: another Pod of that name
 	}, "")
 	inBubble(t, func(t *testing.T, s *apiServer) {
 		s.version = 50
@@ -85,6 +87,15 @@ func TestWritesOfEtcd(t *testing.T) {
 		setRunning(p)
 		s.put(p)
 		after(sec)
+		p = aReadyPod("app-9")
+		setReady(p, false)
+		s.put(p)
+		after(sec)
+		p = aPod("app-1")
+		s.remove(p)
+		p.UID = "another"
+		s.put(p)
+		after(sec)
 		seen := o.Stop()
 
 		var got []string
@@ -109,8 +120,11 @@ func TestWritesOfEtcd(t *testing.T) {
 			"6.5s app-2 pod-scheduled, seen 500ms later",
 			"6.5s app-2 pod-started, seen 500ms later",
 			"6s app-1 pod-created, seen 0s later",
+			"7.9s app-9 pod-unready, seen 100ms later",
 			"7s app-2 pod-created, seen 0s later",
 			"990ms app-0 pod-created, seen 10ms later",
+			"9s app-1 pod-created, seen 0s later",
+			"9s app-1 pod-gone, seen 0s later",
 		}, got)
 		assert.True(t, slices.IsSortedFunc(seen.Events, func(a, b timeline.Event) int { return int(a.At - b.At) }), "in the order of what happened")
 		var sources []string

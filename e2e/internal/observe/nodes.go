@@ -32,7 +32,7 @@ type nodeWatch struct {
 	clock       timeline.Comparison // common to all that the node tells
 	routes      []route
 	exits       []process
-	writes      writes
+	writes      map[place]time.Duration // when etcd began to apply each
 	missing     map[timeline.SourceKind]string
 	listening   chan struct{} // closed when connection tracking tells, or never will
 	heard       sync.Once
@@ -60,7 +60,7 @@ const comparisons = 5
 // run is worth having without it.
 func (o *Observation) watchNodes(ctx context.Context) {
 	for _, node := range o.config.Nodes {
-		w := &nodeWatch{observation: o, node: node, missing: map[timeline.SourceKind]string{}, listening: make(chan struct{})}
+		w := &nodeWatch{observation: o, node: node, writes: map[place]time.Duration{}, missing: map[timeline.SourceKind]string{}, listening: make(chan struct{})}
 		o.nodes = append(o.nodes, w)
 		o.done.Go(func() {
 			if err := w.compareClocks(ctx); err != nil {
@@ -292,7 +292,7 @@ func (o *Observation) settle() {
 			w.missing[timeline.SourceEtcd] = cmp.Or(w.missing[timeline.SourceEtcd], why)
 		} else {
 			for i, e := range o.events {
-				o.events[i] = o.dated(e, &w.writes)
+				o.events[i] = o.dated(e, w.writes)
 			}
 		}
 		for _, kind := range w.kinds() {

@@ -52,7 +52,8 @@ type Observation struct {
 	served     []timeline.Served
 	seen       map[mark]bool
 	containers map[string]timeline.Event // by ID: whose they are
-	keys       map[string]string         // of etcd, by the resourceVersion of what is kept there
+	present    map[string]string         // by etcd's key: the resourceVersion of what is kept there
+	replaced   map[string]place          // by resourceVersion: what that version took the place of
 	kernels    map[string]string         // by node: of the app's processes there; empty if one doesn't tell
 	nodes      []*nodeWatch
 	routes     timeline.Routes
@@ -75,7 +76,8 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
 	o := &Observation{
 		clock: clock, config: config, cancel: cancel,
-		seen: map[mark]bool{}, containers: map[string]timeline.Event{}, keys: map[string]string{}, kernels: map[string]string{},
+		seen: map[mark]bool{}, containers: map[string]timeline.Event{}, present: map[string]string{}, replaced: map[string]place{},
+		kernels: map[string]string{},
 	}
 	o.watchNodes(ctx)
 	defer o.awaitNodes(ctx) // while the rest begins
@@ -85,18 +87,20 @@ func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observati
 	told := config.Client.CoreV1().Events(config.Namespace)
 	for _, w := range []*watcher{
 		{
-			what:   "Pods",
-			labels: "app=" + config.App,
-			list:   func(opts metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, opts) },
-			watch:  func(opts metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, opts) },
-			see:    o.seePods(ctx),
+			what:     "Pods",
+			resource: "pods",
+			labels:   "app=" + config.App,
+			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, opts) },
+			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, opts) },
+			see:      o.seePods(ctx),
 		},
 		{
-			what:   "EndpointSlices",
-			labels: discoveryv1.LabelServiceName + " in (" + strings.Join(config.Services, ",") + ")",
-			list:   func(opts metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, opts) },
-			watch:  func(opts metav1.ListOptions) (watch.Interface, error) { return slices.Watch(ctx, opts) },
-			see:    o.seeSlices(),
+			what:     "EndpointSlices",
+			resource: "endpointslices",
+			labels:   discoveryv1.LabelServiceName + " in (" + strings.Join(config.Services, ",") + ")",
+			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, opts) },
+			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return slices.Watch(ctx, opts) },
+			see:      o.seeSlices(),
 		},
 		{
 			what:     "Nodes",
@@ -178,7 +182,7 @@ func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object
 			return
 		}
 		id := pod{p.Name, string(p.UID)}
-		e := timeline.Event{At: at, Pod: p.Name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP, Version: o.versionOf("pods", p)}
+		e := timeline.Event{At: at, Pod: p.Name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP, Version: p.ResourceVersion}
 		tell := func(kind timeline.Kind) { e.Kind = kind; o.once(e) }
 		tell(timeline.PodCreated)
 		if p.Spec.NodeName != "" {
@@ -233,7 +237,6 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 		if !ok {
 			return
 		}
-		version := o.versionOf("endpointslices", s)
 		now := map[pod]bool{}
 		for _, endpoint := range s.Endpoints {
 			if deleted || endpoint.TargetRef == nil || endpoint.TargetRef.Kind != "Pod" {
@@ -242,7 +245,7 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 			id := pod{endpoint.TargetRef.Name, string(endpoint.TargetRef.UID)}
 			now[id] = true
 			o.withdraw(mark{id, timeline.EndpointGone})
-			e := timeline.Event{At: at, Pod: id.name, UID: id.uid, Version: version}
+			e := timeline.Event{At: at, Pod: id.name, UID: id.uid, Version: s.ResourceVersion}
 			c := endpoint.Conditions
 			switch {
 			case c.Terminating != nil && *c.Terminating:
@@ -268,7 +271,7 @@ func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, 
 		has[s.Name] = now
 		for id := range before {
 			if !now[id] && !inAny(has, id) {
-				o.once(timeline.Event{At: at, Pod: id.name, UID: id.uid, Kind: timeline.EndpointGone, Version: version})
+				o.once(timeline.Event{At: at, Pod: id.name, UID: id.uid, Kind: timeline.EndpointGone, Version: s.ResourceVersion})
 			}
 		}
 	}
@@ -347,7 +350,8 @@ func Ready(p *corev1.Pod) bool {
 type watcher struct {
 	observation *Observation
 	what        string
-	optional    bool // a run does without it where it isn't allowed, as in a cluster that is shared
+	resource    string // as the API names it; empty where nobody asks when a change happened
+	optional    bool   // a run does without it where it isn't allowed, as in a cluster that is shared
 	labels      string
 	list        func(metav1.ListOptions) (runtime.Object, error)
 	watch       func(metav1.ListOptions) (watch.Interface, error)
@@ -391,6 +395,7 @@ func (w *watcher) snapshot() (version string, err error) {
 	err = eachItem(list, func(object runtime.Object) {
 		name := nameOf(object)
 		found[name] = object
+		w.keep(object, false, false)
 		w.see(at, unversioned(object), false)
 	})
 	if err != nil {
@@ -398,6 +403,7 @@ func (w *watcher) snapshot() (version string, err error) {
 	}
 	for name, object := range w.known {
 		if found[name] == nil {
+			w.keep(object, false, true)
 			w.see(at, unversioned(object), true)
 		}
 	}
@@ -426,6 +432,7 @@ func (w *watcher) follow(ctx context.Context, version string) string {
 			} else {
 				w.known[nameOf(change.Object)] = change.Object
 			}
+			w.keep(change.Object, true, deleted)
 			w.see(at, change.Object, deleted)
 		case watch.Error:
 			return apierrors.FromObject(change.Object).Error()
@@ -433,6 +440,12 @@ func (w *watcher) follow(ctx context.Context, version string) string {
 		}
 	}
 	return "watch ended"
+}
+
+func (w *watcher) keep(object runtime.Object, delivered, deleted bool) {
+	if w.resource != "" {
+		w.observation.keep(w.resource, object, delivered, deleted)
+	}
 }
 
 // begin begins a watch and says what goes wrong in a way that RetryWatcher understands.
