@@ -42,11 +42,12 @@ func TestWritesOfEtcd(t *testing.T) {
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), "1.5ms", "soon", 1),
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), `"ts":"2000-`, `"ts":"`, 1),
 		strings.Replace(etcdWrites(4100*ms, "put", pod, "104"), "stderr F {", "stderr P {", 1),
-		etcdWrites(4950*ms, "delete_range", pod, "104"), // leads to 105
-		etcdWrites(7*sec, "put", pods+"app-1", "0"),     // leads to 106
-		etcdWrites(6500*ms, "put", pods+"app-2", "107"), // leads to 108; of 107 nothing was heard
-		etcdWrites(7900*ms, "put", pods+"app-9", "51"),  // leads to 109
-		etcdWrites(8900*ms, "put", pods+"app-1", "0"),   // leads to 111: another Pod of that name
+		etcdWrites(4950*ms, "delete_range", pod, "104"),          // leads to 105
+		etcdWrites(7*sec, "put", pods+"app-1", "0"),              // leads to 106
+		etcdWrites(6500*ms, "put", pods+"app-2", "107"),          // leads to 108; of 107 nothing was heard
+		etcdWrites(7900*ms, "put", pods+"app-9", "51"),           // leads to 109
+		etcdWrites(8800*ms, "delete_range", pods+"app-1", "106"), // leads to 110
+		etcdWrites(8900*ms, "put", pods+"app-1", "0"),            // leads to 111: another Pod of that name
 	}, "")
 	inBubble(t, func(t *testing.T, s *apiServer) {
 		s.version = 50
@@ -122,9 +123,9 @@ func TestWritesOfEtcd(t *testing.T) {
 			"6s app-1 pod-created, seen 0s later",
 			"7.9s app-9 pod-unready, seen 100ms later",
 			"7s app-2 pod-created, seen 0s later",
+			"8.8s app-1 pod-gone, seen 200ms later",
 			"990ms app-0 pod-created, seen 10ms later",
 			"9s app-1 pod-created, seen 0s later",
-			"9s app-1 pod-gone, seen 0s later",
 		}, got)
 		assert.True(t, slices.IsSortedFunc(seen.Events, func(a, b timeline.Event) int { return int(a.At - b.At) }), "in the order of what happened")
 		var sources []string
@@ -137,6 +138,50 @@ func TestWritesOfEtcd(t *testing.T) {
 			"control: ", "elsewhere: its clock is not the harness', which what a watch tells is dated by", "deaf: from 0s on: ask node deaf (cat): cat: not found",
 		}, sources, "of nodes that should have it")
 		assert.Equal(t, seen, o.Stop(), "twice")
+	})
+}
+
+// TestGapIsNotDated: what a list tells after a gap came about nobody knows when, though etcd has told of each step; what is watched from there on is dated.
+func TestGapIsNotDated(t *testing.T) {
+	const pod, gone = "/registry/pods/" + namespace + "/app-0", "/registry/pods/" + namespace + "/app-1"
+	log := strings.Join([]string{
+		etcdWrites(900*ms, "put", pod, "0"),              // leads to 101
+		etcdWrites(910*ms, "put", gone, "0"),             // leads to 102
+		etcdWrites(1100*ms, "put", pod, "101"),           // leads to 103
+		etcdWrites(1200*ms, "put", pod, "103"),           // leads to 104
+		etcdWrites(1300*ms, "delete_range", gone, "102"), // leads to 105
+		etcdWrites(11900*ms, "delete_range", pod, "104"), // leads to 106
+	}, "")
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		s.version = 100
+		o := s.observe(t, func(c *Config) {
+			c.Nodes = []Node{{Name: "control", Etcd: true, Run: fakeNode("control", map[string]string{
+				"cat": timeline.Kernel(), "sh": subscribed + "\n…", "ctr": "…", followEtcd: log + "…",
+			}).Run}}
+		})
+		after(sec)
+		p, q := aPod("app-0"), aPod("app-1")
+		s.put(p)
+		s.put(q)
+		s.leave(podsPath)
+		setRunning(p)
+		s.put(p)
+		setLeaving(p)
+		s.put(p)
+		s.remove(q)
+		s.comeBack(podsPath, true)
+		after(11 * sec)
+		s.remove(p)
+		after(sec)
+		var got []string
+		for _, e := range o.Stop().Events {
+			if e.Kind == timeline.PodCreated || e.Kind == timeline.PodDeleted || e.Kind == timeline.PodGone {
+				got = append(got, fmt.Sprintf("%s %s %s", e.Pod, e.Kind, e.SeenAfter))
+			}
+		}
+		assert.ElementsMatch(t, []string{
+			"app-0 pod-created 100ms", "app-1 pod-created 90ms", "app-0 pod-deleted 0s", "app-1 pod-gone 0s", "app-0 pod-gone 100ms",
+		}, got)
 	})
 }
 
