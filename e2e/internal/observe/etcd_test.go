@@ -143,14 +143,16 @@ func TestWritesOfEtcd(t *testing.T) {
 
 // TestGapIsNotDated: what a list tells after a gap came about nobody knows when, though etcd has told of each step; what is watched from there on is dated.
 func TestGapIsNotDated(t *testing.T) {
-	const pod, gone = "/registry/pods/" + namespace + "/app-0", "/registry/pods/" + namespace + "/app-1"
+	const pods = "/registry/pods/" + namespace + "/"
+	const pod, gone, stays = pods + "app-0", pods + "app-1", pods + "app-2"
 	log := strings.Join([]string{
 		etcdWrites(900*ms, "put", pod, "0"),              // leads to 101
 		etcdWrites(910*ms, "put", gone, "0"),             // leads to 102
-		etcdWrites(1100*ms, "put", pod, "101"),           // leads to 103
-		etcdWrites(1200*ms, "put", pod, "103"),           // leads to 104
-		etcdWrites(1300*ms, "delete_range", gone, "102"), // leads to 105
-		etcdWrites(11900*ms, "delete_range", pod, "104"), // leads to 106
+		etcdWrites(920*ms, "put", stays, "0"),            // leads to 103
+		etcdWrites(1100*ms, "put", pod, "101"),           // leads to 104
+		etcdWrites(1200*ms, "put", pod, "104"),           // leads to 105
+		etcdWrites(1300*ms, "delete_range", gone, "102"), // leads to 106
+		etcdWrites(11900*ms, "delete_range", pod, "105"), // leads to 107
 	}, "")
 	inBubble(t, func(t *testing.T, s *apiServer) {
 		s.version = 100
@@ -163,6 +165,7 @@ func TestGapIsNotDated(t *testing.T) {
 		p, q := aPod("app-0"), aPod("app-1")
 		s.put(p)
 		s.put(q)
+		s.put(aPod("app-2"))
 		s.leave(podsPath)
 		setRunning(p)
 		s.put(p)
@@ -180,7 +183,7 @@ func TestGapIsNotDated(t *testing.T) {
 			}
 		}
 		assert.ElementsMatch(t, []string{
-			"app-0 pod-created 100ms", "app-1 pod-created 90ms", "app-0 pod-deleted 0s", "app-1 pod-gone 0s", "app-0 pod-gone 100ms",
+			"app-0 pod-created 100ms", "app-1 pod-created 90ms", "app-2 pod-created 80ms", "app-0 pod-deleted 0s", "app-1 pod-gone 0s", "app-0 pod-gone 100ms",
 		}, got)
 	})
 }
