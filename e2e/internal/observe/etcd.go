@@ -89,6 +89,17 @@ func (w *nodeWatch) undatable(stepped time.Duration) string {
 	return ""
 }
 
+// date gives the events the instants that a node's etcd tells, or writes down why it can't. The lock must be held.
+func (o *Observation) date(w *nodeWatch, stepped time.Duration) {
+	if why := w.undatable(stepped); why != "" {
+		w.missing[timeline.SourceEtcd] = cmp.Or(w.missing[timeline.SourceEtcd], why)
+		return
+	}
+	for i, e := range o.events {
+		o.events[i] = o.dated(e, w.writes)
+	}
+}
+
 // dated is an event that a watch has delivered, with the instant at which etcd began to apply the write that brought it about, if it has told. The watch may be
 // the sooner to tell: a thread of etcd's that has to wait for a CPU between its work and its stopwatch's reading dates it too late, which on two busy cores is one
 // write in a hundred or two.

@@ -288,12 +288,8 @@ func (o *Observation) settle() {
 	var all []placed
 	stepped := o.clock.Stepped()
 	for _, w := range o.nodes {
-		if why := w.undatable(stepped); why != "" {
-			w.missing[timeline.SourceEtcd] = cmp.Or(w.missing[timeline.SourceEtcd], why)
-		} else {
-			for i, e := range o.events {
-				o.events[i] = o.dated(e, w.writes)
-			}
+		if w.node.Etcd {
+			o.date(w, stepped)
 		}
 		for _, kind := range w.kinds() {
 			o.sources = append(o.sources, timeline.Source{Kind: kind, Node: w.node.Name, Comparison: w.clock, Missing: w.missing[kind]})

@@ -212,8 +212,8 @@ func (a attribution) routesOfLosses() map[key][]timeline.Route {
 	for _, lane := range a.tl.Lanes {
 		from := senders(a.tl, lane.Name)
 		for seq, r := range lane.Requests {
-			if r.Dropped() && r.Port != 0 && len(from) > 0 {
-				wanted[key{from[seq%len(from)].IP, r.Port}] = nil
+			if r.Dropped() && r.Port != 0 {
+				wanted[key{sharer(from, seq).IP, r.Port}] = nil
 			}
 		}
 	}
@@ -422,10 +422,10 @@ func (a attribution) moment(loss Loss, slack time.Duration) (Moment, string) {
 // instant at which the loss was decided: when the connection ended, or was refused; for a request that timed out, when it was sent, as what waited for it all
 // the time was the client.
 //
-// What a process tells of itself is exact. The deletion is known from when it was seen, a little late: so the parts are tried from the end, and the deletion
-// only decides where nothing later does.
+// What a process tells of itself is exact. The deletion may be known only from when it was seen, a little late: so the parts are tried from the end, and the
+// deletion only decides where nothing later does.
 //
-//	        created    listening      deletion seen       SIGTERM      listener closed     exit        no longer routed
+//	        created    listening        deletion          SIGTERM      listener closed     exit        no longer routed
 //	           ├─ start-up ─┼─ before deletion ─┼─ preStop ─┼─ terminating ─┼─ listener closed ─┼─ after exit ─┤
 //	sent before the listener was closed, ended with the process:         cut at exit ─────┘
 func (a attribution) part(loss Loss) Moment {
