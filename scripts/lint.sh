@@ -30,11 +30,15 @@ each_syntax() { # bash -n looks at its first argument only
 	return $bad
 }
 
+in_images() { (cd scripts/images && "$@"); } # a Go module of its own
+
 case ${1:-check} in
 check)
 	check format "$bin/golangci-lint" fmt --diff # gofumpt and goimports
 	check golangci-lint "$bin/golangci-lint" run ./...
 	check 'go mod tidy' go mod tidy -diff
+	check 'golangci-lint of scripts/images' in_images "$bin/golangci-lint" run ./...
+	check 'go mod tidy of scripts/images' go -C scripts/images mod tidy -diff
 	check actionlint "$bin/actionlint" -shellcheck= -pyflakes= .github/workflows/*.yml # the same verdict, whatever else a machine has
 	check 'shell syntax' each_syntax .ci/run scripts/*.sh scripts/tools/*.sh
 	;;

@@ -26,4 +26,10 @@ if [[ -z $(type -P chromium chromium-browser google-chrome chrome) ]]; then
 		printf 'unit: no browser: the tests that look at pages are skipped. Install chromium to have them\n' >&2
 fi
 
-CGO_ENABLED=1 exec go test -race -short "$@" ./...
+# scripts/images is a module of its own. Both are tested, then it fails if one of them did.
+export CGO_ENABLED=1
+code=0
+for module in . scripts/images; do
+	go -C "$module" test -race -short "$@" ./... || code=$?
+done
+exit "$code"

@@ -71,7 +71,11 @@ func TestPending(t *testing.T) {
 	}{
 		{"nothing is there", nil, []string{"download", "compile", "debian", "images", "node"}},
 		{"a finished step's downloads aren't needed", []string{"programs"}, []string{"debian", "images", "node"}},
-		{"a lost part is made again, and what was made of it isn't", []string{"images", "debian"}, []string{"download", "compile", "node"}},
+		{
+			"a part that is gone is made again, and what was made of it isn't",
+			[]string{"images", "debian"},
+			[]string{"download", "compile", "node"},
+		},
 		{"all parts are there", []string{"programs", "debian", "images"}, []string{"node"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -149,21 +153,23 @@ func TestAnInterruptEndsTheBuild(t *testing.T) {
 
 // The plan of the real build: what a run that was cut off has still to do.
 func TestPlanOfTheNodeImage(t *testing.T) {
-	r := newRecipe()
+	r := newNodeRecipe()
 	store := cache{dir: t.TempDir()}
-	target := builder{cache: store}.plan(r)
+	target := builder{cache: store}.planNode(r)
 
 	all := names(pending(target, store.has))
-	for _, c := range components() {
+	for _, c := range nodeModules() {
 		assert.Contains(t, all, "download "+c.name)
 		assert.Contains(t, all, "compile "+c.name)
 	}
 	assert.Equal(t, "make the node image", all[len(all)-1])
 
 	everything := func(artifact) bool { return true }
-	assert.Equal(t, []string{"make the node image"}, names(pending(target, everything)), "a lost Docker image costs only this")
+	assert.Equal(t, []string{"make the node image"}, names(pending(target, everything)),
+		"a Docker image that is gone costs only this")
 
-	kubernetes := r.components["Kubernetes"]
+	kubernetes := r.programs["Kubernetes"]
 	without := func(a artifact) bool { return a != kubernetes }
-	assert.Equal(t, []string{"download Kubernetes", "compile Kubernetes", "make the node image"}, names(pending(target, without)))
+	assert.Equal(t, []string{"download Kubernetes", "compile Kubernetes", "make the node image"},
+		names(pending(target, without)))
 }

@@ -6,23 +6,26 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
-// step is one piece of the build.
+// step is one piece of a build.
 type step struct {
 	name  string // what it does, as in "compile Kubernetes"
 	needs []*step
-	// made is what the step leaves in the cache. A step without one prepares another (downloads, say), and runs only if that must run.
+	// made is what the step leaves in the cache. A step without one prepares another step, by
+	// downloads for example, and runs only if the other must run.
 	made *artifact
-	// cost is how long it takes on two cores, measured: for the estimate alone.
+	// cost is how long the step takes on two cores, measured. It serves the estimate alone.
 	cost time.Duration
-	// compiles marks a step that keeps all processors busy by itself. Few of those run at a time; the others wait for the network.
+	// compiles marks a step that keeps all processors busy. Few of those run at a time; the other
+	// steps wait for the network.
 	compiles bool
 	run      func(context.Context) error
 }
 
-// pending is what remains to do until the target is there, each step after those that it needs. Steps that only a finished step needs
-// aren't in it.
+// pending returns what remains to do until the target exists, each step after those that it needs.
+// Steps that only a finished step needs are left out.
 func pending(target *step, finished func(artifact) bool) []*step {
 	var order []*step
 	seen := map[*step]bool{}
@@ -41,30 +44,31 @@ func pending(target *step, finished func(artifact) bool) []*step {
 	return order
 }
 
-// observer is told of each step as it happens. Its methods are called from several goroutines.
+// observer is called for each step as it starts and ends, from several goroutines.
 type observer interface {
 	started(*step)
 	ended(*step, error)
 }
 
-// compilers is how many compiling steps run at a time. Two: while the one links, on one core, the other has something to compile.
+// compilers is how many compiling steps run at a time. Two: while one links, on one core, the other
+// has something to compile.
 const compilers = 2
 
-// execute runs the steps, which must be all that pending named: each as soon as those before it are done. After the first failure no
-// step starts, and those that run are stopped.
+// execute runs the steps, which must be all that pending returned: each as soon as those before it
+// are done. After the first failure no step starts, and running steps are stopped.
 func execute(ctx context.Context, steps []*step, watch observer) error {
 	group, ctx := errgroup.WithContext(ctx)
 	done := make(map[*step]chan struct{}, len(steps))
 	for _, s := range steps {
 		done[s] = make(chan struct{})
 	}
-	slots := make(chan struct{}, compilers)
+	slots := semaphore.NewWeighted(compilers)
 	for _, s := range steps {
 		group.Go(func() error {
 			for _, need := range s.needs {
 				finished, runs := done[need]
 				if !runs {
-					continue // was finished before
+					continue // an earlier run finished it
 				}
 				select {
 				case <-finished:
@@ -73,14 +77,12 @@ func execute(ctx context.Context, steps []*step, watch observer) error {
 				}
 			}
 			if s.compiles {
-				select {
-				case slots <- struct{}{}:
-					defer func() { <-slots }()
-				case <-ctx.Done():
-					return context.Cause(ctx)
+				if err := slots.Acquire(ctx, 1); err != nil {
+					return err
 				}
+				defer slots.Release(1)
 			}
-			// A slot and the end may come together.
+			// A free slot and the end of ctx may come together.
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

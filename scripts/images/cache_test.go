@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -48,7 +49,8 @@ func TestAnArtifactIsWholeOrNotThere(t *testing.T) {
 	assert.Equal(t, "whole", string(content))
 }
 
-// A run that was killed can't clean up: what it left isn't taken for finished work, and is gone with the next run.
+// A run that was killed can't clean up: what it left isn't taken for finished work, and is gone
+// with the next run.
 func TestARunThatWasKilledLeavesNothingInTheWay(t *testing.T) {
 	store := newCache(t)
 	done, half := newArtifact("done", nil), newArtifact("half", nil)
@@ -77,7 +79,8 @@ func TestPutReplaces(t *testing.T) {
 
 func TestRemoveOthers(t *testing.T) {
 	store := newCache(t)
-	oldImages, images, programs := newArtifact("images", nil, "1"), newArtifact("images", nil, "2"), newArtifact("programs", nil)
+	oldImages, images := newArtifact("images", nil, "1"), newArtifact("images", nil, "2")
+	programs := newArtifact("images-programs", nil)
 	for _, a := range []artifact{oldImages, images, programs} {
 		require.NoError(t, store.put(a, func(string) error { return nil }))
 	}
@@ -99,10 +102,32 @@ func TestArtifactKeys(t *testing.T) {
 	}
 }
 
-func TestRecipeIsStable(t *testing.T) {
-	first, second := newRecipe(), newRecipe()
-	assert.Equal(t, first, second)
-	assert.Regexp(t, `^zerodrop/node:v1\.\d+\.\d+-[0-9a-f]{8}$`, newRecipe().image())
+// The keys are those of the program that ran before it became a module of its own: machines have
+// these artifacts, which take ten minutes to build, and this image.
+func TestKeysOfTheNodeImage(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the keys are those of amd64")
+	}
+	r := newNodeRecipe()
+	keys := []string{r.debian.String(), r.pause.String(), r.store.String()}
+	for _, m := range nodeModules() {
+		keys = append(keys, r.programs[m.name].String())
+	}
+	assert.Equal(t, []string{
+		"debian-bookworm-498934426a59",
+		"pause-715fee83c57e",
+		"images-67711284afc0",
+		"kubernetes-v1.37.2-c941c8d10d1d",
+		"coredns-v1.14.6-137551468d5f",
+		"containerd-v2.3.7-e1d8fddc8fc6",
+		"etcd-v3.7.0-73830ec55a08",
+		"cni-plugins-v1.9.1-80dbd005b7ea",
+	}, keys)
+	assert.Equal(t, "zerodrop/node:v1.37.2-cce5b25c", nodeImage().ours)
+	assert.Equal(t, "org.zerodrop.nodeimage", builtLabel)
+	store, err := defaultCache()
+	require.NoError(t, err)
+	assert.Regexp(t, "/zerodrop/nodeimage$", store.dir)
 }
 
 func TestLockWaitsForTheOtherRun(t *testing.T) {
@@ -141,15 +166,16 @@ func TestLockEndsWithTheContext(t *testing.T) {
 }
 
 func TestDiskFull(t *testing.T) {
+	exit := errors.New("exit status 1")
 	for _, tc := range []struct {
 		name string
 		err  error
 		want bool
 	}{
 		{"our own write", &os.PathError{Op: "write", Path: "/cache/x", Err: syscall.ENOSPC}, true},
-		{"the compiler's", commandError{name: "go", tail: "link: mapping output file: no space left on device", cause: errors.New("exit status 1")}, true},
-		{"dpkg's", commandError{name: "debootstrap", tail: "dpkg: error: No space left on device", cause: errors.New("exit status 1")}, true},
-		{"another failure", commandError{name: "go", tail: "undefined: x", cause: errors.New("exit status 1")}, false},
+		{"the compiler's", commandError{tail: "link: mapping output file: no space left on device", cause: exit}, true},
+		{"dpkg's", commandError{tail: "dpkg: error: No space left on device", cause: exit}, true},
+		{"another failure", commandError{tail: "undefined: x", cause: exit}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			assert.Equal(t, tc.want, diskFull(errors.Join(errors.New("compile"), tc.err)))
@@ -161,7 +187,7 @@ func TestDiskFull(t *testing.T) {
 func TestAFullDiskInALog(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "debootstrap.log")
 	require.NoError(t, os.WriteFile(log, []byte("Unpacking perl\ndpkg: error: No space left on device\n"), 0o644))
-	failed := commandError{name: "unshare", tail: "W: Failure trying to run: dpkg --install", cause: errors.New("exit status 1")}
+	failed := commandError{tail: "W: Failure trying to run: dpkg --install", cause: errors.New("exit status 1")}
 	assert.False(t, diskFull(failed))
 	err := withLog(failed, log)
 	assert.True(t, diskFull(err))
@@ -181,10 +207,12 @@ func TestCheckSpace(t *testing.T) {
 		}
 		return 1, 4 * gigabyte, nil
 	}
-	require.NoError(t, checkSpace([]need{{"/home/cache", 2 * gigabyte, "parts"}, {"/docker", 3 * gigabyte, "the image"}}, free))
+	image := need{"/docker", 3 * gigabyte, "the image"}
+	require.NoError(t, checkSpace([]need{{"/home/cache", 2 * gigabyte, "parts"}, image}, free))
 
-	err := checkSpace([]need{{"/tmp", 2 * gigabyte, "parts"}, {"/docker", 3 * gigabyte, "the image"}}, free)
-	assert.EqualError(t, err, "the disk has 4.0 GB free, and the node image needs about 5.0 GB more: 2.0 GB for parts in /tmp, 3.0 GB for the image in /docker")
+	err := checkSpace([]need{{"/tmp", 2 * gigabyte, "parts"}, image}, free)
+	assert.EqualError(t, err, "the disk has 4.0 GB free, and the image needs about 5.0 GB more: "+
+		"2.0 GB for parts in /tmp, 3.0 GB for the image in /docker")
 
 	assert.ErrorIs(t, checkSpace([]need{{"/gone", 1, "x"}}, free), os.ErrPermission)
 }

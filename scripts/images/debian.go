@@ -3,66 +3,73 @@ package main
 import (
 	"archive/tar"
 	"bufio"
-	_ "embed"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
+	"path/filepath"
 	"strings"
+	"time"
 )
 
-//go:embed iptables-wrapper
-var iptablesWrapper string
+// rootTar is the file of a Debian artifact: a root file system.
+const rootTar = "root.tar"
 
-// proxyPackages are what kube-proxy runs (iptables or nft, conntrack for old connections, kmod), and what the CNI's script needs.
-var proxyPackages = []string{"base-files", "bash", "conntrack", "coreutils", "grep", "ipset", "iproute2", "iptables", "kmod", "libc-bin", "nftables"}
-
-// wrappedPrograms are the names under which a program changes the rules of iptables.
-var wrappedPrograms = []string{
-	"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
+// omitted are files of Debian's packages that no container needs, and files that debootstrap copied
+// from this machine.
+var omitted = []string{
+	"./dev/*", "./proc/*", "./sys/*", "./run/*", "./tmp/*", "./etc/hostname", "./etc/resolv.conf", "./etc/machine-id",
+	"./var/cache/apt/*", "./var/cache/debconf/*", "./var/lib/apt/lists/*", "./var/log/*",
+	"./usr/share/doc/*", "./usr/share/doc-base/*", "./usr/share/info/*", "./usr/share/locale/*", "./usr/share/man/*",
 }
 
-// copyPackages writes the root file system of kube-proxy's image: of Debian's only the named packages and what they depend on. Each node
-// unpacks this image while it starts, so the whole of Debian would cost seconds there. It returns the names that it wrote.
-func copyPackages(w *tar.Writer, base string, names []string) (map[string]bool, error) {
-	packages, err := readPackages(base)
-	if err != nil {
-		return nil, err
+// installDebian is the step that leaves the root file system of a small Debian with the packages.
+func (b builder) installDebian(name string, made artifact, packages []string) *step {
+	install := step{name: name, cost: 80 * time.Second}
+	if !toolsInstalled() {
+		install.needs = []*step{{name: "install debootstrap with apt-get", run: installTools}}
 	}
-	wanted, err := packages.closure(names)
-	if err != nil {
-		return nil, err
-	}
-	owned := map[string]bool{}
-	for name := range wanted {
-		for _, file := range packages[name].files {
-			owned[file] = true
-		}
-	}
-	wrapped := map[string]bool{}
-	for _, name := range wrappedPrograms {
-		wrapped["usr/sbin/"+name] = true
-	}
-	known, err := copyTar(w, base, func(name string, header *tar.Header) bool {
-		switch {
-		case wrapped[name], strings.HasPrefix(name, "var/lib/dpkg/"):
-			return false
-		// Links to what isn't there do no harm, and those of the alternatives belong to no package.
-		case header.Typeflag == tar.TypeDir, header.Typeflag == tar.TypeSymlink:
-			return strings.Count(name, "/") < 2 || owned[name] || header.Typeflag == tar.TypeSymlink
-		}
-		return owned[name] || strings.HasPrefix(name, "etc/ld.so") || name == "etc/passwd" || name == "etc/group" || name == "etc/nsswitch.conf"
+	return b.making(made, install, func(ctx context.Context, dir string) error {
+		return bootstrap(ctx, b.cache.work(), filepath.Join(dir, rootTar), packages)
 	})
-	if err != nil {
-		return nil, err
-	}
-	files := []file{{path: "usr/sbin/iptables-wrapper", mode: 0o755, content: []byte(iptablesWrapper)}}
-	for _, name := range wrappedPrograms {
-		files = append(files, file{path: "usr/sbin/" + name, link: "iptables-wrapper"})
-	}
-	return known, addFiles(w, files, known)
 }
 
-// debianPackage is what dpkg's database says of an installed package.
+// bootstrap writes the root file system of a small Debian with the packages, as a tar file.
+func bootstrap(ctx context.Context, work, target string, packages []string) error {
+	root, err := os.MkdirTemp(work, "debian.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	// Its own mounts and processes: debootstrap mounts /proc and /sys below root. If it is killed,
+	// they end with it and don't hinder the next run's cleaning.
+	err = command{}.run(ctx, "unshare", "--mount", "--pid", "--kill-child", "--propagation", "private", "--",
+		"debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), debianSuite, root)
+	if err != nil {
+		return withLog(err, filepath.Join(root, "debootstrap", "debootstrap.log"))
+	}
+	args := []string{"--create", "--numeric-owner", "--file=" + target, "--directory=" + root}
+	for _, pattern := range omitted {
+		args = append(args, "--exclude="+pattern)
+	}
+	return command{}.run(ctx, "tar", append(args, ".")...)
+}
+
+// withLog adds the last lines of a log to the error of the program that writes it: debootstrap
+// itself says only that dpkg failed, and names the log, which is removed.
+func withLog(err error, log string) error {
+	content, readErr := os.ReadFile(log)
+	var failed commandError
+	if readErr != nil || !errors.As(err, &failed) {
+		return err
+	}
+	failed.tail += "\n" + lastLines(string(content), 5)
+	return failed
+}
+
+// debianPackage is an installed package in dpkg's database.
 type debianPackage struct {
 	depends [][]string // each a list of alternatives
 	files   []string   // without a leading slash, /usr merged
@@ -71,7 +78,7 @@ type debianPackage struct {
 type debianPackages map[string]*debianPackage
 
 // readPackages reads dpkg's database in the tar file of a Debian root file system.
-func readPackages(base string) (debianPackages, error) {
+func readPackages(root string) (debianPackages, error) {
 	packages := debianPackages{}
 	get := func(name string) *debianPackage {
 		if packages[name] == nil {
@@ -80,7 +87,7 @@ func readPackages(base string) (debianPackages, error) {
 		return packages[name]
 	}
 	const info = "var/lib/dpkg/info/"
-	err := readTar(base, func(name string, _ *tar.Header, content io.Reader) error {
+	err := readTar(root, func(name string, _ *tar.Header, content io.Reader) error {
 		lines := bufio.NewScanner(content)
 		lines.Buffer(nil, 1<<20)
 		switch {
@@ -116,10 +123,9 @@ func readPackages(base string) (debianPackages, error) {
 
 // mergedUsr is where a file of /bin, /sbin or /lib really is: these are links into /usr.
 func mergedUsr(name string) string {
-	first, _, _ := strings.Cut(name, "/")
-	switch first {
+	switch first, _, below := strings.Cut(name, "/"); first {
 	case "bin", "sbin", "lib", "lib32", "lib64", "libx32":
-		if first != name {
+		if below {
 			return "usr/" + name
 		}
 	}
@@ -155,12 +161,13 @@ func (p debianPackages) closure(names []string) (map[string]bool, error) {
 		wanted[name] = true
 		for _, alternatives := range p[name].depends {
 			for _, alternative := range alternatives {
-				if p[alternative] != nil {
-					if err := visit(alternative); err != nil {
-						return err
-					}
-					break
+				if p[alternative] == nil {
+					continue
 				}
+				if err := visit(alternative); err != nil {
+					return err
+				}
+				break
 			}
 		}
 		return nil

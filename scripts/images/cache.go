@@ -15,15 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cache is a folder of finished work outside the repository. Everything in it is either whole or not there: work goes on under a
-// temporary name, reaches the disk, and is renamed last. So a run that was cut off, by a power failure too, goes on where it stopped.
+// cache is a folder of finished work outside the repository. Each artifact in it is complete or
+// absent: work is done under a temporary name, reaches the disk, and is renamed last. So a run that
+// was cut off, by a power failure too, continues where it stopped.
 type cache struct{ dir string }
 
-// artifact is the finished work of one step: a folder of the cache. Its key is a digest of everything that it was made from, so that a
-// changed recipe makes a new one and leaves the others alone.
+// artifact is the finished work of one step: a folder of the cache. Its key is a digest of
+// everything that it was made from, so that a changed recipe makes a new artifact and leaves the
+// others alone.
 type artifact struct{ name, key string }
 
-// newArtifact names the work called name that is made from the given inputs, as texts, and from other artifacts.
+// newArtifact names the work called name that is made from the given texts and other artifacts.
 func newArtifact(name string, from []artifact, inputs ...string) artifact {
 	sum := sha256.New()
 	for _, input := range append([]string{name}, inputs...) {
@@ -51,16 +53,16 @@ func (c cache) path(a artifact, elem ...string) string {
 	return filepath.Join(append([]string{c.dir, a.String()}, elem...)...)
 }
 
-// has reports whether the artifact is finished.
 func (c cache) has(a artifact) bool {
 	_, err := os.Stat(c.path(a))
 	return err == nil
 }
 
-// work is the folder for half-finished things: emptied by the next run, and on the same file system as what they become.
+// work is the folder for unfinished work. The next run empties it. It is on the file system of the
+// artifacts, so that finished work can be renamed.
 func (c cache) work() string { return filepath.Join(c.dir, "work") }
 
-// put lets fill make the artifact in a temporary folder and then puts it in its place, in one step.
+// put lets fill make the artifact in a temporary folder and then renames the folder.
 func (c cache) put(a artifact, fill func(dir string) error) error {
 	temporary, err := os.MkdirTemp(c.work(), a.String()+".")
 	if err != nil {
@@ -88,7 +90,8 @@ func (c cache) put(a artifact, fill func(dir string) error) error {
 
 // removeOthers removes the artifacts of the same name that were made by other recipes.
 func (c cache) removeOthers(a artifact) error {
-	others, err := filepath.Glob(filepath.Join(c.dir, a.name+"-*"))
+	key := strings.Repeat("[0-9a-f]", len(a.key))
+	others, err := filepath.Glob(filepath.Join(c.dir, a.name+"-"+key))
 	if err != nil {
 		return err
 	}
@@ -112,8 +115,9 @@ func syncFileSystem(path string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
-// lock makes the cache ours until the returned function is called or this process ends in whatever way. If another run has it, waiting
-// is called once with the other's process id, and lock goes on when the other is done.
+// lock reserves the cache for this process until the returned function is called or the process
+// ends. If another run has it, waiting is called once with the other's process id, and lock returns
+// when the other run is done.
 func (c cache) lock(ctx context.Context, waiting func(holder string)) (unlock func(), err error) {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache folder: %w", err)
@@ -122,8 +126,7 @@ func (c cache) lock(ctx context.Context, waiting func(holder string)) (unlock fu
 	if err != nil {
 		return nil, fmt.Errorf("open the cache's lock: %w", err)
 	}
-	told := false
-	for {
+	for first := true; ; first = false {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			break
@@ -132,10 +135,9 @@ func (c cache) lock(ctx context.Context, waiting func(holder string)) (unlock fu
 			f.Close()
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
-		if !told {
+		if first {
 			holder, _ := os.ReadFile(f.Name())
 			waiting(strings.TrimSpace(string(holder)))
-			told = true
 		}
 		select {
 		case <-ctx.Done():
@@ -144,17 +146,17 @@ func (c cache) lock(ctx context.Context, waiting func(holder string)) (unlock fu
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-	// For the one who waits; of no use to the lock itself.
+	// For the message of another run that waits; the lock itself doesn't need it.
 	if err := f.Truncate(0); err == nil {
 		fmt.Fprintln(f, os.Getpid())
 	}
 	return func() { f.Close() }, nil
 }
 
-// clear removes what an earlier run left half-finished. Only for who holds the lock.
+// clear removes unfinished work of earlier runs. The caller holds the lock.
 func (c cache) clear() error {
 	if err := os.RemoveAll(c.work()); err != nil {
-		return fmt.Errorf("remove what an earlier run left behind: %w", err)
+		return fmt.Errorf("remove unfinished work of an earlier run: %w", err)
 	}
 	if err := os.MkdirAll(c.work(), 0o755); err != nil {
 		return fmt.Errorf("make the cache folder: %w", err)
