@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // writes keeps each Write apart.
@@ -31,20 +33,20 @@ func TestLines(t *testing.T) {
 	zero, one := 0, 1
 	tests := []struct {
 		name string
-		give event
+		give protocol.Event
 		want string
 	}{
-		{"plain", event{Event: eventStart}, `{"event":"start","unixNano":1700000000123456789,"pod":"pod-1"}`},
-		{"listening", event{Event: eventListening, Addr: "[::]:8080"}, `{"event":"listening","unixNano":1700000000123456789,"pod":"pod-1","addr":"[::]:8080"}`},
-		{"last request", event{Event: eventLastRequest, Requests: 7}, `{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7}`},
+		{"plain", protocol.Event{Event: protocol.EventStart}, `{"event":"start","unixNano":1700000000123456789,"pod":"pod-1"}`},
+		{"listening", protocol.Event{Event: protocol.EventListening, Addr: "[::]:8080"}, `{"event":"listening","unixNano":1700000000123456789,"pod":"pod-1","addr":"[::]:8080"}`},
+		{"last request", protocol.Event{Event: protocol.EventLastRequest, Requests: 7}, `{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7}`},
 		{
 			"last request, by lane",
-			event{Event: eventLastRequest, Requests: 7, Lanes: map[string]int64{"service/new": 4, "nodeport/slow": 2}},
+			protocol.Event{Event: protocol.EventLastRequest, Requests: 7, Lanes: map[string]int64{"service/new": 4, "nodeport/slow": 2}},
 			`{"event":"last-request","unixNano":1700000000123456789,"pod":"pod-1","requests":7,"lanes":{"nodeport/slow":2,"service/new":4}}`,
 		},
-		{"failed request", event{Event: eventFailedRequest, Lane: "service/new", Seq: &zero}, `{"event":"failed-request","unixNano":1700000000123456789,"pod":"pod-1","lane":"service/new","seq":0}`},
-		{"good exit", event{Event: eventExit, Code: &zero}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":0}`},
-		{"bad exit", event{Event: eventExit, Code: &one, Error: "a\nb"}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":1,"error":"a\nb"}`},
+		{"failed request", protocol.Event{Event: protocol.EventFailedRequest, Lane: "service/new", Seq: &zero}, `{"event":"failed-request","unixNano":1700000000123456789,"pod":"pod-1","lane":"service/new","seq":0}`},
+		{"good exit", protocol.Event{Event: protocol.EventExit, Code: &zero}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":0}`},
+		{"bad exit", protocol.Event{Event: protocol.EventExit, Code: &one, Error: "a\nb"}, `{"event":"exit","unixNano":1700000000123456789,"pod":"pod-1","code":1,"error":"a\nb"}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,7 +63,7 @@ func TestOneWritePerLine(t *testing.T) {
 	life := &lifeLog{out: &out, pod: "pod-1"}
 	var group sync.WaitGroup
 	for range 50 {
-		group.Go(func() { life.record(time.Now(), event{Event: eventReady}) })
+		group.Go(func() { life.record(time.Now(), protocol.Event{Event: protocol.EventReady}) })
 	}
 	group.Wait()
 	require.Len(t, out.each, 50)
@@ -84,13 +86,13 @@ func (slowListener) Close() error {
 // TestListenerClosedIsTold: once, with the instant at which it was done, and with what went wrong.
 func TestListenerClosedIsTold(t *testing.T) {
 	var out writes
-	l := &witnessedListener{Listener: slowListener{}, life: &lifeLog{out: &out, pod: "pod-1"}}
+	l := &loggingListener{Listener: slowListener{}, life: &lifeLog{out: &out, pod: "pod-1"}}
 	called := time.Now()
 	assert.ErrorIs(t, l.Close(), errStuck)
 	assert.NoError(t, l.Close())
 
 	require.Len(t, out.each, 1)
-	var e event
+	var e protocol.Event
 	require.NoError(t, json.Unmarshal([]byte(out.each[0]), &e))
 	assert.Equal(t, "listener-closed", e.Event)
 	assert.Equal(t, "stuck", e.Error)

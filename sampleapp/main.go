@@ -1,9 +1,13 @@
-// Command sampleapp is the server under test: a small HTTP server whose way of stopping is chosen by flags, so that one binary plays every shutdown strategy.
+// Command sampleapp is the server under test: a small HTTP server whose way of stopping is chosen
+// by flags, so that one binary plays every shutdown strategy.
 //
-// It is written as an ordinary Go service is, on net/http and nothing else, because what is measured is what such a service does to its clients. What it adds
-// is testimony: every answer says which Pod, which connection and which moment of the Pod's life it came from, and the instants of its life go to stdout.
+// It is written as an ordinary Go service is, on net/http and nothing else, because what is
+// measured is what such a service does to its clients. What it adds is testimony: every answer says
+// which Pod, which connection and which moment of the Pod's life it came from, and the instants of
+// its life go to stdout.
 //
-// It exits with 0 after a complete shutdown, 1 when it could not serve or had to cut requests off, and 2 when it was called wrongly.
+// It exits with 0 after a complete shutdown, 1 when it could not serve or had to cut requests off,
+// and 2 when it was called wrongly.
 package main
 
 import (
@@ -18,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // Exit codes. 2 for wrong usage is what the flag package itself uses.
@@ -43,7 +49,8 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole life of the process, from its arguments to its exit code. It writes life events to stdout and what a wrong call needs to know to stderr.
+// run is the whole life of the process, from its arguments to its exit code. It writes life events
+// to stdout and what a wrong call needs to know to stderr.
 func run(args []string, stdout, stderr io.Writer) int {
 	started := time.Now()
 
@@ -64,29 +71,37 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 
 	life := &lifeLog{out: stdout, pod: pod}
-	app := &server{config: *cfg, pod: pod, life: life, departure: newDeparture(*cfg, life)}
-	app.departure.arm() // before anything is told or slow: a Pod can be deleted while it starts
-	life.record(started, event{Event: eventStart, Kernel: kernel()})
-	err = app.live(started)
+	app := &server{config: *cfg, pod: pod, life: life, terminator: newTerminator(*cfg, life)}
+	app.terminator.notify() // before anything is told or slow: a Pod can be deleted while it starts
+	life.record(started, protocol.Event{Event: protocol.EventStart, Kernel: kernel()})
+	err = app.serve(started)
 
 	if requests, last, lanes := app.answered.total(); requests > 0 {
-		life.record(last, event{Event: eventLastRequest, Requests: requests, Lanes: lanes})
+		life.record(last, protocol.Event{Event: protocol.EventLastRequest, Requests: requests, Lanes: lanes})
 	}
 	code, reason := exitOK, ""
 	if err != nil {
 		code, reason = exitFailed, err.Error()
 	}
-	life.record(time.Now(), event{Event: eventExit, Code: &code, Error: reason})
+	unanswered := app.cut
+	if unanswered == nil {
+		unanswered = app.unanswered.list()
+	}
+	life.record(
+		time.Now(),
+		protocol.Event{Event: protocol.EventExit, Code: &code, Error: reason, Unanswered: unanswered},
+	)
 	return code
 }
 
-// live starts the server, serves until the departure says that it is time to shut down, and shuts down. It returns nil when no request was cut off.
-func (s *server) live(started time.Time) error {
-	go s.departure.pass()
+// serve starts the server, serves until the terminator says that it is time to shut down, and shuts
+// down. It returns nil when no request was cut off.
+func (s *server) serve(started time.Time) error {
+	go s.terminator.run()
 
 	select {
 	case <-time.After(s.startupDelay - time.Since(started)):
-	case <-s.departure.over:
+	case <-s.terminator.over:
 		return nil // nothing was opened, so nothing is left to close
 	}
 
@@ -94,18 +109,18 @@ func (s *server) live(started time.Time) error {
 	if err != nil {
 		return fmt.Errorf("open the listener: %w", err)
 	}
-	s.life.record(time.Now(), event{Event: eventListening, Addr: listener.Addr().String()})
+	s.life.record(time.Now(), protocol.Event{Event: protocol.EventListening, Addr: listener.Addr().String()})
 
 	httpServer := s.httpServer()
 	served := make(chan error, 1)
-	go func() { served <- httpServer.Serve(&witnessedListener{Listener: listener, life: s.life}) }()
+	go func() { served <- httpServer.Serve(&loggingListener{Listener: listener, life: s.life}) }()
 
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
-	case <-s.departure.over:
+	case <-s.terminator.over:
 	}
-	err = shutdown(httpServer, s.shutdownTimeout, s.life)
+	err = s.shutdown(httpServer)
 	// Serve returns last if SIGTERM came before it had taken the listener over, and closes it then.
 	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("serve: %w", serveErr))
@@ -113,31 +128,63 @@ func (s *server) live(started time.Time) error {
 	return err
 }
 
-// newFlagSet returns the flags and the configuration that they fill. The set is silent: what to print, and where, is for run to say.
+// newFlagSet returns the flags and the configuration that they fill. The set is silent: what to
+// print, and where, is for run to say.
 func newFlagSet() (*flag.FlagSet, *config) {
 	cfg := &config{onSIGTERM: actionDefault}
 	flags := flag.NewFlagSet("sampleapp", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
-	flags.StringVar(&cfg.addr, "addr", ":8080", "`host:port` to listen on; port 0 takes any free one, see the event listening.")
-	flags.StringVar((*string)(&cfg.onSIGTERM), "on-sigterm", string(actionDefault),
-		"`action` on SIGTERM. default: no handler, the Go runtime ends the process. ignore: serve on as if nothing had happened. "+
-			"shutdown: http.Server.Shutdown at once. delay: serve on for -delay, then Shutdown.")
-	flags.DurationVar(&cfg.delay, "delay", 15*time.Second,
-		"`time` to serve on after SIGTERM, for clients that haven't heard yet that this Pod goes away. Needs -on-sigterm=delay.")
-	flags.BoolVar(&cfg.close, "close", false, "From SIGTERM on, answer with Connection: close, so that clients move to another Pod.")
+	flags.StringVar(
+		&cfg.addr,
+		"addr",
+		fmt.Sprintf(":%d", protocol.Port),
+		"`host:port` to listen on; port 0 takes any free one, see the event listening.",
+	)
+	flags.StringVar(
+		(*string)(&cfg.onSIGTERM),
+		"on-sigterm",
+		string(actionDefault),
+		"`action` on SIGTERM. default: no handler, the Go runtime ends the process. "+
+			"ignore: serve on as if nothing had happened. "+
+			"shutdown: http.Server.Shutdown at once. delay: serve on for -delay, then Shutdown.",
+	)
+	flags.DurationVar(
+		&cfg.delay,
+		"delay",
+		15*time.Second,
+		"`time` to serve on after SIGTERM, for clients that haven't heard yet that this Pod goes away. "+
+			"Needs -on-sigterm=delay.",
+	)
+	flags.BoolVar(
+		&cfg.close,
+		"close",
+		false,
+		"From SIGTERM on, answer with Connection: close, so that clients move to another Pod.",
+	)
 	flags.BoolVar(&cfg.unready, "unready", false, "From SIGTERM on, answer /readyz with 503.")
-	flags.DurationVar(&cfg.shutdownTimeout, "shutdown-timeout", 10*time.Second,
-		"`time` that Shutdown may wait for requests in flight; those left after it are cut off. Needs -on-sigterm=shutdown or delay.")
+	flags.DurationVar(
+		&cfg.shutdownTimeout,
+		"shutdown-timeout",
+		10*time.Second,
+		"`time` that Shutdown may wait for requests in flight; those left after it are cut off. "+
+			"Needs -on-sigterm=shutdown or delay.",
+	)
 	flags.DurationVar(&cfg.startupDelay, "startup-delay", 0,
 		"`time` from process start until the listener is opened: a slow start, during which connections are refused.")
-	flags.IntVar(&cfg.failEvery, "fail-every", 0,
-		"Reset the connection, instead of answering, of each request to /work whose number in its lane is a multiple of this `number`, and tell it by the "+
-			"event failed-request: losses that are known beforehand, to hold against those that a client names. 0: none.")
+	flags.IntVar(
+		&cfg.failEvery,
+		"fail-every",
+		0,
+		"Reset the connection, instead of answering, of each request to /work whose number in its lane "+
+			"is a multiple of this `number`, and tell it by the "+
+			"event failed-request: drops that are known beforehand, to hold against those that a client names. 0: none.",
+	)
 	return flags, cfg
 }
 
-// parse fills the configuration from args and refuses what can't be meant: a flag without effect is a strategy that isn't the one its name says.
+// parse fills the configuration from args and refuses what can't be meant: a flag without effect is
+// a strategy that isn't the one its name says.
 func (c *config) parse(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -182,8 +229,9 @@ func actionNames() string {
 	return strings.Join(names, ", ")
 }
 
-// podName is the name that this process goes by: POD_NAME, which the Pod template fills from metadata.name, else the hostname, which is the Pod's name too
-// unless the Pod uses the host's network.
+// podName is the name that this process goes by: POD_NAME, which the Pod template fills from
+// metadata.name, else the hostname, which is the Pod's name too unless the Pod uses the host's
+// network.
 func podName() (string, error) {
 	if name := os.Getenv("POD_NAME"); name != "" {
 		return name, nil

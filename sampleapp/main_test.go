@@ -20,6 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // childEnv makes the test binary be the sample app itself. So each test has the real process under real signals, built with the race detector if the tests are.
@@ -172,7 +174,7 @@ type child struct {
 	addr string // once listening
 
 	mu     sync.Mutex
-	events []event
+	events []protocol.Event
 	more   chan struct{} // closed and replaced with each event
 	ended  chan struct{} // closed when stdout is at its end
 	waited func() error
@@ -215,7 +217,7 @@ func (c *child) read(stdout io.Reader) {
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		decoder := json.NewDecoder(bytes.NewReader(lines.Bytes()))
 		decoder.DisallowUnknownFields()
-		var e event
+		var e protocol.Event
 		if err := decoder.Decode(&e); err != nil {
 			c.t.Errorf("stdout has a line that is no event: %q: %v", lines.Text(), err)
 		}
@@ -228,14 +230,14 @@ func (c *child) read(stdout io.Reader) {
 }
 
 // all returns the events so far, and a channel that is closed when there are more.
-func (c *child) all() ([]event, <-chan struct{}) {
+func (c *child) all() ([]protocol.Event, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clip(c.events), c.more
 }
 
 // await waits for the first event of that name.
-func (c *child) await(name string) event {
+func (c *child) await(name string) protocol.Event {
 	c.t.Helper()
 	for timeout := time.After(patience); ; {
 		events, more := c.all()

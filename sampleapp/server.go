@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,39 +11,28 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// Body is the body of every good answer to /work, with its Content-Length. Clients compare it byte for byte, because a truncated or foreign answer is a lost
-// request too. Package main can't be imported: e2e/internal/traffic has a copy of this constant, and a test in e2e keeps the two equal.
-const Body = "ok from zerodrop sampleapp\n"
-
-// The headers of every answer, by which a client knows who answered and when in its life.
-const (
-	headerPod         = "Zerodrop-Pod"          // POD_NAME, else the hostname
-	headerLeaving     = "Zerodrop-Leaving-Ms"   // milliseconds from SIGTERM to this answer, "-1" before SIGTERM
-	headerConn        = "Zerodrop-Conn"         // number of this connection in this process, from 1; probes have connections too
-	headerConnRequest = "Zerodrop-Conn-Request" // number of this request on this connection, from 1
-)
-
-// The headers of a request by which the load says which it is: for the ledger, and for -fail-every.
-const (
-	headerLane = "Zerodrop-Lane"
-	headerSeq  = "Zerodrop-Seq" // its number in the lane, from 0
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 const (
-	// readHeaderTimeout bounds a client that connects and says nothing. It is far above any client time-out of the load, so it is never what loses a request.
+	// readHeaderTimeout bounds a client that connects and says nothing. It is far above any client
+	// time-out of the load, so it is never what loses a request.
 	readHeaderTimeout = 10 * time.Second
-	// idleTimeout is longer than any run: a server that closes an idle connection of its own accord, in the instant in which the client reuses it, loses a
-	// request that would be charged to the shutdown.
+	// idleTimeout is longer than any run: a server that closes an idle connection of its own
+	// accord, in the instant in which the client reuses it, loses a request that would be charged
+	// to the shutdown.
 	idleTimeout = time.Hour
-	// maxWork is the longest work that can be asked for; beyond it a request is a typing error that would outlive every grace period.
+	// maxWork is the longest work that can be asked for; beyond it a request is a typing error that
+	// would outlive every grace period.
 	maxWork = time.Minute
-	// maxPreStop is the longest preStop hook; a hook longer than the grace period (30 s by default) is a mistake worth showing, so the limit is far above it.
+	// maxPreStop is the longest preStop hook; a hook longer than the grace period (30 s by default)
+	// is a mistake worth showing, so the limit is far above it.
 	maxPreStop = time.Hour
 )
 
@@ -50,16 +40,19 @@ const (
 type server struct {
 	config
 
-	pod       string
-	life      *lifeLog
-	departure *departure
+	pod        string
+	life       *lifeLog
+	terminator *terminator
 
 	connections atomic.Int64
 	ready       sync.Once
-	answered    tally // requests to /work
+	answered    tally              // requests to /work
+	unanswered  begun              // requests to /work
+	cut         []protocol.Request // those that Shutdown gave up
 }
 
-// httpServer returns the net/http server that is to be started and shut down, with its time-outs. It has no access log, which would cost more than the answers.
+// httpServer returns the net/http server that is to be started and shut down, with its time-outs.
+// It has no access log, which would cost more than the answers.
 func (s *server) httpServer() *http.Server {
 	return &http.Server{
 		Handler:           s,
@@ -69,29 +62,37 @@ func (s *server) httpServer() *http.Server {
 	}
 }
 
-// ServeHTTP routes by hand, because http.ServeMux answers some requests itself (redirects to clean paths), without the headers.
+// ServeHTTP routes by hand, because http.ServeMux answers some requests itself (redirects to clean
+// paths), without the headers.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	connectionOf(r).requests.Add(1)
 	switch r.URL.Path {
-	case "/work":
+	case protocol.PathWork:
+		defer s.unanswered.add(r)()
 		if err := s.work(w, r); err == nil {
-			s.answered.add(time.Now(), r.Header.Get(headerLane))
+			s.answered.add(time.Now(), r.Header.Get(protocol.HeaderLane))
 		}
-	case "/readyz":
+	case protocol.PathReady:
 		s.readyz(w, r)
-	case "/livez":
+	case protocol.PathLive:
 		_ = s.answer(w, r, http.StatusOK, "live\n")
-	case "/prestop":
+	case protocol.PathPreStop:
 		s.prestop(w, r)
-	case "/ledger":
+	case protocol.PathLedger:
 		s.ledger(w, r)
 	default:
-		_ = s.answer(w, r, http.StatusNotFound, "no such path: there are /work, /readyz, /livez, /prestop and /ledger\n")
+		_ = s.answer(
+			w,
+			r,
+			http.StatusNotFound,
+			"no such path: there are /work, /readyz, /livez, /prestop and /ledger\n",
+		)
 	}
 }
 
-// work reads the request to its end, works for ?for=2s (nothing if absent, maxWork at most; it only waits, so that many can be in flight on a small machine),
-// and answers. It returns nil when an answer, whatever its status, has been written.
+// work reads the request to its end, works for ?for=2s (nothing if absent, maxWork at most; it only
+// waits, so that many can be in flight on a small machine), and answers. It returns nil when an
+// answer, whatever its status, has been written.
 func (s *server) work(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
@@ -108,10 +109,11 @@ func (s *server) work(w http.ResponseWriter, r *http.Request) error {
 	if pause(r.Context(), duration) != nil {
 		panic(http.ErrAbortHandler) // the client is gone; to return would be to answer 200
 	}
-	if seq, err := strconv.Atoi(r.Header.Get(headerSeq)); err == nil && s.failEvery > 0 && seq%s.failEvery == 0 {
-		return s.fail(w, r.Header.Get(headerLane), seq)
+	if seq, err := strconv.Atoi(r.Header.Get(protocol.HeaderSeq)); err == nil && s.failEvery > 0 &&
+		seq%s.failEvery == 0 {
+		return s.fail(w, r.Header.Get(protocol.HeaderLane), seq)
 	}
-	return s.answer(w, r, http.StatusOK, Body)
+	return s.answer(w, r, http.StatusOK, protocol.Body)
 }
 
 // errFailed is the guarantee that a request that was failed on purpose doesn't count as answered.
@@ -123,7 +125,7 @@ func (s *server) fail(w http.ResponseWriter, lane string, seq int) error {
 	if err != nil {
 		panic(http.ErrAbortHandler) // HTTP/2, which nobody has asked for: no answer in any case
 	}
-	s.life.record(time.Now(), event{Event: eventFailedRequest, Lane: lane, Seq: &seq})
+	s.life.record(time.Now(), protocol.Event{Event: protocol.EventFailedRequest, Lane: lane, Seq: &seq})
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // what is closed then is reset
 	}
@@ -133,17 +135,18 @@ func (s *server) fail(w http.ResponseWriter, lane string, seq int) error {
 
 // readyz is the readiness probe.
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
-	if s.unready && s.departure.begun() {
+	if s.unready && s.terminator.begun() {
 		_ = s.answer(w, r, http.StatusServiceUnavailable, "leaving\n")
 		return
 	}
 	if s.answer(w, r, http.StatusOK, "ready\n") == nil {
-		s.ready.Do(func() { s.life.record(time.Now(), event{Event: eventReady}) })
+		s.ready.Do(func() { s.life.record(time.Now(), protocol.Event{Event: protocol.EventReady}) })
 	}
 }
 
-// ledger tells how many requests to /work were answered so far, by lane: the server's side of the books, for a Pod that lives on. One that exits tells it in
-// its last words (eventLastRequest).
+// ledger tells how many requests to /work were answered so far, by lane: the server's side of the
+// accounts, for a Pod that lives on. One that exits tells it in its last words
+// (protocol.EventLastRequest).
 func (s *server) ledger(w http.ResponseWriter, r *http.Request) {
 	_, _, lanes := s.answered.total()
 	raw, err := json.Marshal(lanes)
@@ -153,20 +156,21 @@ func (s *server) ledger(w http.ResponseWriter, r *http.Request) {
 	_ = s.answer(w, r, http.StatusOK, string(raw)+"\n")
 }
 
-// prestop is for a preStop hook of kind httpGet: it answers after ?for=15s, and the kubelet holds SIGTERM back until then. The time has to be given, because a
-// hook that returns at once protects nothing.
+// prestop is for a preStop hook of kind httpGet: it answers after ?for=15s, and the kubelet holds
+// SIGTERM back until then. The time has to be given, because a hook that returns at once protects
+// nothing.
 func (s *server) prestop(w http.ResponseWriter, r *http.Request) {
 	duration, err := durationOf(r, "", maxPreStop)
 	if err != nil {
 		_ = s.answer(w, r, http.StatusBadRequest, err.Error()+"\n")
 		return
 	}
-	s.life.record(time.Now(), event{Event: eventPreStopStart})
+	s.life.record(time.Now(), protocol.Event{Event: protocol.EventPreStopStart})
 	err = pause(r.Context(), duration)
 	if err == nil {
 		err = s.answer(w, r, http.StatusOK, "waited\n")
 	}
-	end := event{Event: eventPreStopEnd}
+	end := protocol.Event{Event: protocol.EventPreStopEnd}
 	at := time.Now()
 	if err != nil {
 		end.Error = fmt.Sprintf("the kubelet hung up: %v", err)
@@ -177,19 +181,21 @@ func (s *server) prestop(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer writes one complete answer and returns nil once all of it has been handed to the kernel. What depends on the moment is decided here, at the end of the
-// work: a request that was in flight when SIGTERM came is answered as one of a leaving Pod.
+// answer writes one complete answer and returns nil once all of it has been handed to the kernel.
+// What depends on the moment is decided here, at the end of the work: a request that was in flight
+// when SIGTERM came is answered as one of a leaving Pod.
 func (s *server) answer(w http.ResponseWriter, r *http.Request, code int, body string) error {
 	conn := connectionOf(r)
 	header := w.Header()
-	header.Set(headerPod, s.pod)
-	header.Set(headerLeaving, s.departure.milliseconds())
-	header.Set(headerConn, strconv.FormatInt(conn.number, 10))
-	header.Set(headerConnRequest, strconv.FormatInt(conn.requests.Load(), 10))
+	header.Set(protocol.HeaderPod, s.pod)
+	header.Set(protocol.HeaderLeaving, s.terminator.milliseconds())
+	header.Set(protocol.HeaderConn, strconv.FormatInt(conn.number, 10))
+	header.Set(protocol.HeaderConnRequest, strconv.FormatInt(conn.requests.Load(), 10))
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	if s.close && s.departure.begun() {
-		// Per answer, not by SetKeepAlivesEnabled(false): that closes idle connections at once, under clients that are just about to use them.
+	if s.close && s.terminator.begun() {
+		// Per answer, not by SetKeepAlivesEnabled(false): that closes idle connections at once,
+		// under clients that are just about to use them.
 		header.Set("Connection", "close")
 	}
 	w.WriteHeader(code)
@@ -209,8 +215,8 @@ func durationOf(r *http.Request, absent string, limit time.Duration) (time.Durat
 		return 0, fmt.Errorf("read the query: %w", err)
 	}
 	text := absent
-	if query.Has("for") {
-		text = query.Get("for")
+	if query.Has(protocol.ParamFor) {
+		text = query.Get(protocol.ParamFor)
 	}
 	duration, err := time.ParseDuration(text)
 	if err != nil || duration < 0 || duration > limit {
@@ -267,11 +273,47 @@ func (t *tally) add(at time.Time, lane string) {
 // maxLanes bounds what a client can make the ledger remember.
 const maxLanes = 100
 
-// total returns how many were added, the latest of their instants, and how many there were of each lane.
+// total returns how many were added, the latest of their instants, and how many there were of each
+// lane.
 func (t *tally) total() (count int64, last time.Time, lanes map[string]int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.count, t.last, maps.Clone(t.lanes)
+}
+
+// begun holds the requests that have been begun and not yet answered.
+type begun struct {
+	mu       sync.Mutex
+	requests map[*http.Request]protocol.Request
+}
+
+// add takes a request in, if it says which it is, and returns what takes it out again.
+func (b *begun) add(r *http.Request) (done func()) {
+	seq, err := strconv.Atoi(r.Header.Get(protocol.HeaderSeq))
+	if err != nil {
+		return func() {}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.requests == nil {
+		b.requests = map[*http.Request]protocol.Request{}
+	}
+	b.requests[r] = protocol.Request{Lane: r.Header.Get(protocol.HeaderLane), Seq: seq}
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.requests, r)
+	}
+}
+
+// list returns the requests by lane and number, the first protocol.MaxUnanswered of them.
+func (b *begun) list() []protocol.Request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sorted := slices.SortedFunc(maps.Values(b.requests), func(a, b protocol.Request) int {
+		return cmp.Or(cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Seq, b.Seq))
+	})
+	return sorted[:min(len(sorted), protocol.MaxUnanswered)]
 }
 
 // pause waits for the duration, and returns early with an error when ctx ends.

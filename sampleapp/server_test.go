@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // pipes is a listener without a network, so that a server can run on the fake clock of a synctest bubble.
@@ -52,7 +54,7 @@ func onFakeClock(t *testing.T, cfg config, test func(t *testing.T, s *server, p 
 	var log bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		life := &lifeLog{out: &log, pod: "pod-1"}
-		s := &server{config: cfg, pod: "pod-1", life: life, departure: newDeparture(cfg, life)}
+		s := &server{config: cfg, pod: "pod-1", life: life, terminator: newTerminator(cfg, life)}
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
 		httpServer := s.httpServer()
 		served := make(chan error)
@@ -72,10 +74,10 @@ func TestAnswers(t *testing.T) {
 		wantTime time.Duration
 		want     int
 	}{
-		{"work", "GET /work", Body, 0, 200},
-		{"work for no time", "GET /work?for=0s", Body, 0, 200},
-		{"work that takes time", "POST /work?for=2s", Body, 2 * time.Second, 200},
-		{"longest work", "GET /work?for=60s", Body, time.Minute, 200},
+		{"work", "GET /work", protocol.Body, 0, 200},
+		{"work for no time", "GET /work?for=0s", protocol.Body, 0, 200},
+		{"work that takes time", "POST /work?for=2s", protocol.Body, 2 * time.Second, 200},
+		{"longest work", "GET /work?for=60s", protocol.Body, time.Minute, 200},
 		{"too much work", "GET /work?for=60.001s", `for="60.001s": want a duration from 0s to 1m0s`, 0, 400},
 		{"negative work", "GET /work?for=-1ms", `for="-1ms": want a duration`, 0, 400},
 		{"work without a unit", "GET /work?for=2", `for="2": want a duration`, 0, 400},
@@ -106,7 +108,7 @@ func TestAnswers(t *testing.T) {
 					assert.Contains(t, r.body, tt.wantBody)
 				}
 				assert.Equal(t, "pod-1", r.header.Get("Zerodrop-Pod"))
-				assert.Equal(t, "-1", r.header.Get(headerLeaving))
+				assert.Equal(t, "-1", r.header.Get(protocol.HeaderLeaving))
 				assert.Equal(t, 1, r.conn)
 				assert.Equal(t, 1, r.connRequest)
 				assert.False(t, r.close)
@@ -127,7 +129,7 @@ func TestBodyIsReadFirst(t *testing.T) {
 		<-time.After(10 * time.Second)
 		r, err := c.try(body[len(body)/2:])
 		require.NoError(t, err)
-		assert.Equal(t, Body, r.body)
+		assert.Equal(t, protocol.Body, r.body)
 		assert.Equal(t, 11*time.Second, time.Since(begun))
 		assert.Equal(t, 2, c.get("/work").connRequest, "the connection is still good")
 		synctest.Wait() // an answer is counted when it has been written, which is when the client has it already
@@ -159,7 +161,7 @@ func TestLeavingMilliseconds(t *testing.T) {
 	log := onFakeClock(t, config{onSIGTERM: actionIgnore}, func(t *testing.T, s *server, p *pipes) {
 		c := p.dial(t)
 		assert.Equal(t, "-1", c.get("/work").header.Get("Zerodrop-Leaving-Ms"))
-		s.departure.begin(time.Now())
+		s.terminator.begin(time.Now())
 		assert.Equal(t, "0.000", c.get("/work").header.Get("Zerodrop-Leaving-Ms"))
 		<-time.After(1234567890 * time.Nanosecond)
 		assert.Equal(t, "1234.568", c.get("/work").header.Get("Zerodrop-Leaving-Ms"))
@@ -234,7 +236,7 @@ func (c *client) work(t *testing.T, lane string) reply {
 	t.Helper()
 	header := ""
 	if lane != "" {
-		header = headerLane + ": " + lane + "\r\n"
+		header = protocol.HeaderLane + ": " + lane + "\r\n"
 	}
 	r, err := c.try("GET /work HTTP/1.1\r\nHost: app\r\n" + header + "\r\n")
 	require.NoError(t, err)
@@ -277,11 +279,11 @@ func TestLedger(t *testing.T) {
 func TestLedgerCountsAnswers(t *testing.T) {
 	onFakeClock(t, config{}, func(t *testing.T, s *server, p *pipes) {
 		gone := p.dial(t)
-		_, err := io.WriteString(gone.conn, "GET /work?for=10s HTTP/1.1\r\nHost: app\r\n"+headerLane+": a/new\r\n\r\n")
+		_, err := io.WriteString(gone.conn, "GET /work?for=10s HTTP/1.1\r\nHost: app\r\n"+protocol.HeaderLane+": a/new\r\n\r\n")
 		require.NoError(t, err)
 		<-time.After(time.Second)
 		require.NoError(t, gone.conn.Close())
-		r, err := p.dial(t).try("GET /work?for=soon HTTP/1.1\r\nHost: app\r\n" + headerLane + ": a/new\r\n\r\n")
+		r, err := p.dial(t).try("GET /work?for=soon HTTP/1.1\r\nHost: app\r\n" + protocol.HeaderLane + ": a/new\r\n\r\n")
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusBadRequest, r.code)
 		<-time.After(time.Minute)
@@ -355,7 +357,7 @@ func TestFailEvery(t *testing.T) {
 			app := listening(t, "-on-sigterm=shutdown", fmt.Sprintf("-fail-every=%d", tt.every))
 			c := app.dial()
 			begun := time.Now()
-			_, err := c.try("GET " + tt.path + " HTTP/1.1\r\nHost: app\r\n" + headerLane + ": " + tt.lane + "\r\n" + headerSeq + ": " + tt.seq + "\r\n\r\n")
+			_, err := c.try("GET " + tt.path + " HTTP/1.1\r\nHost: app\r\n" + protocol.HeaderLane + ": " + tt.lane + "\r\n" + protocol.HeaderSeq + ": " + tt.seq + "\r\n\r\n")
 			if !tt.want {
 				require.NoError(t, err)
 				assert.False(t, app.seen("failed-request"))

@@ -13,26 +13,31 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // action is what the process does on SIGTERM.
 type action string
 
 const (
-	// actionDefault installs no handler: the Go runtime ends the process at once, also as PID 1, where the kernel itself would not.
+	// actionDefault installs no handler: the Go runtime ends the process at once, also as PID 1,
+	// where the kernel itself would not.
 	actionDefault action = "default"
 	// actionIgnore serves on until SIGKILL, as PID 1 does when it is a shell.
 	actionIgnore action = "ignore"
 	// actionShutdown is what most Go services do: http.Server.Shutdown at once.
 	actionShutdown action = "shutdown"
-	// actionDelay serves on first, because requests arrive until every node and proxy knows that this Pod goes away.
+	// actionDelay serves on first, because requests arrive until every node and proxy knows that
+	// this Pod goes away.
 	actionDelay action = "delay"
 )
 
 var actions = []action{actionDefault, actionIgnore, actionShutdown, actionDelay}
 
-// departure is the way out of a process: it begins with SIGTERM and is over when it is time to shut down.
-type departure struct {
+// terminator is the way out of a process: it begins with SIGTERM and is over when it is time to
+// shut down.
+type terminator struct {
 	action action
 	delay  time.Duration
 	life   *lifeLog
@@ -42,20 +47,28 @@ type departure struct {
 	over    chan struct{}             // closed when it is time to shut down
 }
 
-func newDeparture(cfg config, life *lifeLog) *departure {
-	return &departure{action: cfg.onSIGTERM, delay: cfg.delay, life: life, sigterm: make(chan os.Signal, 1), over: make(chan struct{})}
+func newTerminator(cfg config, life *lifeLog) *terminator {
+	return &terminator{
+		action:  cfg.onSIGTERM,
+		delay:   cfg.delay,
+		life:    life,
+		sigterm: make(chan os.Signal, 1),
+		over:    make(chan struct{}),
+	}
 }
 
-// arm takes SIGTERM over from the Go runtime, if the action is to outlive it. From then on none is lost; pass says what comes of it.
-func (d *departure) arm() {
+// notify takes SIGTERM over from the Go runtime, if the action is to outlive it. From then on none
+// is missed; run says what comes of it.
+func (d *terminator) notify() {
 	if d.action != actionDefault {
-		// Also for actionIgnore, where signal.Ignore would be the ordinary way: to the outside both are the same, and so its instant is known.
+		// Also for actionIgnore, where signal.Ignore would be the ordinary way: to the outside both
+		// are the same, and so its instant is known.
 		signal.Notify(d.sigterm, syscall.SIGTERM)
 	}
 }
 
-// pass waits for the first SIGTERM and goes the way out. Later SIGTERMs change nothing.
-func (d *departure) pass() {
+// run waits for the first SIGTERM and goes the way out. Later SIGTERMs change nothing.
+func (d *terminator) run() {
 	<-d.sigterm
 	d.begin(time.Now())
 	switch d.action {
@@ -69,16 +82,17 @@ func (d *departure) pass() {
 }
 
 // begin marks at as the instant of SIGTERM.
-func (d *departure) begin(at time.Time) {
+func (d *terminator) begin(at time.Time) {
 	d.since.Store(&at)
-	d.life.record(at, event{Event: eventSIGTERM})
+	d.life.record(at, protocol.Event{Event: protocol.EventSIGTERM})
 }
 
 // begun says whether SIGTERM has come.
-func (d *departure) begun() bool { return d.since.Load() != nil }
+func (d *terminator) begun() bool { return d.since.Load() != nil }
 
-// milliseconds says how long ago SIGTERM came, in decimal milliseconds down to the microsecond, as in "1503.214"; "-1" if it hasn't.
-func (d *departure) milliseconds() string {
+// milliseconds says how long ago SIGTERM came, in decimal milliseconds down to the microsecond, as
+// in "1503.214"; "-1" if it hasn't.
+func (d *terminator) milliseconds() string {
 	since := d.since.Load()
 	if since == nil {
 		return "-1"
@@ -86,24 +100,30 @@ func (d *departure) milliseconds() string {
 	return strconv.FormatFloat(float64(time.Since(*since))/float64(time.Millisecond), 'f', 3, 64)
 }
 
-// shutdown closes the listener and the idle connections and waits for requests in flight, no longer than timeout; then it cuts them off, and that is an error.
-func shutdown(s *http.Server, timeout time.Duration, life *lifeLog) error {
-	life.record(time.Now(), event{Event: eventShutdownBegin})
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+// shutdown closes the listener and the idle connections and waits for requests in flight, no longer
+// than the shutdown timeout; then it cuts them off, and that is an error.
+func (s *server) shutdown(h *http.Server) error {
+	s.life.record(time.Now(), protocol.Event{Event: protocol.EventShutdownBegin})
+	ctx, cancel := context.WithTimeout(context.Background(), s.shutdownTimeout)
 	defer cancel()
-	err := s.Shutdown(ctx)
+	err := h.Shutdown(ctx)
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("shut down within %s: %w", timeout, err)
+	err = fmt.Errorf("shut down within %s: %w", s.shutdownTimeout, err)
 	if errors.Is(err, context.DeadlineExceeded) {
-		life.record(time.Now(), event{Event: eventShutdownTimeout, Error: err.Error()})
+		s.cut = s.unanswered.list()
+		s.life.record(
+			time.Now(),
+			protocol.Event{Event: protocol.EventShutdownTimeout, Error: err.Error(), Unanswered: s.cut},
+		)
 	}
-	return errors.Join(err, s.Close())
+	return errors.Join(err, h.Close())
 }
 
-// witnessedListener tells the life log when it was closed. Only the listener itself knows: Shutdown closes it first but returns last.
-type witnessedListener struct {
+// loggingListener tells the life log when it was closed. Only the listener itself knows: Shutdown
+// closes it first but returns last.
+type loggingListener struct {
 	net.Listener
 	life *lifeLog
 
@@ -111,11 +131,12 @@ type witnessedListener struct {
 }
 
 // Close closes the listener once; further calls do nothing.
-func (l *witnessedListener) Close() (err error) {
+func (l *loggingListener) Close() (err error) {
 	l.closing.Do(func() {
-		// net's Close returns when close(2) is done, not when it is due: it waits for the Accept that still holds the descriptor.
+		// net's Close returns when close(2) is done, not when it is due: it waits for the Accept
+		// that still holds the descriptor.
 		err = l.Listener.Close()
-		closed := event{Event: eventListenerClosed}
+		closed := protocol.Event{Event: protocol.EventListenerClosed}
 		at := time.Now()
 		if err != nil {
 			closed.Error = err.Error()

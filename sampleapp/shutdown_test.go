@@ -1,14 +1,18 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // assertRefused checks that the kernel refuses new connections to the app.
@@ -31,7 +35,7 @@ func TestDefault(t *testing.T) {
 	t.Parallel()
 	app := listening(t)
 	idle, busy := app.dial(), app.dial()
-	assert.Equal(t, "-1", idle.get("/work").header.Get(headerLeaving))
+	assert.Equal(t, "-1", idle.get("/work").header.Get(protocol.HeaderLeaving))
 	busy.begin("/work")
 
 	app.sigterm()
@@ -49,7 +53,7 @@ func TestIgnore(t *testing.T) {
 	t.Parallel()
 	app := listening(t, "-on-sigterm=ignore")
 	kept := app.dial()
-	assert.Equal(t, "-1", kept.get("/work").header.Get(headerLeaving))
+	assert.Equal(t, "-1", kept.get("/work").header.Get(protocol.HeaderLeaving))
 
 	app.sigterm()
 	app.await("sigterm")
@@ -87,7 +91,7 @@ func TestShutdown(t *testing.T) {
 
 	r := busy.finish()
 	assert.Equal(t, http.StatusOK, r.code)
-	assert.Equal(t, Body, r.body)
+	assert.Equal(t, protocol.Body, r.body)
 	assert.Positive(t, r.leaving, "stamped when answered, not when begun")
 	assert.Equal(t, 0, app.exited().ExitCode())
 
@@ -109,7 +113,7 @@ func TestShutdownWaitsForWork(t *testing.T) {
 	app.sigterm()
 	r, err := busy.answer()
 	require.NoError(t, err)
-	assert.Equal(t, Body, r.body)
+	assert.Equal(t, protocol.Body, r.body)
 	assert.Equal(t, 0, app.exited().ExitCode())
 }
 
@@ -119,7 +123,7 @@ func TestDelay(t *testing.T) {
 	const delay = 2 * time.Second
 	app := listening(t, "-on-sigterm=delay", "-delay", delay.String())
 	kept := app.dial()
-	assert.Equal(t, "-1", kept.get("/work").header.Get(headerLeaving))
+	assert.Equal(t, "-1", kept.get("/work").header.Get(protocol.HeaderLeaving))
 
 	app.sigterm()
 	sigterm := app.await("sigterm")
@@ -255,6 +259,42 @@ func TestShutdownTimeout(t *testing.T) {
 	assert.Equal(t, 1, *exit.Code)
 }
 
+// TestUnanswered: what the app had begun and not answered when it gave up is told, twice; what was answered, and
+// what doesn't say which it is, is not.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	app := listening(t, "-on-sigterm=shutdown", "-shutdown-timeout=200ms")
+	app.dial().work(t, "service/new")
+	app.dial().begin("/work")
+	for _, seq := range []string{"12", "3"} {
+		_, err := io.WriteString(app.dial().conn, "GET /work?for=60s HTTP/1.1\r\nHost: app\r\n"+
+			protocol.HeaderLane+": service/slow\r\n"+protocol.HeaderSeq+": "+seq+"\r\n\r\n")
+		require.NoError(t, err)
+	}
+	app.dial().get("/readyz")
+	<-time.After(100 * time.Millisecond) // the two have no sign of having been begun
+	app.sigterm()
+	assert.Equal(t, 1, app.exited().ExitCode())
+	want := []protocol.Request{{Lane: "service/slow", Seq: 3}, {Lane: "service/slow", Seq: 12}}
+	assert.Equal(t, want, app.await("shutdown-timeout").Unanswered)
+	assert.Equal(t, want, app.await("exit").Unanswered)
+}
+
+// TestUnansweredIsBounded: a line of the log stays one write, and a request that is over is forgotten.
+func TestUnansweredIsBounded(t *testing.T) {
+	var b begun
+	var over []func()
+	for seq := range protocol.MaxUnanswered + 1 {
+		over = append(over, b.add(&http.Request{Header: http.Header{protocol.HeaderSeq: {strconv.Itoa(seq)}}}))
+	}
+	b.add(&http.Request{})()
+	assert.Len(t, b.list(), protocol.MaxUnanswered)
+	for _, done := range over[1:] {
+		done()
+	}
+	assert.Equal(t, []protocol.Request{{}}, b.list())
+}
+
 // TestHangUpEndsWork: work for a client that is gone holds up no Shutdown and is no answer.
 func TestHangUpEndsWork(t *testing.T) {
 	t.Parallel()
@@ -277,7 +317,7 @@ func TestPreStop(t *testing.T) {
 	_, err := hook.conn.Write([]byte("GET /prestop?for=1h HTTP/1.1\r\nHost: app\r\n\r\n"))
 	require.NoError(t, err)
 	app.await("prestop-start")
-	assert.Equal(t, "-1", app.dial().get("/work").header.Get(headerLeaving), "SIGTERM comes after the hook")
+	assert.Equal(t, "-1", app.dial().get("/work").header.Get(protocol.HeaderLeaving), "SIGTERM comes after the hook")
 	assert.Equal(t, http.StatusOK, app.dial().get("/readyz").code)
 	assert.False(t, app.seen("prestop-end"))
 

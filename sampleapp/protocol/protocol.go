@@ -1,0 +1,91 @@
+// Package protocol is what the sample app and those who load and observe it agree on: paths,
+// headers, the body of a good answer, and the lines of the app's life log. Both sides import it.
+package protocol
+
+// Port is where the app listens unless it is told otherwise.
+const Port = 8080
+
+// The paths of the app.
+const (
+	PathWork    = "/work"    // the load; ?for=2s asks for work
+	PathReady   = "/readyz"  // readiness probe
+	PathLive    = "/livez"   // liveness probe
+	PathPreStop = "/prestop" // preStop hook of kind httpGet: ?for=15s says how long it waits
+	PathLedger  = "/ledger"  // how many requests to /work were answered, by lane
+)
+
+// ParamFor is the query parameter of PathWork and PathPreStop that holds a duration.
+const ParamFor = "for"
+
+// Body is the body of every good answer to PathWork, with its Content-Length. Clients compare it
+// byte for byte, because a request with a truncated or foreign answer is dropped, too.
+const Body = "ok from zerodrop sampleapp\n"
+
+// The headers of every answer, by which a client knows who answered and when in its life.
+const (
+	HeaderPod     = "Zerodrop-Pod"        // POD_NAME, else the hostname
+	HeaderLeaving = "Zerodrop-Leaving-Ms" // milliseconds from SIGTERM to this answer, "-1" before SIGTERM
+	// number of this connection in this process, from 1; probes have connections too
+	HeaderConn        = "Zerodrop-Conn"
+	HeaderConnRequest = "Zerodrop-Conn-Request" // number of this request on this connection, from 1
+)
+
+// The headers of a request by which the load says which it is: for the app's ledger, and for
+// -fail-every.
+const (
+	HeaderLane = "Zerodrop-Lane"
+	HeaderSeq  = "Zerodrop-Seq" // its number in the lane, from 0
+)
+
+// The events of a life, in the order in which an orderly one has them. One that is missing did not
+// happen, or the process was killed before it could say so.
+const (
+	EventStart        = "start"         // main began
+	EventListening    = "listening"     // the kernel accepts connections from now on
+	EventReady        = "ready"         // PathReady answered 200 for the first time
+	EventPreStopStart = "prestop-start" // a preStop hook called PathPreStop
+	EventPreStopEnd   = "prestop-end"   // … and was answered, or hung up (then with an error)
+	// the first SIGTERM reached the program; never seen with -on-sigterm=default
+	EventSIGTERM         = "sigterm"
+	EventShutdownBegin   = "shutdown-begin"   // Shutdown is about to be called: any delay is over
+	EventListenerClosed  = "listener-closed"  // the kernel refuses connections from now on
+	EventFailedRequest   = "failed-request"   // a request to PathWork was failed on purpose, see -fail-every
+	EventShutdownTimeout = "shutdown-timeout" // Shutdown gave up waiting; what is in flight is cut off now
+	// the last answer to PathWork was written. Told right before exit; absent if there was none
+	EventLastRequest = "last-request"
+	EventExit        = "exit" // the process is about to exit, with this code
+)
+
+// Event is one line of the life log, as JSON.
+type Event struct {
+	Event    string `json:"event"`
+	UnixNano int64  `json:"unixNano"` // wall clock, of the instant the event happened, not of the writing
+	Pod      string `json:"pod"`
+	// start: whose wall clock the instants are of (Linux' boot_id); empty where the system doesn't
+	// tell
+	Kernel string `json:"kernel,omitempty"`
+	Addr   string `json:"addr,omitempty"` // listening: the address, with the port that was chosen
+	// last-request: how many requests to PathWork were answered in this life
+	Requests int64 `json:"requests,omitempty"`
+	// Lanes are those of Requests that said which lane of the load they belong to, by lane.
+	Lanes map[string]int64 `json:"lanes,omitempty"`
+	Lane  string           `json:"lane,omitempty"` // failed-request: the lane of the load that it belonged to
+	// failed-request: its number there; a pointer because 0 is to be seen
+	Seq  *int `json:"seq,omitempty"`
+	Code *int `json:"code,omitempty"` // exit: the exit code; a pointer because 0 is to be seen
+	// Unanswered are the requests to PathWork that the app had begun and not answered when it gave
+	// up waiting (shutdown-timeout, and again in the exit after it) or when it exits by itself.
+	// There are MaxUnanswered at most, and only those that said which they are. A process that is
+	// killed tells none.
+	Unanswered []Request `json:"unanswered,omitempty"`
+	Error      string    `json:"error,omitempty"` // why it went wrong, where it did
+}
+
+// Request is a request of the load, by what it said in HeaderLane and HeaderSeq.
+type Request struct {
+	Lane string `json:"lane"`
+	Seq  int    `json:"seq"`
+}
+
+// MaxUnanswered bounds Event.Unanswered, so that a line stays one write.
+const MaxUnanswered = 1000
