@@ -13,11 +13,12 @@ import (
 
 // The controls: runs whose result is known beforehand.
 const (
-	controlStrategy   = "no-handler" // must lose requests under every disruption
-	controlDisruption = "none"       // must lose nothing, even with that strategy
+	controlStrategy   = "no-handler" // must drop requests under every disruption
+	controlDisruption = "none"       // must drop nothing, even with that strategy
 )
 
-// Controls are the scenarios that others are to be believed by, under one disruption: one that must lose nothing, and one that must lose something.
+// Controls are the scenarios that others depend on, under one disruption: one that must drop
+// nothing, and one that must drop something.
 func (c Catalogue) Controls(disruption string, rate int) ([]Scenario, error) {
 	var list []Scenario
 	for _, name := range []string{controlDisruption, disruption} {
@@ -30,48 +31,60 @@ func (c Catalogue) Controls(disruption string, rate int) ([]Scenario, error) {
 	return list, nil
 }
 
-// TwinSuffix makes another name of a strategy, as in prestop-sleep+twin. Both are the same in all but the name: an A/A comparison, in which whatever differs
-// is the instrument's.
-const TwinSuffix = "+twin"
+// againSuffix marks the second name of a strategy in an A/A comparison, in which whatever differs
+// is the instrument's. The name is for people: Scenario.SameAs says it to programs.
+const againSuffix = "+again"
 
 // Profile is a selection of scenarios.
 type Profile struct {
-	Name       string
-	Summary    string
-	Strategies []string // by name; each under every disruption that replaces Pods. Empty means all there are
-	// Disruptions the strategies go through, by name. Empty means all that replace Pods.
-	Disruptions []string
+	Name        string
+	Summary     string
+	Strategies  []string // by name. Empty means all there are
+	Disruptions []string // by name. Empty means all that make Pods go away
+	AA          bool     // each strategy runs under two names
 }
 
 // Profiles are all there are, the default first.
 func Profiles() []Profile {
 	return []Profile{
 		{
-			Name:       "quick",
-			Summary:    "the strategies that most teams choose from, under every disruption",
-			Strategies: []string{"no-handler", "shutdown-at-once", "in-app-delay", "prestop-exec-sleep", "prestop-sleep"},
+			Name:    "quick",
+			Summary: "the strategies that most teams choose from, under every disruption",
+			Strategies: []string{
+				"no-handler", "shutdown-at-once", "in-app-delay", "prestop-exec-sleep", "prestop-sleep",
+			},
 		},
 		{Name: "full", Summary: "every strategy under every disruption"},
-		{Name: "nightly", Summary: "as full, meant for a regression job"},
 		{
 			Name:        "smoke",
-			Summary:     "one strategy that loses requests and one that doesn't, under a rolling update: does the instrument work?",
+			Summary:     "one strategy that drops requests and one that doesn't: does the instrument work?",
 			Strategies:  []string{"no-handler", "prestop-sleep"},
 			Disruptions: []string{"rolling-update"},
 		},
 		{
 			Name:        "aa",
-			Summary:     "one strategy under two names: does the instrument see differences where there are none? Wants -repeat 10 or more",
-			Strategies:  []string{"shutdown-at-once", "shutdown-at-once" + TwinSuffix},
+			Summary:     "one strategy under two names: are differences seen where there are none? Wants -repeat 10 or more",
+			Strategies:  []string{"shutdown-at-once"},
 			Disruptions: []string{"rolling-update"},
+			AA:          true,
 		},
 	}
 }
 
-// Catalogue knows every strategy and path there is.
+// Selection is what a suite is asked to run. Empty fields leave the choice to the profile.
+type Selection struct {
+	Profile     string
+	Strategies  []string
+	Disruptions []string
+	Lanes       []string
+	Rate        int           // requests per second of each lane
+	Delay       time.Duration // of the strategies, instead of their own; 0 for their own
+}
+
+// Catalogue knows every strategy and consumer there is.
 type Catalogue struct {
 	strategies map[string]fixtures.Strategy
-	paths      map[string]fixtures.Path
+	consumers  map[string]fixtures.Consumer
 }
 
 // NewCatalogue reads the fixtures.
@@ -80,125 +93,131 @@ func NewCatalogue() (Catalogue, error) {
 	if err != nil {
 		return Catalogue{}, err
 	}
-	paths, err := fixtures.Paths()
+	for _, s := range strategies {
+		if err := validateStrategy(s); err != nil {
+			return Catalogue{}, err
+		}
+	}
+	consumers, err := fixtures.Consumers()
 	if err != nil {
 		return Catalogue{}, err
 	}
-	return Catalogue{strategies: strategies, paths: paths}, nil
+	c := Catalogue{strategies: strategies, consumers: consumers}
+	_, err = c.Lanes(DefaultRate)
+	return c, err
 }
 
-// Summaries are the strategies' one-line descriptions, by name.
-func (c Catalogue) Summaries() map[string]string {
-	out := map[string]string{}
-	for name, s := range c.strategies {
-		out[name] = s.Summary
-	}
-	return out
-}
-
-// Lanes are the ones that every run has, all at once, at the given requests per second each: those within the cluster first, which see the true cause of a
-// loss, then the outside view.
-func (c Catalogue) Lanes(rate int) []Lane {
-	paths := slices.SortedFunc(maps.Values(c.paths), func(a, b fixtures.Path) int {
-		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.Name, b.Name)) // "cluster" is less than "host"
+// Lanes are the ones that every run has, all at once, at the given requests per second each or what
+// their consumer bears: those within the cluster first, which see the true cause of a drop, and of
+// those the reference.
+func (c Catalogue) Lanes(rate int) ([]Lane, error) {
+	consumers := slices.SortedFunc(maps.Values(c.consumers), func(a, b fixtures.Consumer) int {
+		outside := func(x fixtures.Consumer) int { return strings.Compare(x.From, fixtures.FromCluster) }
+		return cmp.Or(outside(a)-outside(b), compareBool(b.Reference, a.Reference), cmp.Compare(a.Name, b.Name))
 	})
 	var lanes []Lane
-	for _, path := range paths {
-		loads := []Load{New(rate), Reused(rate), Slow(rate)}
-		if path.From == fixtures.FromCluster {
-			loads = []Load{New(rate), Reused(rate), Replayable(rate), Slow(rate)}
+	for _, consumer := range consumers {
+		if consumer.MaxRate > 0 {
+			consumer.MaxRate = min(rate, consumer.MaxRate)
 		}
-		for _, load := range loads {
-			lanes = append(lanes, Lane{Path: path, Load: load})
+		for _, name := range consumer.Loads {
+			load, err := loadNamed(name, cmp.Or(consumer.MaxRate, rate))
+			if err != nil {
+				return nil, fmt.Errorf("consumer %s: %w", consumer.Name, err)
+			}
+			lanes = append(lanes, Lane{Consumer: consumer, Load: load})
 		}
 	}
-	return lanes
+	return lanes, nil
 }
 
-// Strategy is the strategy of a name, which may go on: at another delay, with nothing expected of it, as a twin, each of them if all are meant in this order.
-//
-//	in-app-delay   in-app-delay@1.5s   in-app-delay@500ms+measured   in-app-delay+twin
-//
-// An unknown name is an error that lists the known ones, and so is a delay that the strategy can't have.
-func (c Catalogue) Strategy(name string) (fixtures.Strategy, error) {
-	rest, twin := strings.CutSuffix(name, TwinSuffix)
-	rest, measured := strings.CutSuffix(rest, fixtures.MeasuredSuffix)
-	own, text, delayed := strings.Cut(rest, fixtures.DelaySign)
-	s, ok := c.strategies[own]
-	if !ok {
-		return s, unknown("strategy", name, slices.Sorted(maps.Keys(c.strategies)))
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
 	}
-	if delayed {
-		delay, err := time.ParseDuration(text)
-		if err != nil {
-			return s, fmt.Errorf("strategy %s: want a delay such as 1.5s behind %s: %w", name, fixtures.DelaySign, err)
-		}
-		if s, err = s.WithDelay(delay); err != nil {
-			return s, err
-		}
-	}
-	if measured {
-		var err error
-		if s, err = s.Measured(); err != nil {
-			return s, err
-		}
-	}
-	if twin {
-		s.Name += TwinSuffix
-	}
-	return s, nil
+	return -1
 }
 
-// Find is the scenario of one strategy (see Strategy for its names) and one disruption. An unknown name is an error that lists the known ones.
+// Find is the scenario of one strategy and one disruption, with all lanes. An unknown name is an
+// error that lists the known ones.
 func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
-	s, err := c.Strategy(strategy)
-	if err != nil {
-		return Scenario{}, err
+	s, ok := c.strategies[strategy]
+	if !ok {
+		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
 	}
 	d, err := findNamed("disruption", disruption, Disruptions(), func(d Disruption) string { return d.Name })
 	if err != nil {
 		return Scenario{}, err
 	}
+	lanes, err := c.Lanes(rate)
+	if err != nil {
+		return Scenario{}, err
+	}
 	scenario := Scenario{
-		Strategy: s, Disruption: d, Lanes: c.Lanes(rate),
-		Control: strings.TrimSuffix(s.Name, TwinSuffix) == controlStrategy || disruption == controlDisruption,
+		Strategy: s, Disruption: d, Lanes: lanes,
+		Control: strategy == controlStrategy || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
 }
 
-// Profile lists the scenarios of a profile: the undisturbed control first, then each strategy under each disruption.
-func (c Catalogue) Profile(name string, rate int) ([]Scenario, error) {
-	p, err := findNamed("profile", name, Profiles(), func(p Profile) string { return p.Name })
+// Select lists the undisturbed control first, then each strategy under each disruption.
+func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
+	p, err := findNamed("profile", sel.Profile, Profiles(), func(p Profile) string { return p.Name })
 	if err != nil {
 		return nil, err
 	}
-	strategies := p.Strategies
-	if len(strategies) == 0 {
-		strategies = slices.Sorted(maps.Keys(c.strategies))
-	}
-	disruptions := p.Disruptions
-	if len(disruptions) == 0 {
-		for _, d := range Disruptions() {
-			if d.Replaces {
-				disruptions = append(disruptions, d.Name)
-			}
+	strategies := firstNotEmpty(sel.Strategies, p.Strategies, slices.Sorted(maps.Keys(c.strategies)))
+	var disruptive []string
+	for _, d := range Disruptions() {
+		if d.Scope != ScopeNone {
+			disruptive = append(disruptive, d.Name)
 		}
 	}
-	control, err := c.Find(controlStrategy, controlDisruption, rate)
+	control, err := c.Find(controlStrategy, controlDisruption, sel.Rate)
 	if err != nil {
 		return nil, err
 	}
 	list := []Scenario{control}
 	for _, strategy := range strategies {
-		for _, disruption := range disruptions {
-			s, err := c.Find(strategy, disruption, rate)
+		for _, disruption := range firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive) {
+			s, err := c.Find(strategy, disruption, sel.Rate)
 			if err != nil {
 				return nil, err
 			}
+			if sel.Delay > 0 {
+				if s, err = s.WithDelay(sel.Delay); err != nil {
+					return nil, err
+				}
+			}
 			list = append(list, s)
+			if p.AA {
+				again := s
+				again.SameAs = s.Strategy.Name
+				again.Strategy.Name += againSuffix
+				list = append(list, again)
+			}
+		}
+	}
+	if len(sel.Lanes) > 0 {
+		for i := range list {
+			if list[i], err = list[i].Only(sel.Lanes); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return list, nil
+}
+
+func firstNotEmpty(lists ...[]string) []string {
+	for _, list := range lists {
+		if len(list) > 0 {
+			return list
+		}
+	}
+	return nil
 }
 
 // Run is one of several runs of the same scenario.
@@ -208,7 +227,8 @@ type Run struct {
 	Series bool // others of the same scenario are made as well: each has a place of its own
 }
 
-// Interleave repeats the scenarios n times, every second round backwards (A B, B A, A B …), so that a slow drift of the machine falls on all alike.
+// Interleave repeats the scenarios n times, every second round backwards (A B, B A, A B …), so that
+// a slow drift of the machine falls on all alike.
 func Interleave(list []Scenario, n int) []Run {
 	var runs []Run
 	for round := 1; round <= n; round++ {

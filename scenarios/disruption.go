@@ -2,7 +2,11 @@ package scenarios
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,22 +14,100 @@ import (
 type Disruption struct {
 	Name    string
 	Summary string
-	// Replaces says that every Pod that was there is to be gone afterwards. A run in which some stayed proves nothing.
-	Replaces bool
-	// Run does it. It returns when the last step was taken and its effect is there as the summary says; Pods may still be terminating then.
+	// Scope says which of the Pods that were there have to be gone afterwards.
+	Scope Scope
+	// Reach is how far its effect goes. Beyond the namespace it needs a cluster of zerodrop's own.
+	Reach Reach
+	// GraceZero says that Pods get no grace period: requests in flight must be dropped.
+	GraceZero bool
+	// Objects is the YAML of what it needs beside the app, as a PodDisruptionBudget; made before
+	// the run and removed after it.
+	Objects string
+	// Needs is what it needs of the cluster. Runs with the same needs share a cluster.
+	Needs Needs
+	// Run does it. It returns when the last step was taken and its effect is there as the summary
+	// says; Pods may still be terminating then.
 	Run func(ctx context.Context, app App) error
+	// Over waits until the disruption is over; nil: until every Pod is ready and none terminating.
+	Over func(ctx context.Context, app App) error
+	// Undo takes back what would outlast the run, also after one that failed; nil: nothing would.
+	Undo func(ctx context.Context, app App) error
 }
 
-// App is what a disruption can do to the app under test.
+// Scope says which of the Pods that were there have to be gone after a disruption.
+type Scope string
+
+// The scopes.
+const (
+	ScopeNone Scope = "none" // no Pod may go
+	ScopeAll  Scope = "all"  // every Pod
+	ScopeNode Scope = "node" // the Pods of the node that the disruption has chosen
+	ScopeSome Scope = "some" // at least one Pod
+)
+
+// Reach is how far the effect of a disruption goes.
+type Reach string
+
+// The reaches. The zero value is the namespace.
+const (
+	ReachNamespace Reach = ""
+	ReachNode      Reach = "node"
+	ReachCluster   Reach = "cluster"
+)
+
+// Needs is what a disruption needs of a cluster. The zero value is what every cluster has.
+type Needs struct {
+	FeatureGates map[string]bool
+	// KubeadmPatches are patches of kubeadm's and the kubelet's configuration, as kind takes them.
+	KubeadmPatches []string
+}
+
+// Key tells needs apart: those with the same key share a cluster. It is empty where there are none.
+func (n Needs) Key() string {
+	var parts []string
+	for _, gate := range slices.Sorted(maps.Keys(n.FeatureGates)) {
+		parts = append(parts, fmt.Sprintf("%s=%t", gate, n.FeatureGates[gate]))
+	}
+	return strings.Join(append(parts, n.KubeadmPatches...), "\n")
+}
+
+// ErrNotOurs is the guarantee that nothing beyond a namespace is touched in other clusters.
+var ErrNotOurs = errors.New("is only for a kind cluster of zerodrop's own")
+
+// Allowed says whether the disruption may be done: ours is a kind cluster of zerodrop's own.
+func (d Disruption) Allowed(ours bool) error {
+	switch {
+	case ours:
+		return nil
+	case d.Reach != ReachNamespace:
+		return fmt.Errorf("disruption %s reaches beyond the namespace, to the %s: %w", d.Name, d.Reach, ErrNotOurs)
+	case d.Needs.Key() != "":
+		return fmt.Errorf("disruption %s needs settings of the cluster: %w", d.Name, ErrNotOurs)
+	}
+	return nil
+}
+
+func (d Disruption) validate() error {
+	switch {
+	case d.Name == "" || d.Run == nil:
+		return errors.New("has no disruption")
+	case !slices.Contains([]Scope{ScopeNone, ScopeAll, ScopeNode, ScopeSome}, d.Scope):
+		return fmt.Errorf("disruption %s has unknown scope %q", d.Name, d.Scope)
+	}
+	return nil
+}
+
+// App is what a disruption can do to the app under test, whatever workload holds its Pods.
 type App interface {
 	// Pods names the Pods that are neither terminating nor gone, oldest first.
 	Pods(ctx context.Context) ([]string, error)
-	// Restart changes the Pod template, as a new release does, and returns when all Pods are of the new template and available. That is what
-	// kubectl rollout status waits for; old Pods may still be terminating.
-	Restart(ctx context.Context) error
-	// DeletePod deletes a Pod with the grace period of its own, as kubectl delete --wait=false does.
+	// ChangeTemplate changes the Pod template, as a new release does, and returns when all Pods are
+	// of the new template and available. That is what kubectl rollout status waits for; old Pods
+	// may still be terminating.
+	ChangeTemplate(ctx context.Context) error
+	// DeletePod deletes a Pod as kubectl delete --wait=false does.
 	DeletePod(ctx context.Context, name string) error
-	// WaitReady waits until as many Pods as the Deployment asks for are available, terminating ones not counted.
+	// WaitReady waits until as many Pods as asked for are available, terminating ones not counted.
 	WaitReady(ctx context.Context) error
 }
 
@@ -34,16 +116,16 @@ func Disruptions() []Disruption {
 	return []Disruption{
 		Quiet(10 * time.Second),
 		{
-			Name:     "rolling-update",
-			Summary:  "the Pod template changes, as with a new release, and the Deployment replaces its Pods",
-			Replaces: true,
-			Run:      func(ctx context.Context, app App) error { return app.Restart(ctx) },
+			Name:    "rolling-update",
+			Summary: "the Pod template changes, as with a new release, and the workload replaces its Pods",
+			Scope:   ScopeAll,
+			Run:     func(ctx context.Context, app App) error { return app.ChangeTemplate(ctx) },
 		},
 		{
-			Name:     "pod-deletion",
-			Summary:  "each Pod is deleted in turn, the next one when the replacement is ready",
-			Replaces: true,
-			Run:      deleteInTurn,
+			Name:    "pod-deletion",
+			Summary: "each Pod is deleted in turn, the next one when the replacement is ready",
+			Scope:   ScopeAll,
+			Run:     deleteInTurn,
 		},
 	}
 }
@@ -52,7 +134,8 @@ func Disruptions() []Disruption {
 func Quiet(d time.Duration) Disruption {
 	return Disruption{
 		Name:    "none",
-		Summary: fmt.Sprintf("nothing happens to any Pod for %s (control: nothing may be lost)", d),
+		Summary: fmt.Sprintf("nothing happens to any Pod for %s (control: nothing may be dropped)", d),
+		Scope:   ScopeNone,
 		Run:     func(ctx context.Context, _ App) error { return keepQuiet(ctx, d) },
 	}
 }

@@ -13,72 +13,130 @@ type Connections string
 
 // The ways to use connections.
 const (
-	// NewConnections opens one connection per request. Each request meets the endpoints as they are now.
+	// NewConnections opens one connection per request, which meets the endpoints as they are now.
 	NewConnections Connections = "new"
-	// ReusedConnections spreads the requests over a fixed number of keep-alive connections, in turn. Each stays with the Pod it was first sent to.
+	// ReusedConnections spreads the requests over a fixed number of keep-alive connections, in
+	// turn. Each stays with the Pod it was first sent to.
 	ReusedConnections Connections = "reused"
 )
 
-// Load says how requests are sent. It is constant and open-loop: requests leave by the plan, whether or not earlier ones were answered.
+// Load says how requests are sent. It is constant and open-loop: requests leave by the plan,
+// whether or not earlier ones were answered.
 type Load struct {
-	Name        string
+	Name string
+	// Driver is how one request is made and how its end is told: http.
+	Driver string
+	// Class is what the load is there to show; its dropped requests have one each (Classes).
+	Class       Class
 	Rate        int // requests per second
 	Method      string
 	Connections Connections
-	// Clients is how many keep-alive connections ReusedConnections has. net/http would use one or two for fast answers, all to one Pod.
+	// Clients is how many keep-alive connections ReusedConnections has. net/http would use one or
+	// two for fast answers, all to one Pod.
 	Clients int
 	Work    time.Duration // how long the server works for each request
 	Timeout time.Duration // how long the client waits for a complete answer
-	// Replayable lets http.Transport send a request again, silently, when a reused connection dies under it, as it does in ordinary clients. Such a load
-	// doesn't tell its losses: what it hides is counted as masked, and that is what it is for. It hides a connection that was used before and ends, by RST or
-	// by FIN, before one byte of the answer has come. It tells of all the rest: a connection that can't be made or is new, an answer that breaks off, a
-	// timeout, a wrong status.
+	// Replayable lets http.Transport send a request again, silently, when a reused connection dies
+	// under it, as in ordinary clients. What that hides is counted as masked. It hides a connection
+	// that was used before and ends, by RST or by FIN, before one byte of the answer has come, and
+	// nothing else.
 	Replayable bool
 }
 
-// DefaultRate is the requests per second of a lane: 100 see a gap of 30 ms (3/rate), and three lanes of it leave two cores to the cluster.
+// HTTP is the driver that speaks HTTP/1.1.
+const HTTP = "http"
+
+// loads are all there are, by the name that a consumer's folder gives them.
+var loads = []func(rate int) Load{New, Reused, Replayable, Slow}
+
+// loadNamed is the load of a name at a rate. An unknown name is an error that lists the known ones.
+func loadNamed(name string, rate int) (Load, error) {
+	var known []string
+	for _, load := range loads {
+		l := load(rate)
+		if l.Name == name {
+			return l, nil
+		}
+		known = append(known, l.Name)
+	}
+	return Load{}, unknown("load", name, known)
+}
+
+// Classes are those that a dropped request of the load can have.
+func (l Load) Classes() []Class { return []Class{l.connectionClass(), ClassInFlight} }
+
+// connectionClass is the class of a request that was not in flight when it was dropped.
+func (l Load) connectionClass() Class {
+	switch {
+	case l.Class == ClassHeld:
+		return ClassHeld
+	case l.Connections == ReusedConnections:
+		return ClassKeptAlive
+	}
+	return ClassNew
+}
+
+// DefaultRate is the requests per second of a lane: 100 see a gap of 30 ms (3/rate), and three
+// lanes of it leave two cores to the cluster.
 const DefaultRate = 100
 
-// MaxRate is the highest rate that a load accepts: above 1,000 requests/s the kernel's timer grain of 1 ms makes bursts of a constant rate.
+// MaxRate is the highest rate that a load accepts: above 1,000 requests/s the kernel's timer grain
+// of 1 ms makes bursts of a constant rate.
 const MaxRate = 1000
 
 // New is one connection per request.
 func New(rate int) Load {
-	return Load{Name: "new", Rate: rate, Method: http.MethodGet, Connections: NewConnections, Timeout: timeout}
-}
-
-// Reused is keep-alive clients whose requests can't be resent by http.Transport: POST with a body that can't be had twice.
-func Reused(rate int) Load {
-	return Load{Name: "reused", Rate: rate, Method: http.MethodPost, Connections: ReusedConnections, Clients: 10, Timeout: timeout}
-}
-
-// Replayable is keep-alive clients as most are: GET without a body, which http.Transport sends again when a reused connection dies. Beside Reused it shows
-// how many losses an ordinary Go client would not have told.
-func Replayable(rate int) Load {
 	return Load{
-		Name: "replayable", Rate: rate, Method: http.MethodGet, Connections: ReusedConnections, Clients: 10, Timeout: timeout, Replayable: true,
+		Name: "new", Driver: HTTP, Class: ClassNew, Rate: rate, Method: http.MethodGet,
+		Connections: NewConnections, Timeout: timeout,
 	}
+}
+
+// Reused is keep-alive clients that nothing resends: POST with a body that can't be had twice.
+func Reused(rate int) Load {
+	return Load{
+		Name: "reused", Driver: HTTP, Class: ClassKeptAlive, Rate: rate, Method: http.MethodPost,
+		Connections: ReusedConnections, Clients: 10, Timeout: timeout,
+	}
+}
+
+// Replayable is keep-alive clients as most are: GET without a body, which http.Transport sends
+// again when a reused connection dies. Beside Reused it shows how many dropped requests an ordinary
+// Go client would not have told of.
+func Replayable(rate int) Load {
+	l := Reused(rate)
+	l.Name, l.Method, l.Replayable = "replayable", http.MethodGet, true
+	return l
 }
 
 // Slow is requests that take two seconds, so that many are in flight when SIGTERM comes.
 func Slow(rate int) Load {
-	return Load{Name: "slow", Rate: rate, Method: http.MethodGet, Connections: NewConnections, Work: 2 * time.Second, Timeout: timeout}
+	l := New(rate)
+	l.Name, l.Class, l.Work = "slow", ClassInFlight, 2*time.Second
+	return l
 }
 
-// timeout is short enough to end a run soon, and long enough for two seconds of work plus a SYN sent again after one and after three seconds.
+// timeout is short enough to end a run soon, and long enough for two seconds of work plus a SYN
+// sent again after one and after three seconds.
 const timeout = 5 * time.Second
 
-// errBlind is the guarantee that every load gives unless it says otherwise (Replayable): a request that was lost is reported as lost.
-var errBlind = errors.New("http.Transport sends it again on a dead connection and reports no loss: a load can't see what it measures")
+// errBlind is the guarantee of every load but a Replayable one: a dropped request is reported.
+var errBlind = errors.New("http.Transport sends it again on a dead connection: the load can't see what it measures")
 
-// resent are the methods that http.Transport may send a second time on its own (net/http, Request.isReplayable).
+// resent are the methods that http.Transport may resend (net/http, Request.isReplayable).
 var resent = []string{"", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace}
 
-// Validate refuses a load that makes no sense, and above all one that can't see its losses.
+// Validate refuses a load that makes no sense, and above all one that can't see what it drops.
 func (l Load) Validate() error {
 	var errs []error
 	if l.Name == "" {
 		errs = append(errs, errors.New("has no name"))
+	}
+	if l.Driver == "" {
+		errs = append(errs, errors.New("has no driver"))
+	}
+	if !slices.Contains(classes, l.Class) {
+		errs = append(errs, fmt.Errorf("has unknown class %q", l.Class))
 	}
 	if l.Rate <= 0 || l.Rate > MaxRate {
 		errs = append(errs, fmt.Errorf("has a rate of %d requests/s: want 1 to %d", l.Rate, MaxRate))
@@ -87,12 +145,12 @@ func (l Load) Validate() error {
 		errs = append(errs, fmt.Errorf("has a timeout of %s: want more than 0 and at most 30s", l.Timeout))
 	}
 	if l.Work < 0 || l.Work >= l.Timeout {
-		errs = append(errs, fmt.Errorf("has %s of work and a timeout of %s: every request would time out", l.Work, l.Timeout))
+		errs = append(errs, fmt.Errorf("has %s of work in %s: every request would time out", l.Work, l.Timeout))
 	}
 	switch l.Connections {
 	case NewConnections:
 		if l.Replayable {
-			errs = append(errs, errors.New("opens a connection for each request and is replayable: nothing is ever sent again on a new connection"))
+			errs = append(errs, errors.New("is replayable: nothing is ever sent again on a new connection"))
 		}
 	case ReusedConnections:
 		if l.Clients <= 0 {
@@ -105,7 +163,7 @@ func (l Load) Validate() error {
 			errs = append(errs, fmt.Errorf("is replayable with method %q, which nothing sends again", l.Method))
 		}
 	default:
-		errs = append(errs, fmt.Errorf("has unknown connections %q: want %s or %s", l.Connections, NewConnections, ReusedConnections))
+		errs = append(errs, fmt.Errorf("has unknown connections %q: want new or reused", l.Connections))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("load %q: %w", l.Name, err)

@@ -1,12 +1,13 @@
-// Package scenarios says what is tested, as plain values: strategies × disruptions × lanes. It holds no engine and knows no client.
+// Package scenarios says what is tested, as plain values: strategies × disruptions × lanes. It
+// holds no engine and knows no client.
 package scenarios
 
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/zerodrop/zerodrop/fixtures"
 )
@@ -16,71 +17,42 @@ type Scenario struct {
 	Strategy   fixtures.Strategy
 	Disruption Disruption
 	Lanes      []Lane
-	// Control says that the result is known beforehand. A suite in which a control comes out otherwise proves nothing about the rest.
+	// Control says that the result is known beforehand. A suite in which a control comes out
+	// otherwise proves nothing about the rest.
 	Control bool
+	// SameAs is, of an A/A comparison, the strategy that this one equals in all but its name.
+	SameAs string
+	// Asked is what a trial asks of the scenario, before anybody else has a say; nil for none.
+	Asked *Asked
+}
+
+// Asked overrides what new connections are held to, as where a recommended delay is to be proved.
+type Asked struct {
+	New    Expect
+	Source string
 }
 
 // Name is strategy/disruption, the name of the run's subtest and of its folder.
 func (s Scenario) Name() string { return s.Strategy.Name + "/" + s.Disruption.Name }
 
-// Lane is one constant stream of requests: one path × one load.
+// Lane is one constant stream of requests: one consumer × one load.
 type Lane struct {
-	Path fixtures.Path
-	Load Load
+	Consumer fixtures.Consumer
+	Load     Load
 }
 
-// Name is path/load, as in nodeport/new.
-func (l Lane) Name() string { return l.Path.Name + "/" + l.Load.Name }
+// Name is consumer/load, as in nodeport/new.
+func (l Lane) Name() string { return l.Consumer.Name + "/" + l.Load.Name }
 
-// Expect bounds how many requests a lane may lose. The zero value is clean.
-type Expect struct{ Min, Max int }
-
-// What can be expected of a lane.
-var (
-	Clean    = Expect{0, 0}           // nothing may be lost
-	Drops    = Expect{1, math.MaxInt} // something must be lost, else the instrument is blind
-	Measured = Expect{0, math.MaxInt} // either is a finding
-)
-
-// Allows says whether losing n requests is within the expectation.
-func (e Expect) Allows(n int) bool { return e.Min <= n && n <= e.Max }
-
-// String is the word that strategies and reports use.
-func (e Expect) String() string {
-	switch e {
-	case Clean:
-		return "clean"
-	case Drops:
-		return "drops"
-	case Measured:
-		return "measured"
-	}
-	return fmt.Sprintf("%d..%d", e.Min, e.Max)
+// WithDelay is the scenario with its strategy at another delay (fixtures.Strategy.WithDelay).
+func (s Scenario) WithDelay(d time.Duration) (Scenario, error) {
+	var err error
+	s.Strategy, err = s.Strategy.WithDelay(d)
+	return s, err
 }
 
-// ParseExpect is the inverse of String for the three words.
-func ParseExpect(word string) (Expect, error) {
-	for _, e := range []Expect{Clean, Drops, Measured} {
-		if e.String() == word {
-			return e, nil
-		}
-	}
-	return Measured, fmt.Errorf("unknown expectation %q: want clean, drops or measured", word)
-}
-
-// Expect is what the scenario's lane with the given load may lose. Without a disruption nothing may be lost, whatever the strategy. Else the strategy says.
-func (s Scenario) Expect(load string) (Expect, error) {
-	if !s.Disruption.Replaces {
-		return Clean, nil
-	}
-	word, ok := s.Strategy.Expect[load]
-	if !ok {
-		return Measured, fmt.Errorf("strategy %s expects nothing of load %s", s.Strategy.Name, load)
-	}
-	return ParseExpect(word)
-}
-
-// Only is the scenario with no lanes but those named. An unknown name is an error that lists the known ones, and so is none at all.
+// Only is the scenario with no lanes but those named. An unknown name is an error that lists the
+// known ones, and so is none at all.
 func (s Scenario) Only(names []string) (Scenario, error) {
 	lanes, known := []Lane{}, []string{}
 	for _, l := range s.Lanes {
@@ -107,9 +79,7 @@ func (s Scenario) Validate() error {
 	if s.Strategy.Name == "" {
 		errs = append(errs, errors.New("has no strategy"))
 	}
-	if s.Disruption.Name == "" || s.Disruption.Run == nil {
-		errs = append(errs, errors.New("has no disruption"))
-	}
+	errs = append(errs, s.Disruption.validate())
 	if len(s.Lanes) == 0 {
 		errs = append(errs, errors.New("has no lanes"))
 	}
@@ -119,11 +89,11 @@ func (s Scenario) Validate() error {
 			errs = append(errs, fmt.Errorf("has lane %s twice", l.Name()))
 		}
 		seen[l.Name()] = true
-		if err := l.Load.Validate(); err != nil {
-			errs = append(errs, err)
-		}
-		if _, err := s.Expect(l.Load.Name); err != nil {
-			errs = append(errs, err)
+		errs = append(errs, l.Load.Validate())
+		for _, class := range l.Load.Classes() {
+			if _, err := s.word(class); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,8 +30,16 @@ func names(list []Scenario) []string {
 	return out
 }
 
+func laneNames(lanes []Lane) []string {
+	var out []string
+	for _, l := range lanes {
+		out = append(out, l.Name())
+	}
+	return out
+}
+
 func TestQuickProfile(t *testing.T) {
-	list, err := catalogue(t).Profile("quick", DefaultRate)
+	list, err := catalogue(t).Select(Selection{Profile: "quick", Rate: DefaultRate})
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"no-handler/none",
@@ -43,84 +51,171 @@ func TestQuickProfile(t *testing.T) {
 	}, names(list))
 	for _, s := range list {
 		assert.Equal(t, s.Strategy.Name == "no-handler", s.Control, s.Name())
+		assert.Empty(t, s.SameAs, s.Name())
 	}
 }
 
 func TestFullProfileHasEveryStrategy(t *testing.T) {
 	c := catalogue(t)
-	list, err := c.Profile("full", DefaultRate)
+	list, err := c.Select(Selection{Profile: "full", Rate: DefaultRate})
 	require.NoError(t, err)
 	assert.Len(t, list, 1+2*len(c.strategies))
 }
 
 func TestEveryProfileIsValid(t *testing.T) {
 	for _, p := range Profiles() {
-		list, err := catalogue(t).Profile(p.Name, DefaultRate)
+		list, err := catalogue(t).Select(Selection{Profile: p.Name, Rate: DefaultRate})
 		require.NoError(t, err, p.Name)
 		assert.NotEmpty(t, list, p.Name)
 		assert.NotEmpty(t, p.Summary, p.Name)
 	}
 }
 
+// TestSelect: what is asked for goes before what the profile has. The undisturbed control always
+// runs, with its own delay and the selection's lanes.
+func TestSelect(t *testing.T) {
+	tests := []struct {
+		name  string
+		sel   Selection
+		err   string
+		lanes []string // nil: all
+		want  []string
+	}{
+		{
+			"strategies",
+			Selection{Profile: "smoke", Strategies: []string{"prestop-http"}},
+			"", nil,
+			[]string{"no-handler/none", "prestop-http/rolling-update"},
+		},
+		{
+			"disruptions",
+			Selection{Profile: "smoke", Disruptions: []string{"pod-deletion"}},
+			"", nil,
+			[]string{"no-handler/none", "no-handler/pod-deletion", "prestop-sleep/pod-deletion"},
+		},
+		{
+			"a delay",
+			Selection{Profile: "smoke", Strategies: []string{"prestop-sleep"}, Delay: 2 * time.Second},
+			"", nil,
+			[]string{"no-handler/none", "prestop-sleep@2s/rolling-update"},
+		},
+		{
+			"lanes",
+			Selection{Profile: "smoke", Lanes: []string{"nodeport/new", "service/slow"}},
+			"",
+			[]string{"service/slow", "nodeport/new"},
+			[]string{"no-handler/none", "no-handler/rolling-update", "prestop-sleep/rolling-update"},
+		},
+		{
+			"A/A",
+			Selection{Profile: "aa"},
+			"", nil,
+			[]string{"no-handler/none", "shutdown-at-once/rolling-update", "shutdown-at-once+again/rolling-update"},
+		},
+		{
+			"A/A at a delay",
+			Selection{Profile: "aa", Strategies: []string{"prestop-sleep"}, Delay: 2 * time.Second},
+			"", nil,
+			[]string{"no-handler/none", "prestop-sleep@2s/rolling-update", "prestop-sleep@2s+again/rolling-update"},
+		},
+		{"unknown profile", Selection{Profile: "qick"}, `unknown profile "qick": want one of quick, full, smoke, aa`, nil, nil},
+		{"unknown strategy", Selection{Profile: "quick", Strategies: []string{"prestop"}}, `unknown strategy "prestop"`, nil, nil},
+		{"a name is no delay", Selection{Profile: "quick", Strategies: []string{"prestop-sleep@2s"}}, "unknown strategy", nil, nil},
+		{"a name is no A/A", Selection{Profile: "quick", Strategies: []string{"prestop-sleep+again"}}, "unknown strategy", nil, nil},
+		{"unknown disruption", Selection{Profile: "quick", Disruptions: []string{"flood"}}, `unknown disruption "flood"`, nil, nil},
+		{"unknown lane", Selection{Profile: "smoke", Lanes: []string{"service/nw"}}, `unknown lane "service/nw"`, nil, nil},
+		{"a delay of none", Selection{Profile: "smoke", Delay: time.Second}, "strategy no-handler: has no delay", nil, nil},
+		{"no rate", Selection{Profile: "smoke", Rate: -1}, "has a rate of -1 requests/s", nil, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.sel.Rate = cmp.Or(tt.sel.Rate, DefaultRate)
+			list, err := catalogue(t).Select(tt.sel)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, names(list))
+			for _, s := range list {
+				require.NoError(t, s.Validate())
+				if tt.lanes != nil {
+					assert.Equal(t, tt.lanes, laneNames(s.Lanes))
+				}
+				own, again := strings.CutSuffix(s.Strategy.Name, "+again")
+				assert.Equal(t, again, s.SameAs != "")
+				if again {
+					assert.Equal(t, own, s.SameAs)
+				}
+				if strings.Contains(s.Name(), "@2s") {
+					assert.Equal(t, 2*time.Second, s.Strategy.ServesFor())
+				}
+			}
+		})
+	}
+}
+
+// TestSameAs: another name, and the same in all else.
+func TestSameAs(t *testing.T) {
+	list, err := catalogue(t).Select(Selection{Profile: "aa", Strategies: []string{"no-handler"}, Rate: DefaultRate})
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	own, again := list[1], list[2]
+	assert.Equal(t, own.Strategy.Name, again.SameAs)
+	assert.True(t, again.Control)
+	again.Strategy.Name = own.Strategy.Name
+	assert.Equal(t, own.Strategy, again.Strategy)
+	assert.Equal(t, own.Lanes, again.Lanes)
+}
+
 func TestUnknownNames(t *testing.T) {
 	c := catalogue(t)
-	_, err := c.Profile("qick", DefaultRate)
-	require.ErrorContains(t, err, `unknown profile "qick": want one of quick, full, nightly, smoke`)
-	_, err = c.Find("prestop", "rolling-update", DefaultRate)
+	_, err := c.Find("prestop", "rolling-update", DefaultRate)
 	require.ErrorContains(t, err, `unknown strategy "prestop"`)
 	require.ErrorContains(t, err, "prestop-sleep")
 	_, err = c.Find("prestop-sleep", "reboot", DefaultRate)
-	require.ErrorContains(t, err, `unknown disruption "reboot"`)
-	_, err = c.Profile("quick", 0)
+	require.ErrorContains(t, err, `unknown disruption "reboot": want one of none, rolling-update, pod-deletion`)
+	_, err = c.Find("prestop-sleep", "rolling-update", 0)
 	require.ErrorContains(t, err, "has a rate of 0 requests/s")
+	c.consumers = map[string]fixtures.Consumer{"a": {Name: "a", Loads: []string{"nw"}}}
+	_, err = c.Lanes(DefaultRate)
+	require.ErrorContains(t, err, `consumer a: unknown load "nw": want one of new, reused, replayable, slow`)
 }
 
-func TestExpectationsOfTheControls(t *testing.T) {
-	c := catalogue(t)
-	none, err := c.Find("no-handler", "none", DefaultRate)
-	require.NoError(t, err)
-	for _, l := range none.Lanes {
-		e, err := none.Expect(l.Load.Name)
-		require.NoError(t, err)
-		assert.Equal(t, Clean, e, "undisturbed, nothing may be lost on %s", l.Name())
-	}
-	rolling, err := c.Find("no-handler", "rolling-update", DefaultRate)
-	require.NoError(t, err)
-	e, err := rolling.Expect("slow")
-	require.NoError(t, err)
-	assert.Equal(t, Drops, e)
-	_, err = rolling.Expect("upside-down")
-	require.ErrorContains(t, err, "expects nothing of load upside-down")
-}
-
-func TestExpect(t *testing.T) {
+// TestLanes: those within the cluster come first, of those the reference, and none is faster than
+// its consumer bears.
+func TestLanes(t *testing.T) {
 	tests := []struct {
-		name    string
-		expect  Expect
-		dropped int
-		want    bool
+		name string
+		rate int
+		dns  int // the rate of its lanes
 	}{
-		{"clean and nothing lost", Clean, 0, true},
-		{"clean and one lost", Clean, 1, false},
-		{"drops and nothing lost", Drops, 0, false},
-		{"drops and one lost", Drops, 1, true},
-		{"measured and nothing lost", Measured, 0, true},
-		{"measured and all lost", Measured, math.MaxInt, true},
+		{"usual", DefaultRate, 25},
+		{"slower than the consumer bears", 10, 10},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, tt.expect.Allows(tt.dropped)) })
+		t.Run(tt.name, func(t *testing.T) {
+			lanes, err := catalogue(t).Lanes(tt.rate)
+			require.NoError(t, err)
+			assert.Equal(t, []string{
+				"service/new", "service/reused", "service/replayable", "service/slow",
+				"dns/new", "dns/reused", "dns-cached/new",
+				"nodeport/new", "nodeport/reused", "nodeport/slow",
+			}, laneNames(lanes))
+			for _, l := range lanes {
+				want := tt.rate
+				if l.Consumer.MaxRate > 0 {
+					want = tt.dns
+				}
+				assert.Equal(t, want, l.Load.Rate, l.Name())
+				require.NoError(t, l.Load.Validate(), l.Name())
+			}
+		})
 	}
-	assert.Equal(t, "2..3", Expect{2, 3}.String())
-	for _, e := range []Expect{Clean, Drops, Measured} {
-		got, err := ParseExpect(e.String())
-		require.NoError(t, err)
-		assert.Equal(t, e, got)
-	}
-	_, err := ParseExpect("cleen")
-	require.ErrorContains(t, err, `unknown expectation "cleen"`)
 }
 
-// TestBlindLoadIsRefused: whatever http.Transport would send again on a dead connection hides the loss of it.
+// TestBlindLoadIsRefused: whatever http.Transport would send again on a dead connection hides that
+// it was dropped.
 func TestBlindLoadIsRefused(t *testing.T) {
 	for _, method := range []string{"", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace} {
 		l := Reused(DefaultRate)
@@ -128,9 +223,6 @@ func TestBlindLoadIsRefused(t *testing.T) {
 		require.ErrorIs(t, l.Validate(), errBlind, "method %q", method)
 		l.Replayable = true
 		require.NoError(t, l.Validate(), "method %q of a load that says so", method)
-	}
-	for _, lane := range catalogue(t).Lanes(DefaultRate) {
-		require.NoError(t, lane.Load.Validate(), lane.Name())
 	}
 }
 
@@ -141,6 +233,9 @@ func TestBadLoads(t *testing.T) {
 		want   string
 	}{
 		{"no name", func(l *Load) { l.Name = "" }, "has no name"},
+		{"no driver", func(l *Load) { l.Driver = "" }, "has no driver"},
+		{"no class", func(l *Load) { l.Class = "" }, `has unknown class ""`},
+		{"unknown class", func(l *Load) { l.Class = "reused" }, `has unknown class "reused"`},
 		{"rate of zero", func(l *Load) { l.Rate = 0 }, "want 1 to 1000"},
 		{"negative rate", func(l *Load) { l.Rate = -1 }, "want 1 to 1000"},
 		{"rate above the timer grain", func(l *Load) { l.Rate = 1001 }, "want 1 to 1000"},
@@ -151,8 +246,11 @@ func TestBadLoads(t *testing.T) {
 		{"unknown connections", func(l *Load) { l.Connections = "some" }, "unknown connections"},
 		{"reused without any", func(l *Load) { *l = Reused(1); l.Clients = 0 }, "has none"},
 		{"replayable without any", func(l *Load) { *l = Replayable(1); l.Clients = 0 }, "has none"},
-		{"replayable on new connections", func(l *Load) { l.Replayable = true }, "nothing is ever sent again on a new connection"},
-		{"replayable and never sent again", func(l *Load) { *l = Replayable(1); l.Method = http.MethodPost }, `replayable with method "POST", which nothing sends again`},
+		{"replayable on new connections", func(l *Load) { l.Replayable = true }, "nothing is ever sent again on a new"},
+		{
+			"replayable and never sent again", func(l *Load) { *l = Replayable(1); l.Method = http.MethodPost },
+			`replayable with method "POST", which nothing sends again`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -160,6 +258,25 @@ func TestBadLoads(t *testing.T) {
 			tt.change(&l)
 			require.ErrorContains(t, l.Validate(), tt.want)
 		})
+	}
+}
+
+func TestClasses(t *testing.T) {
+	held := New(1)
+	held.Class = ClassHeld
+	tests := []struct {
+		name string
+		load Load
+		want []Class
+	}{
+		{"new", New(1), []Class{ClassNew, ClassInFlight}},
+		{"reused", Reused(1), []Class{ClassKeptAlive, ClassInFlight}},
+		{"replayable", Replayable(1), []Class{ClassKeptAlive, ClassInFlight}},
+		{"slow", Slow(1), []Class{ClassNew, ClassInFlight}},
+		{"held", held, []Class{ClassHeld, ClassInFlight}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, tt.load.Classes()) })
 	}
 }
 
@@ -171,8 +288,13 @@ func TestBadScenarios(t *testing.T) {
 	require.NoError(t, err)
 	s.Lanes = append(s.Lanes, s.Lanes[0])
 	require.ErrorContains(t, s.Validate(), "has lane service/new twice")
-	s.Strategy = fixtures.Strategy{Name: "mine", Expect: map[string]string{"new": "sometimes", "reused": "clean", "slow": "clean"}}
-	require.ErrorContains(t, s.Validate(), `unknown expectation "sometimes"`)
+	s.Disruption.Scope = "most"
+	require.ErrorContains(t, s.Validate(), `disruption rolling-update has unknown scope "most"`)
+	s.Strategy = fixtures.Strategy{Name: "mine", Expect: map[string]string{"new": "sometimes", "in-flight": "clean"}}
+	require.ErrorContains(t, s.Validate(), `strategy mine: unknown expectation "sometimes" of class new: want clean, drops or measured`)
+	require.ErrorContains(t, s.Validate(), "strategy mine expects nothing of class kept-alive")
+	require.ErrorContains(t, validateStrategy(fixtures.Strategy{Name: "mine", Expect: map[string]string{"slow": "clean"}}),
+		`strategy mine: unknown class "slow": want one of new, kept-alive, in-flight, held`)
 }
 
 func TestInterleave(t *testing.T) {
@@ -203,7 +325,7 @@ func (f *fakeApp) do(what string) error {
 	return nil
 }
 func (f *fakeApp) Pods(context.Context) ([]string, error)         { return f.pods, f.do("pods") }
-func (f *fakeApp) Restart(context.Context) error                  { return f.do("restart") }
+func (f *fakeApp) ChangeTemplate(context.Context) error           { return f.do("change") }
 func (f *fakeApp) DeletePod(_ context.Context, name string) error { return f.do("delete " + name) }
 func (f *fakeApp) WaitReady(context.Context) error                { return f.do("ready") }
 
@@ -213,7 +335,7 @@ func TestDisruptions(t *testing.T) {
 		want []string
 	}{
 		{"none", nil},
-		{"rolling-update", []string{"restart"}},
+		{"rolling-update", []string{"change"}},
 		{"pod-deletion", []string{"pods", "delete a", "ready", "delete b", "ready"}},
 	}
 	require.Len(t, Disruptions(), len(tests))
@@ -221,7 +343,10 @@ func TestDisruptions(t *testing.T) {
 		t.Run(tests[i].name, func(t *testing.T) {
 			app := &fakeApp{pods: []string{"a", "b"}}
 			require.Equal(t, tests[i].name, d.Name)
-			if !d.Replaces {
+			require.NoError(t, d.validate())
+			require.NoError(t, d.Allowed(false), "none of these reaches beyond its namespace")
+			assert.Equal(t, d.Name == "none", d.Scope == ScopeNone)
+			if d.Scope == ScopeNone {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				cancel(errFake)
 				require.ErrorIs(t, d.Run(ctx, app), errFake, "the quiet ends with the run")
@@ -238,8 +363,52 @@ func TestDisruptions(t *testing.T) {
 	require.ErrorContains(t, deleteInTurn(t.Context(), &fakeApp{}), "there are none")
 }
 
-func TestSummaries(t *testing.T) {
-	assert.Contains(t, catalogue(t).Summaries()["prestop-sleep"], "preStop")
+// TestAllowed: nothing beyond a namespace is touched in a cluster of somebody else.
+func TestAllowed(t *testing.T) {
+	gate := Needs{FeatureGates: map[string]bool{"A": true}}
+	tests := []struct {
+		name  string
+		reach Reach
+		needs Needs
+		ours  bool
+		want  string
+	}{
+		{"the namespace, theirs", ReachNamespace, Needs{}, false, ""},
+		{"a node, theirs", ReachNode, Needs{}, false, "disruption d reaches beyond the namespace, to the node: is only for a kind cluster"},
+		{"the cluster, theirs", ReachCluster, Needs{}, false, "disruption d reaches beyond the namespace, to the cluster: "},
+		{"settings, theirs", ReachNamespace, gate, false, "disruption d needs settings of the cluster: "},
+		{"patches, theirs", ReachNamespace, Needs{KubeadmPatches: []string{"a: b"}}, false, "needs settings"},
+		{"a node, ours", ReachNode, gate, true, ""},
+		{"the cluster, ours", ReachCluster, gate, true, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := Disruption{Name: "d", Reach: tt.reach, Needs: tt.needs}.Allowed(tt.ours)
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+			assert.ErrorIs(t, err, ErrNotOurs)
+		})
+	}
+}
+
+// TestNeedsKey: equal needs have one key, whatever the order of a map; others have another.
+func TestNeedsKey(t *testing.T) {
+	gates := func(a, b bool) Needs { return Needs{FeatureGates: map[string]bool{"A": a, "B": b}} }
+	patches := func(list ...string) Needs { return Needs{KubeadmPatches: list} }
+	assert.Empty(t, Needs{}.Key())
+	assert.Empty(t, Needs{FeatureGates: map[string]bool{}}.Key())
+	for range 20 {
+		assert.Equal(t, "A=true\nB=false", gates(true, false).Key())
+	}
+	seen := map[string]bool{}
+	all := []Needs{{}, gates(true, false), gates(false, true), patches("x"), patches("x", "y"), patches("y", "x")}
+	for _, n := range all {
+		seen[n.Key()] = true
+	}
+	assert.Len(t, seen, len(all))
 }
 
 func TestOnly(t *testing.T) {
@@ -264,82 +433,22 @@ func TestOnly(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			var names []string
-			for _, l := range got.Lanes {
-				names = append(names, l.Name())
-			}
-			assert.Equal(t, tt.want, names)
-			assert.Len(t, s.Lanes, 7, "the scenario itself stays as it is")
+			assert.Equal(t, tt.want, laneNames(got.Lanes))
+			assert.Len(t, s.Lanes, 10, "the scenario itself stays as it is")
 		})
 	}
 }
 
-// TestTwin: another name, and the same in all else.
-func TestTwin(t *testing.T) {
-	c := catalogue(t)
-	for _, name := range []string{"shutdown-at-once", "no-handler"} {
-		s, err := c.Find(name, "rolling-update", DefaultRate)
-		require.NoError(t, err)
-		twin, err := c.Find(name+TwinSuffix, "rolling-update", DefaultRate)
-		require.NoError(t, err)
-		assert.Equal(t, name+"+twin/rolling-update", twin.Name())
-		assert.Equal(t, name == "no-handler", twin.Control)
-		twin.Strategy.Name = name
-		assert.Equal(t, s.Strategy, twin.Strategy)
-		assert.Equal(t, s.Lanes, twin.Lanes)
-	}
-	_, err := c.Find("prestop"+TwinSuffix, "rolling-update", DefaultRate)
-	require.ErrorContains(t, err, `unknown strategy "prestop+twin"`)
-	list, err := c.Profile("aa", DefaultRate)
+func TestScenarioWithDelay(t *testing.T) {
+	s, err := catalogue(t).Find("in-app-delay-close", "rolling-update", DefaultRate)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"no-handler/none", "shutdown-at-once/rolling-update", "shutdown-at-once+twin/rolling-update"}, names(list))
-}
-
-// TestStrategyNames: what a name says beyond the strategy's own is what a stored run is judged by, too.
-func TestStrategyNames(t *testing.T) {
-	tests := []struct {
-		name   string
-		delay  time.Duration
-		expect string // of the load reused
-		err    string
-		want   string // its name then; empty for the same
-	}{
-		{name: "in-app-delay-close", delay: 15 * time.Second, expect: "clean"},
-		{name: "in-app-delay-close@1.5s", delay: 1500 * time.Millisecond, expect: "measured"},
-		{name: "in-app-delay-close@1500ms", delay: 1500 * time.Millisecond, expect: "measured", want: "in-app-delay-close@1.5s"},
-		{name: "in-app-delay-close@500ms+measured", delay: 500 * time.Millisecond, expect: "measured"},
-		{name: "in-app-delay-close@500ms+measured+twin", delay: 500 * time.Millisecond, expect: "measured"},
-		{name: "in-app-delay-close@20s+twin", delay: 20 * time.Second, expect: "clean"},
-		{name: "prestop-sleep@2s", delay: 2 * time.Second, expect: "measured"},
-		{name: "prestop-sleep@1.5s", err: "strategy prestop-sleep: a delay of 1.5s: the kubelet's sleep action takes whole seconds"},
-		{name: "in-app-delay-close@", err: `strategy in-app-delay-close@: want a delay such as 1.5s behind @: time: invalid duration ""`},
-		{name: "in-app-delay-close@2", err: `want a delay such as 1.5s behind @: time: missing unit`},
-		{name: "in-app-delay-close@0s", err: "a delay of 0s: want more than 0"},
-		{name: "shutdown-at-once@2s", err: "strategy shutdown-at-once: has no delay"},
-		{name: "prestop-nap@2s", err: `unknown strategy "prestop-nap@2s": want one of `},
-		{name: "in-app-delay+twin@2s", err: `unknown strategy "in-app-delay+twin@2s": want one of `},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := catalogue(t).Find(tt.name, "rolling-update", DefaultRate)
-			if tt.err != "" {
-				require.ErrorContains(t, err, tt.err)
-				return
-			}
-			require.NoError(t, err)
-			assert.Equal(t, cmp.Or(tt.want, tt.name)+"/rolling-update", got.Name())
-			assert.False(t, got.Control)
-			delay, err := got.Strategy.Delay()
-			require.NoError(t, err)
-			assert.Equal(t, tt.delay, delay)
-			expect, err := got.Expect("reused")
-			require.NoError(t, err)
-			assert.Equal(t, tt.expect, expect.String())
-		})
-	}
-	measured, err := catalogue(t).Find("no-handler+measured", "rolling-update", DefaultRate)
+	got, err := s.WithDelay(1500 * time.Millisecond)
 	require.NoError(t, err)
-	assert.False(t, measured.Control, "nothing is known of it beforehand")
+	assert.Equal(t, "in-app-delay-close@1.5s/rolling-update", got.Name())
+	assert.Equal(t, 1500*time.Millisecond, got.Strategy.ServesFor())
+	assert.Equal(t, "in-app-delay-close/rolling-update", s.Name(), "the scenario itself stays as it is")
+	_, err = s.WithDelay(0)
+	require.ErrorContains(t, err, "strategy in-app-delay-close: a delay of 0s: want more than 0")
 }
 
 func TestControls(t *testing.T) {
