@@ -1,10 +1,12 @@
 # Targets are a line or a few; the work is in scripts/, which needs bash, Go, git and, on a bare machine, root.
 
-# For go test, and for the suite's own flags: make e2e GO_TEST_FLAGS='-profile full -run TestRollout/prestop-sleep'
+# For go test, and for the suite's own flags: make e2e GO_TEST_FLAGS='-strategies prestop-sleep -disruptions rolling-update'
 GO_TEST_FLAGS ?=
 # A node image to use instead of kind's default or one built from source: make e2e NODE_IMAGE=kindest/node:v1.36.1
 NODE_IMAGE ?=
 export NODE_IMAGE
+# The folders of scripts/images that are found or built, separated by commas; empty: all. make images CONSUMERS=traefik
+CONSUMERS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # what is measured shares the machine with nothing
@@ -29,34 +31,34 @@ unit: ## Unit tests with the race detector; no cluster, no Docker
 	@scripts/unit.sh $(GO_TEST_FLAGS)
 
 .PHONY: safe-delay
-safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. About ten minutes
-	@scripts/e2e.sh -run '^TestSafeDelay$$' -out artifacts/safe-delay $(GO_TEST_FLAGS)
+safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
+	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
 
 .PHONY: nightly
-nightly: ## The regression job: every strategy, then the proof that losses and the safe delay follow kube-proxy's sync period. About 40 minutes
+nightly: ## The regression job: every strategy, then the proof that drops and the safe delay follow kube-proxy's sync period. About 40 minutes
 	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay
 .PHONY: nightly-strategies nightly-sync-period nightly-safe-delay
 nightly-strategies:
-	@scripts/e2e.sh -profile nightly $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -profile full $(GO_TEST_FLAGS)
 nightly-sync-period:
-	@scripts/e2e.sh -run '^TestSyncPeriod$$' -out artifacts/sync-period $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long sync-period -out artifacts/sync-period $(GO_TEST_FLAGS)
 nightly-safe-delay:
-	@scripts/e2e.sh -run '^TestSafeDelaySync$$' -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long safe-delay-sync -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
 
 .PHONY: soak
 soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
 	@$(ALL) soak-faults soak-truth soak-rate soak-aa soak-memory
 .PHONY: soak-faults soak-truth soak-rate soak-aa soak-memory
 soak-faults:
-	@scripts/e2e.sh -run '^Test(Faults|FullDisk)$$' -out artifacts/faults $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long faults -out artifacts/faults $(GO_TEST_FLAGS)
 soak-truth:
-	@scripts/e2e.sh -run '^Test(AttributionTruth|DeletionInstants)$$' -out artifacts/checks $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long truth,instants -out artifacts/checks $(GO_TEST_FLAGS)
 soak-rate:
-	@scripts/e2e.sh -run '^TestSoakRate$$' -out artifacts/soak-rate $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long soak-rate -out artifacts/soak-rate $(GO_TEST_FLAGS)
 soak-aa:
 	@scripts/e2e.sh -profile aa -repeat 20 -out artifacts/aa $(GO_TEST_FLAGS)
 soak-memory:
-	@scripts/e2e.sh -run '^TestSoakMemory$$' -timeout 90m -out artifacts/soak-memory $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long soak-memory -timeout 90m -out artifacts/soak-memory $(GO_TEST_FLAGS)
 
 .PHONY: lint
 lint: ## Linters, formatting, tidy modules, workflows
@@ -68,7 +70,11 @@ fmt: ## Format the Go code
 
 .PHONY: node-image
 node-image: ## Find or build the node image for kind and print its name (NODE_IMAGE=ref asks for this one)
-	@scripts/docker.sh && go run -buildvcs=false ./scripts/nodeimage $(if $(NODE_IMAGE),-image '$(NODE_IMAGE)')
+	@scripts/docker.sh && go -C scripts/images run -buildvcs=false . $(if $(NODE_IMAGE),-image '$(NODE_IMAGE)') node
+
+.PHONY: images
+images: ## Find or build the images of programs that consumers need (CONSUMERS=traefik: of these only)
+	@scripts/docker.sh && go -C scripts/images run -buildvcs=false . components $(CONSUMERS)
 
 .PHONY: clean
 clean: ## Remove the cluster, the artifacts and the Docker daemon that was started for them; keep the caches

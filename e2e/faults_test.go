@@ -13,17 +13,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/suite"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// TestFaults breaks things on a real cluster in mid-run. Each fault ends in the right class, with the reason, and what was recorded by then is kept.
+// TestFaults breaks things on a real cluster in mid-run. Each fault ends in the right outcome, with
+// the reason, and what was recorded by then is kept.
 func TestFaults(t *testing.T) {
-	onlyIfNamed(t)
-	require.NoError(t, the.broken)
-	require.NoError(t, the.makeRoom())
-	if the.settings.cluster.Kubeconfig != "" {
+	long(t, suite.LongFaults)
+	if shared.Config.Cluster.Kubeconfig != "" {
 		t.Skip("breaks nothing in a cluster that exists")
 	}
 	docker := func(ctx context.Context, args ...string) error {
@@ -35,7 +35,8 @@ func TestFaults(t *testing.T) {
 	}
 	tests := []struct {
 		name string
-		// fault happens as the rolling update begins. It returns at once; what it starts is over by itself.
+		// fault happens as the rolling update begins. It returns at once; what it starts is over by
+		// itself.
 		fault   func(ctx context.Context) error
 		skew    time.Duration
 		outcome verdict.Outcome
@@ -47,7 +48,8 @@ func TestFaults(t *testing.T) {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "loadgen")
 		}, outcome: verdict.Infrastructure, reason: "worker-0", partial: true},
 		{name: "a node is paused", fault: func(ctx context.Context) error {
-			// Longer than the 50 s after which the control plane gives a silent node up (node-monitor-grace-period).
+			// Longer than the 50 s after which the control plane gives a silent node up
+			// (node-monitor-grace-period).
 			time.AfterFunc(75*time.Second, func() { _ = docker(context.WithoutCancel(ctx), "unpause", "zerodrop-worker2") })
 			return docker(ctx, "pause", "zerodrop-worker2")
 		}, outcome: verdict.Infrastructure, reason: "zerodrop-worker2"},
@@ -62,28 +64,24 @@ func TestFaults(t *testing.T) {
 	}
 	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s, err := the.catalogue.Find("prestop-sleep", "rolling-update", the.settings.rate)
+			broken := shared.With(func(c *suite.Config) {
+				c.Cluster.ClockSkew = tt.skew
+				c.Out = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-"))
+			})
+			s, err := broken.Find("prestop-sleep", "rolling-update")
 			require.NoError(t, err)
-			restart := s.Disruption.Run
+			update := s.Disruption.Run
 			s.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
 				if tt.fault != nil {
 					if err := tt.fault(ctx); err != nil {
 						return err
 					}
 				}
-				return restart(ctx, app)
+				return update(ctx, app)
 			}
-			the.settings.cluster.ClockSkew = tt.skew
-			if the.cluster != nil {
-				the.cluster.SetClockSkew(tt.skew)
-			}
-			run := scenarios.Run{Scenario: s, Repeat: i + 1}
-			progress := the.progress.run(i+1, len(tests), run)
-			dir := filepath.Join(the.settings.artifacts, "faults", strings.ReplaceAll(tt.name, " ", "-"))
-			tl := record(t, run, dir, progress)
-			require.NoError(t, timeline.Save(dir, tl))
-			v := verdict.Judge(tl, run.Scenario)
-			progress.done(v)
+			v, dir := broken.Attempt(testContext(t), t, scenarios.Run{Scenario: s, Repeat: i + 1}, i+1, len(tests))
+			tl, err := timeline.Load(dir)
+			require.NoError(t, err)
 			t.Logf("%s: %s", v.Outcome, strings.Join(v.Reasons, "; "))
 			assert.Equal(t, tt.outcome, v.Outcome)
 			if v.Outcome != verdict.Pass {
@@ -114,15 +112,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestFullDisk: a timeline that can't be saved is told of, and the run is not believed. It mounts a small file system, which takes root.
+// TestFullDisk: a timeline that can't be saved is told of, and the run is not believed. It mounts a
+// small file system, which takes root.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Skipf("can't mount a small file system: %s", err)
 	}
 	defer func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) }()
-	source := filepath.Join("internal", "verdict", "testdata", "prestop-sleep", "rolling-update")
-	tl, err := timeline.Load(source)
+	tl, err := timeline.Load(storedRun())
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "filler"), make([]byte, 40<<10), 0o600))
 	err = timeline.Save(dir, tl)

@@ -8,24 +8,25 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/suite"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// TestDeletionInstants holds the instants of deletions against what is known of them. They are dated by etcd, whether a controller asked for them or the
-// disruption itself; and in the latter case they lie between the question and the answer, as the API server answers when etcd has done it.
+// TestDeletionInstants holds the instants of deletions against what is known of them. They are
+// dated by etcd, whether a controller asked for them or the disruption itself; and in the latter
+// case they lie between the question and the answer, as the API server answers when etcd has done
+// it.
 func TestDeletionInstants(t *testing.T) {
-	onlyIfNamed(t)
-	require.NoError(t, the.broken)
-	require.NoError(t, the.makeRoom())
-	if the.settings.cluster.Kubeconfig != "" {
+	long(t, suite.LongInstants)
+	if shared.Config.Cluster.Kubeconfig != "" {
 		t.Skip("the etcd of a cluster that exists can't be asked")
 	}
 	const repeats = 5
 	var list []scenarios.Scenario
 	for _, disruption := range []string{"rolling-update", "pod-deletion"} {
-		s, err := the.catalogue.Find("shutdown-at-once", disruption, the.settings.rate)
+		s, err := shared.Find("shutdown-at-once", disruption)
 		require.NoError(t, err)
 		list = append(list, s)
 	}
@@ -34,12 +35,12 @@ func TestDeletionInstants(t *testing.T) {
 	runs := scenarios.Interleave(list, repeats)
 	for i, run := range runs {
 		run.Series = true
-		v, dir := the.attempt(t, run, i+1, len(runs))
+		v, dir := shared.Attempt(testContext(t), t, run, i+1, len(runs))
 		require.NotEqual(t, verdict.Infrastructure, v.Outcome, "%v", v.Reasons)
 		tl, err := timeline.Load(dir)
 		require.NoError(t, err)
 		asked, deletions := 0, 0
-		for _, life := range v.Lives {
+		for _, life := range v.Pods {
 			deleted, ok := life.At(timeline.PodDeleted)
 			if !ok || deleted > tl.Window.Settled {
 				continue

@@ -12,8 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fakeGo stands in for go: as `go test` it says what it was called with and where its output goes, writes the suite's exit code down if it is to, and exits
-// with 1. With FAKE_WAIT it does so on Ctrl-C only.
+// fakeGo stands in for go: as `go test` it says what it was called with and where its output goes,
+// writes the suite's exit code down if it is to, and exits with 1. With FAKE_WAIT it does so on
+// Ctrl-C only.
 const fakeGo = `#!/bin/bash
 case $1 in
 env) exit 0 ;;
@@ -32,19 +33,26 @@ fi
 end
 `
 
-// script is scripts/e2e.sh with the fake go, as the leader of a process group, as a shell starts it in a terminal; and its folder for temporary files.
+// script is scripts/e2e.sh with the fake go, as the leader of a process group, as a shell starts it
+// in a terminal; and its folder for temporary files.
 func script(t *testing.T, env ...string) (cmd *exec.Cmd, temp string) {
+	t.Helper()
+	return scriptWith(t, []string{"-replay", "x", "-run", "TestRollout/a"}, env...)
+}
+
+func scriptWith(t *testing.T, args []string, env ...string) (cmd *exec.Cmd, temp string) {
 	t.Helper()
 	bin, temp := t.TempDir(), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(fakeGo), 0o755))
-	cmd = exec.CommandContext(t.Context(), filepath.Join("..", "scripts", "e2e.sh"), "-replay", "x", "-run", "TestRollout/a")
+	cmd = exec.CommandContext(t.Context(), filepath.Join("..", "scripts", "e2e.sh"), args...)
 	cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+temp), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, temp
 }
 
-// TestScript: what the suite has exited with is what scripts/e2e.sh exits with, though go test always exits with 1. What is printed goes where the script's
-// own output does, and not through a pipe.
+// TestScript: what the suite has exited with is what scripts/e2e.sh exits with, though go test
+// always exits with 1. What is printed goes where the script's own output does, and not through a
+// pipe.
 func TestScript(t *testing.T) {
 	tests := []struct {
 		name string
@@ -71,6 +79,41 @@ func TestScript(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, "go -C e2e test -count=1 -v -timeout 60m -replay x -run TestRollout/a\n"+out.Name()+"\n", string(said))
 			assertEmpty(t, temp)
+		})
+	}
+}
+
+// TestScriptSelects: without -run it is the scenarios that run, or the long tests that are named;
+// never the tests of the suite itself.
+func TestScriptSelects(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string // with -replay, so that no container engine is looked for
+		want string
+	}{
+		{"scenarios", []string{"-replay", "x"}, "-run ^TestRollout$ -replay x"},
+		{
+			"long tests",
+			[]string{"-long", "faults", "-replay", "x"},
+			"-skip ^Test(Script|Process|Rises) -long faults -replay x",
+		},
+		{
+			"long tests, with an equals sign",
+			[]string{"--long=faults", "-replay", "x"},
+			"-skip ^Test(Script|Process|Rises) --long=faults -replay x",
+		},
+		{
+			"chosen",
+			[]string{"-long", "faults", "-run", "TestFaults/a", "-replay", "x"},
+			"-long faults -run TestFaults/a -replay x",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd, _ := scriptWith(t, tt.args, "FAKE_CODE=0")
+			out, err := cmd.Output()
+			require.NoError(t, err)
+			assert.Contains(t, string(out), "go -C e2e test -count=1 -v -timeout 60m "+tt.want+"\n")
 		})
 	}
 }

@@ -3,13 +3,10 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
-	"flag"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,44 +14,25 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/suite"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// onlyIfNamed skips a test that takes long, or breaks things on purpose, unless -run names it.
-func onlyIfNamed(t *testing.T) {
-	t.Helper()
-	if testing.Short() || !names(flag.Lookup("test.run").Value.String(), t.Name()) {
-		t.Skipf("runs only if it is named: -run '^%s$'", t.Name())
-	}
-}
-
-// names says whether a pattern, as -run takes them, names a test in full. One that only finds a part of its name doesn't, or TestSafeDelay would start
-// TestSafeDelaySync as well; nor does one that is of any test.
-func names(pattern, test string) bool {
-	pattern, _, _ = strings.Cut(pattern, "/") // the rest is of subtests
-	named, err := regexp.Compile(pattern)
-	if err != nil {
-		return false
-	}
-	named.Longest() // TestA|TestAB finds TestA in TestAB, else
-	return named.FindString(test) == test && named.FindString("Test") != "Test"
-}
-
-// TestSoakRate: a thousand requests a second for a minute, from one lane within the cluster. All that was planned is sent, and on time.
+// TestSoakRate: a thousand requests a second for a minute, from one lane within the cluster. All
+// that was planned is sent, and on time.
 func TestSoakRate(t *testing.T) {
-	onlyIfNamed(t)
-	require.NoError(t, the.broken)
+	long(t, suite.LongSoakRate)
 	const rate = scenarios.MaxRate
-	s, err := the.catalogue.Find("no-handler", "none", rate)
+	s, err := shared.With(func(c *suite.Config) { c.Rate = rate }).Find("no-handler", "none")
 	require.NoError(t, err)
 	s, err = s.Only([]string{"service/new"})
 	require.NoError(t, err)
 	s.Disruption = scenarios.Quiet(time.Minute)
-	require.NoError(t, the.makeRoom())
-	v := the.measure(t, scenarios.Run{Scenario: s, Repeat: 1}, 1, 1)
+	v := shared.Measure(testContext(t), t, scenarios.Run{Scenario: s, Repeat: 1}, 1, 1)
 	require.Len(t, v.Lanes, 1)
 	l := v.Lanes[0]
 	t.Logf("%d planned, %d sent, %d ok; lag p50 %s, p99 %s, max %s", l.Planned, l.Sent, l.OK, l.LagP50, l.LagP99, l.LagMax)
@@ -64,11 +42,12 @@ func TestSoakRate(t *testing.T) {
 	assert.LessOrEqual(t, l.LagP99, 3*time.Millisecond, "on an otherwise idle cluster")
 }
 
-// TestSoakMemory sends 200 requests a second, on new and on reused connections, for as long as -soak says. What the process holds beyond the records stays
-// as it is. It needs no cluster: the app runs on this machine.
+// TestSoakMemory sends 200 requests a second, on new and on reused connections, for as long as
+// -soak says. What the process holds beyond the records stays as it is. It needs no cluster: the
+// app runs on this machine.
 func TestSoakMemory(t *testing.T) {
-	onlyIfNamed(t)
-	length := the.settings.soak
+	long(t, suite.LongSoakMemory)
+	length := shared.Config.Soak
 	url := startApp(t)
 	plan := traffic.Plan{Clock: timeline.NewClock(time.Now()), End: &traffic.End{}, Max: length + time.Minute}
 	plan.End.Set(length)
@@ -77,11 +56,11 @@ func TestSoakMemory(t *testing.T) {
 	var lanes errgroup.Group
 	for i, load := range loads {
 		lane := traffic.Lane{Name: "soak/" + load.Name, URL: url, Start: time.Duration(i) * 5 * time.Millisecond, Load: load}
-		lanes.Go(func() error { return traffic.SendShare(lane, plan, ledgers[i]) })
+		lanes.Go(func() error { return traffic.SendShard(lane, plan, ledgers[i]) })
 	}
 	done := make(chan error, 1)
 	go func() { done <- lanes.Wait() }()
-	var beyond []int // bytes on the heap that are not records
+	var beyond verdict.Sample // bytes on the heap that are not records
 	ticker := time.NewTicker(length / 60)
 	defer ticker.Stop()
 	for over := false; !over; {
@@ -93,25 +72,20 @@ func TestSoakMemory(t *testing.T) {
 			runtime.GC()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			beyond = append(beyond, int(m.HeapAlloc)-ledgers[0].Size()-ledgers[1].Size())
+			beyond = append(beyond, float64(m.HeapAlloc)-float64(ledgers[0].Size()+ledgers[1].Size()))
 		}
 	}
 	for i, load := range loads {
 		record := ledgers[i].Record(traffic.Lane{Load: load, Start: time.Duration(i) * 5 * time.Millisecond}, length)
-		lost := slices.ContainsFunc(record.Requests, func(r timeline.Request) bool { return r.Cause != timeline.OK })
-		assert.False(t, lost, "every request of load %s was sent and answered well", load.Name)
+		dropped := slices.ContainsFunc(record.Requests, func(r timeline.Request) bool { return r.Cause != timeline.OK })
+		assert.False(t, dropped, "every request of load %s was sent and answered well", load.Name)
 		t.Logf("load %s: %d requests", load.Name, len(record.Requests))
 	}
 	quarter := len(beyond) / 4
-	first, last := median(beyond[:quarter]), median(beyond[len(beyond)-quarter:])
+	first, last := beyond[:quarter].Median(), beyond[len(beyond)-quarter:].Median()
 	t.Logf("heap beyond the records, median: %.2f MB in the first quarter, %.2f MB in the last; records %.1f MB",
-		float64(first)/1e6, float64(last)/1e6, float64(ledgers[0].Size()+ledgers[1].Size())/1e6)
+		first/1e6, last/1e6, float64(ledgers[0].Size()+ledgers[1].Size())/1e6)
 	assert.InEpsilon(t, first, last, 0.1)
-}
-
-func median(values []int) int {
-	values = slices.Sorted(slices.Values(values))
-	return values[len(values)/2]
 }
 
 // startApp runs the app on a port of its own and returns its URL.
@@ -127,10 +101,10 @@ func startApp(t *testing.T) string {
 	t.Cleanup(func() { _ = app.Process.Kill(); _ = app.Wait() })
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		var life struct{ Event, Addr string }
-		require.NoError(t, json.Unmarshal(lines.Bytes(), &life))
-		if life.Event == "listening" {
-			return "http://" + life.Addr
+		var event protocol.Event
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &event))
+		if event.Event == protocol.EventListening {
+			return "http://" + event.Addr
 		}
 	}
 	require.FailNow(t, "the app never listened")

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # From whatever is there to the table of dropped requests: Docker, a node image, then `go test ./e2e`.
 #
-#   scripts/e2e.sh [FLAG…]   flags for go test and for the suite: -profile full -run TestRollout/prestop-sleep -timeout 2h
+#   scripts/e2e.sh [FLAG…]   flags for go test and for the suite: -profile full -strategies prestop-sleep -timeout 2h
 #   NODE_IMAGE=ref           asks for this node image instead of kind's default or one built from source
 #
-# Exits with 0 if the suite has passed, 1 if it failed or could not be tested, 2 for bad flags, 3 if it is inconclusive, 4 if the infrastructure broke down.
+# Runs the scenarios of the profile; with -long the long tests that it names, and no scenarios. -run chooses among
+# either's tests itself.
+# Exits with 0 if the suite has passed, 1 if it failed or could not be tested, 2 for bad flags, 3 if it is
+# inconclusive, 4 if the infrastructure broke down.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,13 +24,17 @@ flags=$*
 if ! given 'replay|context|kubeconfig'; then
 	scripts/docker.sh
 	if ! given node-image; then
-		image=$(go run ./scripts/nodeimage ${NODE_IMAGE:+-image "$NODE_IMAGE"})
+		image=$(go -C scripts/images run . ${NODE_IMAGE:+-image "$NODE_IMAGE"} node)
 		set -- -node-image "$image" "$@"
 	fi
 fi
 
-# The suite, and not the unit tests that lie beside it.
-given 'run|test.run' || set -- -run '^TestRollout$' "$@"
+# The suite, and not the unit tests that lie beside it. A long test that -long doesn't name is skipped by itself.
+if given long; then
+	given 'run|test.run' || set -- -skip '^Test(Script|Process|Rises)' "$@"
+else
+	given 'run|test.run' || set -- -run '^TestRollout$' "$@"
+fi
 
 # go test exits with 1 whatever the suite has exited with: the suite itself writes its code down.
 ZERODROP_EXIT_CODE=$(mktemp)

@@ -1,4 +1,5 @@
-// Command loadgen is the worker: traffic, run inside the cluster. It waits for one order of the harness, sends, hands its records over and exits with 0.
+// Command loadgen is the worker: traffic, run inside the cluster. It waits for one order of the
+// harness, sends, hands its records over and exits with 0.
 package main
 
 import (
@@ -18,9 +19,14 @@ import (
 
 func main() {
 	addr := flag.String("addr", fmt.Sprintf(":%d", worker.Port), "`host:port` to listen on")
-	skew := flag.Duration("clock-skew", 0, "`time` that the clock of this worker is made to be ahead: to try what an unsynchronised node does")
+	skew := flag.Duration(
+		"clock-skew",
+		0,
+		"`time` that the clock of this worker is made to be ahead: to try what an unsynchronised node does",
+	)
 	flag.Parse()
-	// Little is held and much is thrown away: by default the collector would run several times a second, on the CPUs that requests are to leave from.
+	// Little is held and much is thrown away: by default the collector would run several times a
+	// second, on the CPUs that requests are to leave from.
 	debug.SetGCPercent(800)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *addr, *skew)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
@@ -36,7 +38,8 @@ import (
 
 var _ harness.App = (*App)(nil)
 
-// serve answers requests as the given Pods do, in turn; a Pod whose name ends in ! answers with 503. seen hears of each request; nil if nobody wants to know.
+// serve answers requests as the given Pods do, in turn; a Pod whose name ends in ! answers with
+// 503. seen hears of each request; nil if nobody wants to know.
 func serve(t *testing.T, pods func() []string, seen func(n int)) (address string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -63,8 +66,8 @@ func serve(t *testing.T, pods func() []string, seen func(n int)) (address string
 	return server.Listener.Addr().String()
 }
 
-// TestDeploy: app and workers before are taken away, the Services stay, the new ones are there when each Pod has answered to everyone on each path, and what
-// was deployed is on disk.
+// TestDeploy: app and workers before are taken away, the Services stay, the new ones are there when
+// each Pod has answered to everyone on each path, and what was deployed is on disk.
 func TestDeploy(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	controllers := runControllers(t, client)
@@ -73,7 +76,8 @@ func TestDeploy(t *testing.T) {
 	require.NoError(t, err)
 	client.ClearActions()
 	facts := timeline.Environment{Kubernetes: "v1.37.2"}
-	c := &Cluster{client: client, namespace: namespace, facts: facts, config: Config{Address: serve(t, controllers.names, nil), Workers: 2}}
+	c := newCluster(client, Config{Address: serve(t, controllers.names, nil), Workers: 2})
+	c.facts = facts
 	p := &proxy{app: controllers.names}
 	p.listen(t, c)
 
@@ -81,25 +85,29 @@ func TestDeploy(t *testing.T) {
 	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), first)
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"delete jobs", "delete deployments", "create jobs", "create services", "create services", "create deployments",
-	}, actions(client), "one Service for all lanes of a path")
+		"create jobs", "create services", "create services", "create services", "create services", "create deployments",
+	}, actions(client), "one Service for all lanes of a consumer")
 	assert.Equal(t, 3, app.Replicas())
 	assert.Equal(t, facts, app.Environment())
-	assert.Equal(t, []string{"app-internal", "app"}, app.services)
+	assert.Equal(t, []string{"app-internal", "app-dns", "app-dns-cached", "app"}, app.services)
 	pods, err := app.Pods(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
 	assert.DirExists(t, filepath.Join(first, "pods"))
 	require.NotNil(t, app.Workers())
-	byAddress := map[string]bool{"http://10.96.7.7:80": true}
-	assert.Equal(t, map[string]map[string]bool{"loadgen-z": byAddress, "loadgen-y": byAddress}, p.asked, "each worker sees each Pod; no name that DNS is asked for")
+	urls := map[string]bool{
+		"http://10.96.7.7": true, "http://app-dns.zerodrop-test.svc.cluster.local.:8080": true,
+		"http://app-dns-cached.zerodrop-test.svc.cluster.local.:8080": true,
+	}
+	assert.Equal(t, map[string]map[string]bool{"loadgen-z": urls, "loadgen-y": urls}, p.asked,
+		"each worker sees each Pod at each consumer; no name that DNS is asked for, but where DNS is the consumer")
 
 	client.ClearActions()
 	second := t.TempDir()
 	app, err = c.Deploy(t.Context(), find(t, "shell-as-pid1", "pod-deletion"), second)
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"delete jobs", "delete-collection pods", "delete deployments", "delete-collection pods", "create jobs", "create deployments",
+		"delete-collection jobs", "delete-collection pods", "delete-collection deployments", "delete-collection pods", "create jobs", "create deployments",
 	}, actions(client), "the Services stay")
 	pods, err = app.Pods(t.Context())
 	require.NoError(t, err)
@@ -110,42 +118,48 @@ func TestDeploy(t *testing.T) {
 	}
 	_, err = client.CoreV1().Pods(namespace).Get(t.Context(), "stranger", metav1.GetOptions{})
 	require.NoError(t, err, "not ours")
-	assert.Equal(t, "http://10.96.7.7:80", app.URL(aPath(t, "service")), "the address of a Service that was there")
-	assert.Equal(t, "http://"+c.config.Address, app.URL(aPath(t, "nodeport")))
+	assert.Equal(t, "http://10.96.7.7", app.URL(aConsumer(t, "service")), "the address of a Service that was there")
+	assert.Equal(t, "http://"+c.config.Address, app.URL(aConsumer(t, "nodeport")))
 
 	for dir, want := range map[string]string{first: fixtures.StaticImage, second: fixtures.ShellImage} {
 		m := manifests(t, dir)
 		assert.Equal(t, want, m.deployment.Spec.Template.Spec.Containers[0].Image)
 		assert.Equal(t, int32(3), *m.deployment.Spec.Replicas)
 		assert.Empty(t, m.services[0].Spec.ClusterIP, "as it was asked for")
-		assert.Equal(t, int32(30080), m.services[1].Spec.Ports[0].NodePort)
+		assert.Equal(t, int32(30080), m.services[3].Spec.Ports[0].NodePort)
 		assert.Equal(t, new(int32(2)), m.job.Spec.Completions)
 		assert.Equal(t, new(int32(2)), m.job.Spec.Parallelism)
 	}
 }
 
-func aPath(t *testing.T, name string) fixtures.Path {
+func aConsumer(t *testing.T, name string) fixtures.Consumer {
 	t.Helper()
-	paths, err := fixtures.Paths()
+	consumers, err := fixtures.Consumers()
 	require.NoError(t, err)
-	require.Contains(t, paths, name)
-	return paths[name]
+	require.Contains(t, consumers, name)
+	return consumers[name]
 }
 
 // deployed is what Deploy has written down.
 type deployed struct {
 	deployment appsv1.Deployment
-	services   [2]corev1.Service
+	services   [4]corev1.Service
 	job        batchv1.Job
+}
+
+// manifestsIn are as Deploy has written them down.
+func manifestsIn(t *testing.T, dir string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, "manifests.yaml"))
+	require.NoError(t, err)
+	return string(raw)
 }
 
 // manifests reads back what Deploy has written down, as kubectl would: it must be complete.
 func manifests(t *testing.T, dir string) deployed {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(dir, "manifests.yaml"))
-	require.NoError(t, err)
-	documents := strings.Split(string(raw), "---\n")
-	require.Len(t, documents, 5)
+	documents := strings.Split(manifestsIn(t, dir), "---\n")
+	require.Len(t, documents, 7)
 	assert.Empty(t, documents[0])
 	var d deployed
 	service := metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}
@@ -157,6 +171,8 @@ func manifests(t *testing.T, dir string) deployed {
 		{&d.deployment, &d.deployment.TypeMeta, metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"}},
 		{&d.services[0], &d.services[0].TypeMeta, service},
 		{&d.services[1], &d.services[1].TypeMeta, service},
+		{&d.services[2], &d.services[2].TypeMeta, service},
+		{&d.services[3], &d.services[3].TypeMeta, service},
 		{&d.job, &d.job.TypeMeta, metav1.TypeMeta{APIVersion: "batch/v1", Kind: "Job"}},
 	} {
 		require.NoError(t, yaml.UnmarshalStrict([]byte(documents[i+1]), document.into))
@@ -169,24 +185,25 @@ func manifests(t *testing.T, dir string) deployed {
 func TestDeployOutside(t *testing.T) {
 	client := fake.NewSimpleClientset(aWorker("loadgen-old", 0, running))
 	controllers := runControllers(t, client)
-	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil)}}
+	c := newCluster(client, Config{Address: serve(t, controllers.names, nil)})
 	s := find(t, "prestop-sleep", "rolling-update")
-	s.Lanes = slices.DeleteFunc(s.Lanes, func(l scenarios.Lane) bool { return l.Path.From == fixtures.FromCluster })
+	s.Lanes = slices.DeleteFunc(s.Lanes, func(l scenarios.Lane) bool { return l.Consumer.From == fixtures.FromCluster })
 	app, err := c.Deploy(t.Context(), s, t.TempDir())
 	require.NoError(t, err)
-	assert.Equal(t, []string{"delete jobs", "delete-collection pods", "delete deployments", "create services", "create deployments"}, actions(client),
+	assert.Equal(t, []string{"delete-collection pods", "create services", "create deployments"}, actions(client),
 		"workers of a run before go all the same")
 	assert.Nil(t, app.Workers())
 	assert.Equal(t, []string{"app"}, app.services)
 }
 
-// TestDeployImage: a cluster that exists pulls the images from where it is told to, and the manifests say so.
+// TestDeployImage: a cluster that exists pulls the images from where it is told to, and the
+// manifests say so.
 func TestDeployImage(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	controllers := runControllers(t, client)
-	c := &Cluster{client: client, namespace: namespace, config: Config{
+	c := newCluster(client, Config{
 		Address: serve(t, controllers.names, nil), AppImage: "registry.example/sampleapp:1", LoadImage: "registry.example/loadgen:1",
-	}}
+	})
 	(&proxy{app: controllers.names}).listen(t, c)
 	dir := t.TempDir()
 	_, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), dir)
@@ -206,11 +223,12 @@ func TestDeployImage(t *testing.T) {
 	}
 }
 
-// TestDeployAfterCutOff: Pods without a Deployment are what a removal leaves that was cut off. They are taken away, too.
+// TestDeployAfterCutOff: Pods without a Deployment are what a removal leaves that was cut off. They
+// are taken away, too.
 func TestDeployAfterCutOff(t *testing.T) {
 	client := fake.NewSimpleClientset(aPod("app-0-0", ready), aPod("app-0-1", ready, terminating))
 	controllers := runControllers(t, client)
-	c := &Cluster{client: client, namespace: namespace, config: Config{Address: serve(t, controllers.names, nil)}}
+	c := newCluster(client, Config{Address: serve(t, controllers.names, nil)})
 	(&proxy{app: controllers.names}).listen(t, c)
 	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
 	require.NoError(t, err)
@@ -218,7 +236,8 @@ func TestDeployAfterCutOff(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
 	assert.Equal(t, []string{
-		"delete jobs", "delete deployments", "delete-collection pods", "create jobs", "create services", "create services", "create deployments",
+		"delete-collection pods", "create jobs",
+		"create services", "create services", "create services", "create services", "create deployments",
 	}, actions(client))
 }
 
@@ -230,12 +249,12 @@ func TestDeployFails(t *testing.T) {
 		err            error
 		want           string
 	}{
-		{"the workers before can't be removed", "delete", "jobs", errDown, "deploy prestop-sleep: remove the workers before: .*etcd is away"},
+		{"the workers before can't be removed", "list", "jobs", errDown, "deploy prestop-sleep: wait for the workers to go: .*etcd is away"},
 		{"no workers", "create", "jobs", errDown, "deploy prestop-sleep: start the workers: .*etcd is away"},
-		{"the app before can't be removed", "delete", "deployments", errDown, "deploy prestop-sleep: remove the app before: .*etcd is away"},
+		{"the app before can't be removed", "list", "deployments", errDown, "deploy prestop-sleep: wait for the app before to go: .*etcd is away"},
 		{"the app before stays", "delete-collection", "pods", errDown, "deploy prestop-sleep: wait for the app before to go: .*etcd is away"},
-		{"no Service can be asked for", "get", "services", errDown, "deploy prestop-sleep: path service: .*etcd is away"},
-		{"a Service is refused", "create", "services", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "app", nil), `deploy prestop-sleep: path service: Service "app" is invalid`},
+		{"no Service can be asked for", "get", "services", errDown, "deploy prestop-sleep: consumer service: look for Service app-internal: .*etcd is away"},
+		{"a Service is refused", "create", "services", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "app", nil), `deploy prestop-sleep: consumer service: create Service app-internal: Service "app" is invalid`},
 		{"no Deployment", "create", "deployments", errDown, "deploy prestop-sleep: .*etcd is away"},
 		{"its Pods can't be listed", "get", "deployments", errDown, "deploy prestop-sleep: wait for new Pods to be ready and old ones to be gone: .*etcd is away"},
 		{"no worker comes", "", "", nil, "deploy prestop-sleep: wait for the workers: not within 2m0s: .*502 Bad Gateway"},
@@ -249,7 +268,8 @@ func TestDeployFails(t *testing.T) {
 					refuse(client, tt.verb, tt.resource, tt.err)
 				}
 				away := &proxy{broken: map[string]http.HandlerFunc{"loadgen-z": badGateway}}
-				c := &Cluster{client: client, namespace: namespace, http: &http.Client{Transport: away}, server: "http://api-server"}
+				c := newCluster(client, Config{})
+				c.http, c.server = &http.Client{Transport: away}, "http://api-server"
 				app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
 				require.Error(t, err)
 				assert.Regexp(t, "(?s)^"+tt.want, err.Error())
@@ -261,7 +281,7 @@ func TestDeployFails(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
 		require.NoError(t, os.WriteFile(file, nil, 0o600))
 		client := fake.NewSimpleClientset()
-		_, err := (&Cluster{client: client, namespace: namespace}).Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), file)
+		_, err := newCluster(client, Config{}).Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), file)
 		require.ErrorContains(t, err, "deploy prestop-sleep: save manifests: ")
 		assert.Empty(t, actions(client), "nothing is deployed that isn't on disk")
 	})
@@ -295,10 +315,11 @@ func TestWaitServed(t *testing.T) {
 					cancel(errUser)
 				}
 			})
-			path := fixtures.Path{From: fixtures.FromHost, URL: "http://192.0.2.1:30080"}
-			ask := app.askers(path)
-			require.Len(t, ask, 1, "this machine")
-			err := app.waitServed(ctx, path, ask[0])
+			outside := fixtures.Consumer{Name: "x", From: fixtures.FromOutside, Address: "http://192.0.2.1:30080"}
+			require.NoError(t, app.expose(ctx, exposed{Consumer: outside}))
+			probes := app.probes(outside)
+			require.Len(t, probes, 1, "this machine")
+			err := app.waitServed(ctx, outside, probes[0])
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -315,8 +336,9 @@ func TestWaitServed(t *testing.T) {
 			app, _ := newApp(pods...)
 			ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
 			defer cancel()
-			path := fixtures.Path{From: fixtures.FromHost, URL: server.URL}
-			err := app.waitServed(ctx, path, app.askers(path)[0])
+			outside := fixtures.Consumer{Name: "x", From: fixtures.FromOutside}
+			app.urls["x"] = server.URL
+			err := app.waitServed(ctx, outside, app.probes(outside)[0])
 			require.ErrorIs(t, err, errUser)
 			assert.ErrorContains(t, err, "connection refused")
 		})
@@ -324,52 +346,51 @@ func TestWaitServed(t *testing.T) {
 	t.Run("the Pods can't be listed", func(t *testing.T) {
 		app, client := newApp()
 		refuse(client, "list", "pods", errDown)
-		require.ErrorContains(t, app.waitServed(t.Context(), fixtures.Path{}, nil), "list Pods: ")
+		require.ErrorContains(t, app.waitServed(t.Context(), fixtures.Consumer{}, nil), "list Pods: ")
 	})
 }
 
-func TestURL(t *testing.T) {
-	tests := []struct {
-		name    string
-		address string
-		path    fixtures.Path
-		want    string
-	}{
-		{"as the path says", "", fixtures.Path{From: fixtures.FromHost, URL: "http://127.0.0.1:30080"}, "http://127.0.0.1:30080"},
-		{"at another address", "node.example:31000", fixtures.Path{From: fixtures.FromHost, URL: "http://127.0.0.1:30080"}, "http://node.example:31000"},
-		{"with a path", "10.0.0.1:80", fixtures.Path{From: fixtures.FromHost, URL: "http://127.0.0.1:30080/app"}, "http://10.0.0.1:80/app"},
-		{"within the cluster", "", fixtures.Path{Name: "service", From: fixtures.FromCluster}, "http://10.96.7.7:80"},
-		{"within the cluster, whatever the host's address", "node.example:31000", fixtures.Path{Name: "service", From: fixtures.FromCluster}, "http://10.96.7.7:80"},
+// TestAddress: where consumers are reached from, whoever has made their objects.
+func TestAddress(t *testing.T) {
+	const template = "http://{service}.{namespace}.svc.cluster.local.:8080"
+	at := func(from, address string) fixtures.Consumer {
+		return fixtures.Consumer{Name: "x", From: from, Address: address}
 	}
+	tests := []struct {
+		name     string
+		host     string // -address
+		consumer fixtures.Consumer
+		ip       string // of its Service
+		want     string // URL, or what is wrong
+	}{
+		{"as the consumer says", "", at(fixtures.FromOutside, "http://127.0.0.1:30080"), "10.96.0.9", "http://127.0.0.1:30080"},
+		{"at another address", "node.example:31000", at(fixtures.FromOutside, "http://127.0.0.1:30080"), "10.96.0.9", "http://node.example:31000"},
+		{"with a path", "10.0.0.1:80", at(fixtures.FromOutside, "http://127.0.0.1:30080/app"), "10.96.0.9", "http://10.0.0.1:80/app"},
+		{"by address", "", at(fixtures.FromCluster, "http://{clusterIP}"), "10.96.0.9", "http://10.96.0.9"},
+		{"by address, whatever the one outside", "node.example:31000", at(fixtures.FromCluster, "http://{clusterIP}"), "10.96.0.9", "http://10.96.0.9"},
+		{"IPv6", "", at(fixtures.FromCluster, "http://{clusterIP}:8080"), "fd00:10:96::9", "http://[fd00:10:96::9]:8080"},
+		{"by name", "", at(fixtures.FromCluster, template), "None", "http://app.zerodrop-test.svc.cluster.local.:8080"},
+		{"unknown placeholder", "", at(fixtures.FromCluster, "http://{nodeIP}"), "10.96.0.9", "address http://{nodeIP}: unknown placeholder {nodeIP}: want some of [clusterIP namespace service]"},
+		{"by the address of a headless Service", "", at(fixtures.FromCluster, "http://{clusterIP}"), "None", "address http://{clusterIP}: unknown placeholder {clusterIP}: want some of [namespace service]"},
+		{"unknown placeholder of one outside", "node.example:31000", at(fixtures.FromOutside, "http://{nodeIP}:80"), "10.96.0.9", "address http://{nodeIP}:80: unknown placeholder {nodeIP}: want some of [clusterIP namespace service]"},
+		{"no URL", "node.example:31000", at(fixtures.FromOutside, "http://a b"), "10.96.0.9", `address http://a b: parse "http://a b": invalid character " " in host name`},
+	}
+	service := aConsumer(t, "nodeport").Objects[0]
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			app := &App{cluster: &Cluster{config: Config{Address: tt.address}}, clusterURL: map[string]string{"service": "http://10.96.7.7:80"}}
-			assert.Equal(t, tt.want, app.URL(tt.path))
-		})
-	}
-}
-
-// TestExpose: the URL of a path within the cluster is the Service's address and port, whoever has made the Service.
-func TestExpose(t *testing.T) {
-	service := aPath(t, "service").Service.DeepCopy()
-	service.Namespace = namespace
-	tests := []struct {
-		name string
-		ip   string
-		want string
-	}{
-		{"IPv4", "10.96.0.9", "http://10.96.0.9:80"},
-		{"IPv6", "fd00:10:96::9", "http://[fd00:10:96::9]:80"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			there := service.DeepCopy()
-			there.Spec.ClusterIP = tt.ip
-			app, client := newApp(there)
-			require.NoError(t, app.expose(t.Context(), aPath(t, "service")))
-			require.NoError(t, app.expose(t.Context(), aPath(t, "nodeport")))
-			assert.Equal(t, []string{"create services"}, actions(client), "the one that wasn't there")
-			assert.Equal(t, map[string]string{"service": tt.want}, app.clusterURL)
+			app, client := newApp(&corev1.Service{
+				ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace}, Spec: corev1.ServiceSpec{ClusterIP: tt.ip},
+			})
+			app.cluster.config.Address = tt.host
+			objects, err := app.cluster.locate([]*unstructured.Unstructured{service, anObject("example.dev/v1", "Route", "second")})
+			require.NoError(t, err)
+			err = app.expose(t.Context(), exposed{tt.consumer, objects})
+			assert.Equal(t, []string{"create routes"}, actions(client), "the one that wasn't there")
+			if err != nil {
+				require.EqualError(t, err, tt.want)
+				return
+			}
+			assert.Equal(t, tt.want, app.URL(tt.consumer))
 		})
 	}
 }
@@ -463,7 +484,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestWaitEnds: the waits end when the last thing that was missing comes, and put up with an API server that is away for a while.
+// TestWaitEnds: the waits end when the last thing that was missing comes, and put up with an API
+// server that is away for a while.
 func TestWaitEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		app, client := newApp(aDeployment(), aPod("a", ready), aPod("b", ready), aPod("c", unready), aPod("d", ready, terminating))
@@ -517,47 +539,52 @@ func TestRolledOut(t *testing.T) {
 	}
 }
 
-// TestRestart: each call changes the template, and returns when the Deployment is complete again.
-func TestRestart(t *testing.T) {
+// TestChangeTemplate: each call changes the template, and returns when the Deployment is complete
+// again.
+func TestChangeTemplate(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		app, client := newApp(aDeployment())
 		conflicts := 1
 		var releases []string
-		client.PrependReactor("update", "deployments", func(a clienttesting.Action) (bool, runtime.Object, error) {
-			d := a.(clienttesting.UpdateAction).GetObject().(*appsv1.Deployment)
+		client.PrependReactor("patch", "deployments", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			if conflicts > 0 {
 				conflicts--
 				return true, nil, apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil)
 			}
 			// What the API server and the controller do.
+			present, err := client.Tracker().Get(deploymentsGVR, namespace, "app")
+			require.NoError(t, err)
+			d := present.(*appsv1.Deployment).DeepCopy()
+			require.NoError(t, json.Unmarshal(a.(clienttesting.PatchAction).GetPatch(), d))
 			d.Generation++
 			releases = append(releases, d.Spec.Template.Annotations["zerodrop.dev/release"])
+			require.NoError(t, client.Tracker().Update(deploymentsGVR, d, namespace))
 			done := d.DeepCopy()
 			time.AfterFunc(5*sec, func() {
 				done.Status.ObservedGeneration = done.Generation
 				assert.NoError(t, client.Tracker().Update(deploymentsGVR, done, namespace))
 			})
-			return false, nil, nil
+			return true, d, nil
 		})
 		for range 3 {
 			began := time.Now()
-			require.NoError(t, app.Restart(t.Context()))
+			require.NoError(t, app.ChangeTemplate(t.Context()))
 			assert.Equal(t, 5*sec, time.Since(began).Truncate(sec), "not before the controller has seen it")
 		}
 		assert.Equal(t, []string{"5", "6", "7"}, releases)
 	})
 }
 
-// TestRestartKeeps: the annotations that are on the template stay there.
-func TestRestartKeeps(t *testing.T) {
+// TestChangeTemplateKeeps: the annotations that are on the template stay there.
+func TestChangeTemplateKeeps(t *testing.T) {
 	app, client := newApp(aDeployment(func(d *appsv1.Deployment) { d.Spec.Template.Annotations = map[string]string{"a": "b"} }))
-	require.NoError(t, app.Restart(t.Context()))
+	require.NoError(t, app.ChangeTemplate(t.Context()))
 	d, err := client.AppsV1().Deployments(namespace).Get(t.Context(), "app", metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"a": "b", "zerodrop.dev/release": "5"}, d.Spec.Template.Annotations)
 }
 
-func TestRestartFails(t *testing.T) {
+func TestChangeTemplateFails(t *testing.T) {
 	tests := []struct {
 		name string
 		verb string
@@ -565,15 +592,15 @@ func TestRestartFails(t *testing.T) {
 		want string
 	}{
 		{"no Deployment", "get", apierrors.NewNotFound(deploymentsGVR.GroupResource(), "app"), `change the Pod template: wait for the Pod template to change: deployments.apps "app" not found`},
-		{"refused", "update", errDown, "change the Pod template: .*etcd is away"},
-		{"never without a conflict", "update", apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil), "change the Pod template: wait for the Pod template to change: Operation cannot be fulfilled"},
+		{"refused", "patch", errDown, "change the Pod template: .*etcd is away"},
+		{"never without a conflict", "patch", apierrors.NewConflict(deploymentsGVR.GroupResource(), "app", nil), "change the Pod template: wait for the Pod template to change: Operation cannot be fulfilled"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				app, client := newApp(aDeployment())
 				refuse(client, tt.verb, "deployments", tt.err)
-				err := app.Restart(t.Context())
+				err := app.ChangeTemplate(t.Context())
 				require.Error(t, err)
 				assert.Regexp(t, "^"+tt.want, err.Error())
 			})
@@ -582,12 +609,13 @@ func TestRestartFails(t *testing.T) {
 	t.Run("the rollout hangs", func(t *testing.T) {
 		inBubble(t, func(t *testing.T) {
 			app, _ := newApp(aDeployment(func(d *appsv1.Deployment) { d.Status.UpdatedReplicas = 1 }))
-			require.EqualError(t, app.Restart(t.Context()), "wait for the rollout: not within 2m0s: 1 of 3 Pods are of the new template")
+			require.EqualError(t, app.ChangeTemplate(t.Context()), "wait for the rollout: not within 3m30s: 1 of 3 Pods are of the new template")
 		})
 	})
 }
 
-// TestObserve: the observation is of this app, in its namespace, and its logs go where its artifacts are.
+// TestObserve: the observation is of this app, in its namespace, and its logs go where its
+// artifacts are.
 func TestObserve(t *testing.T) {
 	started := func(p *corev1.Pod) {
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}

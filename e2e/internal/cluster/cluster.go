@@ -1,4 +1,5 @@
-// Package cluster brings a cluster up, deploys the app into it and does things to its Pods. It is the only importer of kind and the only writer to the API.
+// Package cluster brings a cluster up, deploys the app into it and does things to its Pods. It is
+// the only importer of kind and the only writer to the API.
 package cluster
 
 import (
@@ -16,35 +17,54 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // Config says which cluster to use.
 type Config struct {
 	// NodeImage is the image of the kind nodes; empty for kind's default.
 	NodeImage string
-	// ProxyMode is kube-proxy's mode in the kind cluster: iptables, nftables; empty for kind's default.
+	// ProxyMode is kube-proxy's mode in the kind cluster: iptables, nftables; empty for kind's
+	// default.
 	ProxyMode string
-	// ProxyMinSync is kube-proxy's minimum sync period in the kind cluster: how long it may let a change of endpoints wait for others. Zero for kind's own.
+	// ProxyMinSync is kube-proxy's minimum sync period in the kind cluster: how long it may let a
+	// change of endpoints wait for others. Zero for kind's own.
 	ProxyMinSync time.Duration
-	// Keep leaves the kind cluster running at the end, and takes one that an earlier run has left if it is fit for it.
+	// Needs is what disruptions need of the kind cluster. It is made for them alone.
+	Needs scenarios.Needs
+	// Workload is what holds the app's Pods: a folder of fixtures/base; empty for
+	// fixtures.DefaultWorkload.
+	Workload string
+	// Keep leaves the kind cluster running at the end, and takes one that an earlier run has left
+	// if it is fit for it.
 	Keep bool
-	// Kubeconfig and Context name a cluster that exists. Both or none: the current context of a user is never taken by accident.
+	// Kubeconfig and Context name a cluster that exists. Both or none: the current context of a
+	// user is never taken by accident.
 	Kubeconfig, Context string
-	// Address is where the host reaches the NodePort of a cluster that exists, as in 127.0.0.1:30080; empty for the one that kind.yaml publishes.
+	// Address is where this machine reaches the consumers outside of a cluster that exists, as in
+	// 127.0.0.1:30080; empty for the one that kind.yaml publishes.
 	Address string
-	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the images' own names.
+	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the
+	// images' own names.
 	AppImage string
 	// LoadImage is the same for the workers that send load from within the cluster.
 	LoadImage string
-	// Workers is how many send the load of lanes within the cluster; each sends its share of every lane.
+	// Workers is how many send the load of lanes within the cluster; each sends its share of every
+	// lane.
 	Workers int
-	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody synchronises.
+	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody
+	// synchronises.
 	ClockSkew time.Duration
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
@@ -53,21 +73,25 @@ type Config struct {
 }
 
 // errHalfContext is the guarantee that no cluster is touched that wasn't named in full.
-var errHalfContext = errors.New("-kubeconfig and -context go together: name both, or none for a kind cluster of its own")
+var errHalfContext = errors.New("-kubeconfig and -context go together: name both, or none for a kind cluster")
 
 // Cluster is a cluster that is ready, with a namespace of our own in it.
 type Cluster struct {
 	config    Config
 	client    kubernetes.Interface
-	http      *http.Client // to the API server, as the client does
-	server    string       // its URL
-	kind      *kindCluster // nil for a cluster that exists
+	dynamic   dynamic.Interface // for objects of any kind
+	mapper    meta.RESTMapper   // where the API has those
+	http      *http.Client      // to the API server, as the client does
+	server    string            // its URL
+	kind      *kindCluster      // nil for a cluster that exists
 	namespace string
 	opened    bool // Open came to its end: the cluster is worth keeping
 	facts     timeline.Environment
+	added     []object // what disruptions need, as long as it is there
 }
 
-// Open brings a kind cluster up, or connects to the one that is named. Close must be called, also after an error: it takes away what there is by then.
+// Open brings a kind cluster up, or connects to the one that is named. Close must be called, also
+// after an error: it takes away what there is by then.
 func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if config.Log == nil {
 		config.Log = io.Discard
@@ -80,6 +104,8 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	switch {
 	case (kubeconfig == "") != (contextName == ""):
 		return c, errHalfContext
+	case kubeconfig != "" && config.Needs.Key() != "":
+		return c, fmt.Errorf("cluster %s: a disruption's need of settings %w", contextName, scenarios.ErrNotOurs)
 	case kubeconfig == "":
 		var err error
 		if c.kind, err = openKind(ctx, config); err != nil {
@@ -94,7 +120,8 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if c.http, err = rest.HTTPClientFor(restConfig); err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}
-	server, _, err := rest.DefaultServerUrlFor(restConfig) // as the client reads it: a kubeconfig may leave https:// out, or end in a slash
+	// As the client reads it: a kubeconfig may leave https:// out, or end in a slash.
+	server, _, err := rest.DefaultServerUrlFor(restConfig)
 	if err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}
@@ -102,6 +129,10 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if c.client, err = kubernetes.NewForConfigAndClient(restConfig, c.http); err != nil {
 		return c, fmt.Errorf("connect to cluster: %w", err)
 	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(restConfig, c.http); err != nil {
+		return c, fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.client.Discovery()))
 	config.Step("wait for the cluster")
 	if err := c.waitClusterReady(ctx); err != nil {
 		return c, fmt.Errorf("wait for the cluster: %w", err)
@@ -114,11 +145,11 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		if err := c.kind.loadImages(ctx); err != nil {
 			return c, err
 		}
-		if err := c.kind.fence(ctx, c.client); err != nil {
+		if err := c.kind.isolate(ctx, c.client); err != nil {
 			return c, err
 		}
 		// At best: if requests leave late without it, the verdict says so.
-		if err := c.kind.favour(ctx); err != nil {
+		if err := c.kind.prioritize(ctx); err != nil {
 			_, _ = fmt.Fprintln(config.Log, err)
 		}
 		if err := c.removeNamespaces(ctx); err != nil {
@@ -132,7 +163,8 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	return c, nil
 }
 
-// Close takes away what Open and Deploy have made. It may be called more than once, and with a ctx that is over: then it takes the time it needs.
+// Close takes away what Open and Deploy have made. It may be called more than once, and with a ctx
+// that is over: then it takes the time it needs.
 func (c *Cluster) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
@@ -141,7 +173,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 	var err error
 	if c.client != nil && c.namespace != "" {
-		if err = c.removeNamespace(ctx); err == nil {
+		if err = errors.Join(c.removeObjects(ctx), c.removeNamespace(ctx)); err == nil {
 			c.namespace = ""
 		}
 	}
@@ -150,6 +182,13 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 	return err
 }
+
+// Ours says whether the cluster is a kind cluster of zerodrop's own, in which more than our
+// namespace may be touched.
+func (c *Cluster) Ours() bool { return c.kind != nil }
+
+// pods are those of our namespace.
+func (c *Cluster) pods() coreclient.PodInterface { return c.client.CoreV1().Pods(c.namespace) }
 
 // SetClockSkew changes ClockSkew of the configuration for the next deployment.
 func (c *Cluster) SetClockSkew(d time.Duration) { c.config.ClockSkew = d }
@@ -165,7 +204,8 @@ func (c *Cluster) Kubeconfig() string {
 	return c.kind.kubeconfig
 }
 
-// CollectLogs writes the logs of all nodes of a kind cluster into dir. For a cluster that exists it does nothing.
+// CollectLogs writes the logs of all nodes of a kind cluster into dir. For a cluster that exists it
+// does nothing.
 func (c *Cluster) CollectLogs(dir string) error {
 	if c.kind == nil {
 		return nil
@@ -185,12 +225,13 @@ func loadConfig(kubeconfig, contextName string) (*rest.Config, error) {
 		contextName = raw.CurrentContext
 	}
 	if _, ok := raw.Contexts[contextName]; !ok {
-		return nil, fmt.Errorf("kubeconfig %s has no context %q: it has %q", kubeconfig, contextName, slices.Sorted(maps.Keys(raw.Contexts)))
+		known := slices.Sorted(maps.Keys(raw.Contexts))
+		return nil, fmt.Errorf("kubeconfig %s has no context %q: it has %q", kubeconfig, contextName, known)
 	}
 	if err := clientcmd.ResolveLocalPaths(raw); err != nil { // of certificates, which are relative to the file
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
-	config, err := clientcmd.NewNonInteractiveClientConfig(*raw, contextName, &clientcmd.ConfigOverrides{}, nil).ClientConfig()
+	config, err := clientcmd.NewNonInteractiveClientConfig(*raw, contextName, nil, nil).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s, context %s: %w", kubeconfig, contextName, err)
 	}
@@ -206,7 +247,9 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 	labels := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
 	maps.Copy(labels, managed)
 	ns, err := c.client.CoreV1().Namespaces().Create(ctx,
-		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "zerodrop-", Labels: labels}}, metav1.CreateOptions{})
+		&corev1.Namespace{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "zerodrop-", Labels: labels},
+		}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create namespace: %w", err)
 	}
@@ -214,10 +257,11 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 	return nil
 }
 
-// removeNamespace takes our namespace away and waits until it is gone: while its Service is there, no other run can have the NodePort.
+// removeNamespace takes our namespace away and waits until it is gone: while its Service is there,
+// no other run can have the NodePort.
 func (c *Cluster) removeNamespace(ctx context.Context) error {
 	now := int64(0) // nobody measures how these Pods go
-	err := c.client.CoreV1().Pods(c.namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
+	err := c.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete Pods: %w", err)
 	}
@@ -234,7 +278,8 @@ func (c *Cluster) removeNamespace(ctx context.Context) error {
 	})
 }
 
-// removeNamespaces takes away what a run that was killed has left in a kept cluster: its Service would hold the NodePort.
+// removeNamespaces takes away what a run that was killed has left in a kept cluster: its Service
+// would hold the NodePort.
 func (c *Cluster) removeNamespaces(ctx context.Context) error {
 	opts := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: managed})}
 	namespaces := c.client.CoreV1().Namespaces()

@@ -22,9 +22,12 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// kubeconfig writes a kubeconfig whose contexts are named, all for one server; the first is the current one.
+// kubeconfig writes a kubeconfig whose contexts are named, all for one server; the first is the
+// current one.
 func kubeconfig(t *testing.T, server string, contexts ...string) string {
 	t.Helper()
 	var out strings.Builder
@@ -77,7 +80,8 @@ func TestLoadConfig(t *testing.T) {
 	}
 }
 
-// TestLoadConfigPaths: files that a kubeconfig names are relative to it, and not to where the tests run.
+// TestLoadConfigPaths: files that a kubeconfig names are relative to it, and not to where the tests
+// run.
 func TestLoadConfigPaths(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "kubeconfig")
@@ -114,6 +118,7 @@ func TestOpenHalf(t *testing.T) {
 	}{
 		{"no context", Config{Kubeconfig: file}, errHalfContext.Error()},
 		{"no kubeconfig", Config{Context: "one"}, errHalfContext.Error()},
+		{"needs of a cluster that exists", Config{Kubeconfig: file, Context: "one", Needs: scenarios.Needs{KubeadmPatches: []string{"a"}}}, scenarios.ErrNotOurs.Error()},
 		{"unknown context", Config{Kubeconfig: file, Context: "two"}, `has no context "two"`},
 		{"neither, and no container engine", Config{}, "find a container engine for kind (make e2e brings one up): "},
 	}
@@ -204,7 +209,8 @@ func openExisting(t *testing.T, s *apiServer) (*Cluster, []string, error) {
 	return c, steps, err
 }
 
-// TestOpenExisting: a cluster that exists gets one namespace, which goes at the end, also with a context that is over, and once.
+// TestOpenExisting: a cluster that exists gets one namespace, which goes at the end, also with a
+// context that is over, and once.
 func TestOpenExisting(t *testing.T) {
 	s := &apiServer{}
 	c, steps, err := openExisting(t, s)
@@ -247,7 +253,8 @@ func TestOpenExistingFails(t *testing.T) {
 	}
 }
 
-// TestCloseFails: a namespace that could not be deleted is deleted by the next Close; one that is gone already is all right.
+// TestCloseFails: a namespace that could not be deleted is deleted by the next Close; one that is
+// gone already is all right.
 func TestCloseFails(t *testing.T) {
 	client := fake.NewSimpleClientset(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	down := true

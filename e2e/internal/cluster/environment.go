@@ -6,19 +6,20 @@ import (
 	"runtime"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
 // readyWithin is how long a cluster may take from the end of its creation until it is of use.
 const readyWithin = 3 * time.Minute
 
-// waitClusterReady waits until all nodes are ready, kube-proxy runs on each and CoreDNS answers, as far as the cluster has these. kind's own wait gives up
-// silently, and it looks at the control plane only.
+// waitClusterReady waits until all nodes are ready, kube-proxy runs on each and CoreDNS answers, as
+// far as the cluster has these. kind's own wait gives up silently, and it looks at the control
+// plane only.
 func (c *Cluster) waitClusterReady(ctx context.Context) error {
 	return poll(ctx, readyWithin, "nodes, kube-proxy and CoreDNS", func(ctx context.Context) (string, error) {
 		nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
@@ -28,8 +29,8 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 		if len(nodes.Items) == 0 {
 			return "there are no nodes", nil
 		}
-		for _, node := range nodes.Items {
-			if !nodeReady(node) {
+		for i := range nodes.Items {
+			if node := &nodes.Items[i]; !observe.NodeReady(node) {
 				return fmt.Sprintf("node %s is not ready", node.Name), nil
 			}
 		}
@@ -40,7 +41,8 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		if s := proxy.Status; int(s.DesiredNumberScheduled) < len(nodes.Items) || s.NumberReady < s.DesiredNumberScheduled {
+		if s := proxy.Status; int(s.DesiredNumberScheduled) < len(nodes.Items) ||
+			s.NumberReady < s.DesiredNumberScheduled {
 			return fmt.Sprintf("kube-proxy is ready on %d of %d nodes", s.NumberReady, len(nodes.Items)), nil
 		}
 		dns, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
@@ -52,15 +54,6 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 		}
 		return "", nil
 	})
-}
-
-func nodeReady(node corev1.Node) bool {
-	for _, condition := range node.Status.Conditions {
-		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // unknown stands for what a cluster doesn't tell.
@@ -78,7 +71,8 @@ func (c *Cluster) environment(ctx context.Context) (timeline.Environment, error)
 		return e, fmt.Errorf("list nodes: %w", err)
 	}
 	if e.Nodes = len(nodes.Items); e.Nodes > 0 {
-		e.Kernel, e.Runtime = nodes.Items[0].Status.NodeInfo.KernelVersion, nodes.Items[0].Status.NodeInfo.ContainerRuntimeVersion
+		info := nodes.Items[0].Status.NodeInfo
+		e.Kernel, e.Runtime = info.KernelVersion, info.ContainerRuntimeVersion
 	}
 	proxy, err := c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "kube-proxy", metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
@@ -95,8 +89,8 @@ func (c *Cluster) environment(ctx context.Context) (timeline.Environment, error)
 	return e, err
 }
 
-// defaultMinSync is what kube-proxy takes for a minimum sync period of 0 in its iptables and nftables modes, as kubeadm writes it where nobody sets one
-// (SetDefaults_KubeProxyConfiguration).
+// defaultMinSync is what kube-proxy takes for a minimum sync period of 0 in its iptables and
+// nftables modes, as kubeadm writes it where nobody sets one (SetDefaults_KubeProxyConfiguration).
 const defaultMinSync = time.Second
 
 // readProxy takes mode and minimum sync period from a KubeProxyConfiguration.

@@ -127,7 +127,8 @@ func proxyConfig(data map[string]string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-proxy", Namespace: "kube-system"}, Data: data}
 }
 
-// TestEnvironment: a number without its environment compares with nothing; what isn't known is said to be unknown.
+// TestEnvironment: a number without its environment compares with nothing; what isn't known is said
+// to be unknown.
 func TestEnvironment(t *testing.T) {
 	all := timeline.Environment{
 		Kubernetes: "v1.37.2", Nodes: 2, ProxyMode: "iptables", MinSyncPeriod: "10s", Kernel: "6.18.44", Runtime: "containerd://2.3.7", CPUs: runtime.NumCPU(),

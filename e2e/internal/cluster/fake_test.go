@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,13 +20,19 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -46,11 +53,95 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 	synctest.Test(t, test)
 }
 
-// newApp is an app of three replicas in a cluster that holds these objects.
+// newCluster is a cluster whose API is that of a fake client.
+func newCluster(client *fake.Clientset, config Config) *Cluster {
+	return &Cluster{
+		client: client, dynamic: newDynamic(client), mapper: newMapper(), namespace: namespace, http: http.DefaultClient, config: config,
+	}
+}
+
+// newApp is a Deployment of three replicas in a cluster that holds these objects.
 func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
 	client := fake.NewSimpleClientset(objects...)
-	cluster := &Cluster{client: client, namespace: namespace, http: http.DefaultClient}
-	return &App{cluster: cluster, replicas: 3, services: []string{"app"}, clusterURL: map[string]string{}}, client
+	app := &App{cluster: newCluster(client, Config{}), services: []string{"app"}, urls: map[string]string{}}
+	strategies, err := fixtures.Strategies()
+	if err == nil {
+		_, err = app.render(strategies["prestop-sleep"])
+	}
+	if err != nil {
+		panic(err)
+	}
+	return app, client
+}
+
+// newMapper knows where the API has the kinds that these tests use.
+func newMapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(nil)
+	for _, kind := range []schema.GroupVersionKind{
+		{Version: "v1", Kind: "Service"},
+		{Group: "apps", Version: "v1", Kind: "Deployment"},
+		{Group: "apps", Version: "v1", Kind: "StatefulSet"},
+		{Group: "apps", Version: "v1", Kind: "DaemonSet"},
+		{Group: "policy", Version: "v1", Kind: "PodDisruptionBudget"},
+		{Group: "example.dev", Version: "v1", Kind: "Route"},
+	} {
+		m.Add(kind, meta.RESTScopeNamespace)
+	}
+	m.Add(schema.GroupVersionKind{Group: "networking.k8s.io", Version: "v1", Kind: "IngressClass"}, meta.RESTScopeRoot)
+	return m
+}
+
+// newDynamic is a dynamic client of the same API: it has what is asked of it done by the typed one,
+// and knows kinds that the typed one doesn't.
+func newDynamic(client *fake.Clientset) dynamic.Interface {
+	lists := map[schema.GroupVersionResource]string{podsGVR: "PodList", jobsGVR: "JobList"}
+	for kind, gvr := range workloadResources {
+		lists[gvr] = kind + "List"
+	}
+	d := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), lists)
+	convert := runtime.DefaultUnstructuredConverter
+	toUnstructured := func(o runtime.Object) (*unstructured.Unstructured, error) {
+		content, err := convert.ToUnstructured(o)
+		u := &unstructured.Unstructured{Object: content}
+		if kinds, _, unknown := scheme.Scheme.ObjectKinds(o); unknown == nil {
+			u.SetGroupVersionKind(kinds[0])
+		}
+		return u, err
+	}
+	d.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if create, ok := a.(clienttesting.CreateActionImpl); ok {
+			u := create.Object.(*unstructured.Unstructured)
+			if typed, err := scheme.Scheme.New(u.GroupVersionKind()); err == nil {
+				if err := convert.FromUnstructured(u.Object, typed); err != nil {
+					return true, nil, err
+				}
+				create.Object = typed
+			}
+			a = create
+		}
+		out, err := client.Invokes(a, nil)
+		if out == nil || err != nil {
+			return true, nil, err
+		}
+		if !meta.IsListType(out) {
+			u, err := toUnstructured(out)
+			return true, u, err
+		}
+		items, err := meta.ExtractList(out)
+		if err != nil {
+			return true, nil, err
+		}
+		list := &unstructured.UnstructuredList{}
+		for _, item := range items {
+			u, err := toUnstructured(item)
+			if err != nil {
+				return true, nil, err
+			}
+			list.Items = append(list.Items, *u)
+		}
+		return true, list, nil
+	})
+	return d
 }
 
 // refuse lets a verb on a resource fail; * stands for all.
@@ -131,8 +222,8 @@ func pending(reason string) func(*corev1.Pod) {
 	}
 }
 
-// proxy is the API server as far as it passes requests on to Pods. Workers have clocks and ask the app, whose Pods answer in turn, as those of serve do; the
-// app's Pods tell their ledgers.
+// proxy is the API server as far as it passes requests on to Pods. Workers have clocks and ask the
+// app, whose Pods answer in turn, as those of serve do; the app's Pods tell their ledgers.
 type proxy struct {
 	app     func() []string             // the Pods that answer to workers
 	ledgers map[string]string           // what Pods of the app answer
@@ -152,7 +243,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " :" + port + path {
 	case "GET :8090/clock":
 		_, _ = io.WriteString(w, `{"unixNano": 1}`)
-	case "POST :8090/ask":
+	case "POST :8090/probe":
 		p.ask(pod, w, r)
 	case "GET :8080/ledger":
 		_, _ = io.WriteString(w, p.ledgers[pod])
@@ -192,7 +283,8 @@ func (p *proxy) listen(t *testing.T, c *Cluster) {
 	c.server, c.http = server.URL, server.Client()
 }
 
-// RoundTrip reaches the proxy without a network, which would keep the clock of a bubble from standing still.
+// RoundTrip reaches the proxy without a network, which would keep the clock of a bubble from
+// standing still.
 func (p *proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, r)
@@ -207,13 +299,21 @@ var (
 	podsGVR        = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	replicaSetsGVR = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "replicasets"}
 	deploymentsGVR = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+
+	// workloadResources are what can hold Pods, by kind.
+	workloadResources = map[string]schema.GroupVersionResource{
+		"Deployment": deploymentsGVR, "ReplicaSet": replicaSetsGVR,
+		"StatefulSet": {Group: "apps", Version: "v1", Resource: "statefulsets"},
+		"DaemonSet":   {Group: "apps", Version: "v1", Resource: "daemonsets"},
+	}
 )
 
 // serviceIP is the address that every Service within the cluster gets.
 const serviceIP = "10.96.7.7"
 
-// controllers do what those of a cluster do with Deployments and Jobs: make a ReplicaSet and Pods, replace Pods that are deleted, collect what has no owner,
-// give Services their addresses. Each call of settle is one round of theirs, and the fake calls it whenever somebody looks.
+// controllers do what those of a cluster do with Deployments and Jobs: make a ReplicaSet and Pods,
+// replace Pods that are deleted, collect what has no owner, give Services their addresses. Each
+// call of settle is one round of theirs, and the fake calls it whenever somebody looks.
 type controllers struct {
 	t       *testing.T
 	client  *fake.Clientset
@@ -234,9 +334,29 @@ func runControllers(t *testing.T, client *fake.Clientset) *controllers {
 		}
 	}
 	client.PrependReactor("create", "services", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		a.(clienttesting.CreateAction).GetObject().(*corev1.Service).Spec.ClusterIP = serviceIP
+		if spec := &a.(clienttesting.CreateAction).GetObject().(*corev1.Service).Spec; spec.ClusterIP == "" {
+			spec.ClusterIP = serviceIP
+		}
 		return false, nil, nil
 	})
+	collections := maps.Clone(workloadResources)
+	collections["Job"] = jobsGVR
+	for kind, gvr := range collections {
+		client.PrependReactor("delete-collection", gvr.Resource, func(a clienttesting.Action) (bool, runtime.Object, error) {
+			list, err := client.Tracker().List(gvr, gvr.GroupVersion().WithKind(kind), namespace)
+			require.NoError(t, err)
+			items, err := meta.ExtractList(list)
+			require.NoError(t, err)
+			for _, item := range items {
+				o, err := meta.Accessor(item)
+				require.NoError(t, err)
+				if a.(clienttesting.DeleteCollectionActionImpl).ListRestrictions.Labels.Matches(labels.Set(o.GetLabels())) {
+					require.NoError(t, client.Tracker().Delete(gvr, namespace, o.GetName()))
+				}
+			}
+			return true, nil, nil
+		})
+	}
 	client.PrependReactor("delete-collection", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -301,7 +421,8 @@ func (c *controllers) settle() {
 	require.NoError(c.t, tracker.Update(deploymentsGVR, d, namespace))
 }
 
-// settleJob makes the Pods of a Job that has none, the last one first: their order in a list says nothing.
+// settleJob makes the Pods of a Job that has none, the last one first: their order in a list says
+// nothing.
 func (c *controllers) settleJob() {
 	object, err := c.client.Tracker().Get(jobsGVR, namespace, "loadgen")
 	if apierrors.IsNotFound(err) {

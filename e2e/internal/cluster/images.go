@@ -69,7 +69,8 @@ func load(ctx context.Context, all []nodes.Node, app, loadgen []byte) error {
 	return loads.Wait()
 }
 
-// build compiles a program as one static binary for the nodes, which have the architecture of this machine.
+// build compiles a program as one static binary for the nodes, which have the architecture of this
+// machine.
 func build(ctx context.Context, program string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "zerodrop-")
 	if err != nil {
@@ -78,7 +79,13 @@ func build(ctx context.Context, program string) ([]byte, error) {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "program")
 	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, program)
-	compile.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH, "GOFLAGS=-buildvcs=false")
+	compile.Env = append(
+		os.Environ(),
+		"CGO_ENABLED=0",
+		"GOOS=linux",
+		"GOARCH="+runtime.GOARCH,
+		"GOFLAGS=-buildvcs=false",
+	)
 	if out, err := compile.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build %s: %w: %s", program, err, out)
 	}
@@ -89,11 +96,13 @@ func build(ctx context.Context, program string) ([]byte, error) {
 	return binary, nil
 }
 
-// listShell prints the files that sh and sleep consist of: the programs and the libraries they are linked with.
-const listShell = `for program in /bin/sh /bin/sleep; do echo "$program"; ldd "$program" | grep -o '/[^ ]*'; done | sort -u`
+// listShell prints the files that sh and sleep consist of: the programs and the libraries they are
+// linked with.
+const listShell = `for p in /bin/sh /bin/sleep; do echo "$p"; ldd "$p" | grep -o '/[^ ]*'; done | sort -u`
 
-// shellOf takes a shell and sleep, with their libraries, from a node, as a tar archive. Every kind node is a Debian, so this gives a real shell on any
-// machine, without a registry and without a package manager.
+// shellOf takes a shell and sleep, with their libraries, from a node, as a tar archive. Every kind
+// node is a Debian, so this gives a real shell on any machine, without a registry and without a
+// package manager.
 func shellOf(ctx context.Context, node nodes.Node) ([]byte, error) {
 	var out, errs bytes.Buffer
 	tarShell := node.CommandContext(ctx, "sh", "-c", "tar --create --dereference --owner=0 --group=0 $("+listShell+")")
@@ -103,7 +112,8 @@ func shellOf(ctx context.Context, node nodes.Node) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// imageArchive is a Docker archive of three images: the app alone, the app with a shell, and the worker.
+// imageArchive is a Docker archive of three images: the app alone, the app with a shell, and the
+// worker.
 func imageArchive(app, loadgen, shell []byte) ([]byte, error) {
 	images := map[name.Reference]v1.Image{}
 	for _, content := range []struct {
@@ -139,7 +149,8 @@ func imageArchive(app, loadgen, shell []byte) ([]byte, error) {
 func image(entrypoint string, layers ...[]byte) (v1.Image, error) {
 	img := empty.Image
 	for _, raw := range layers {
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+		open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil }
+		layer, err := tarball.LayerFromOpener(open)
 		if err != nil {
 			return nil, err
 		}

@@ -75,7 +75,8 @@ func TestTarOf(t *testing.T) {
 	assert.Equal(t, raw, again, "no time in it: the same binary gives the same image")
 }
 
-// TestImageArchive: two images of the app's binary, one of them with a shell, and one of the worker's, all run by a user without rights.
+// TestImageArchive: two images of the app's binary, one of them with a shell, and one of the
+// worker's, all run by a user without rights.
 func TestImageArchive(t *testing.T) {
 	binary := bytes.Repeat([]byte("binary\x00"), 10_000)
 	shell, err := tarOf("bin/sh", []byte("shell"))
@@ -129,7 +130,8 @@ func TestImageArchive(t *testing.T) {
 	assert.Equal(t, first[fixtures.StaticImage], first[fixtures.ShellImage], "one layer for both")
 }
 
-// aKindNode runs commands here instead of in a node, as far as they do no harm, and keeps what it is to import.
+// aKindNode runs commands here instead of in a node, as far as they do no harm, and keeps what it
+// is to import.
 type aKindNode struct {
 	nodes.Node
 	name     string
@@ -210,7 +212,8 @@ func TestLoad(t *testing.T) {
 	require.ErrorContains(t, err, "no tar here")
 }
 
-// TestShellOf: the files of a shell, complete with the libraries, as plain files. This machine stands in for a node.
+// TestShellOf: the files of a shell, complete with the libraries, as plain files. This machine
+// stands in for a node.
 func TestShellOf(t *testing.T) {
 	for _, tool := range []string{"tar", "ldd", "grep", "sort"} {
 		if _, err := exec.LookPath(tool); runtime.GOOS != "linux" || err != nil {

@@ -48,9 +48,10 @@ type kindCluster struct {
 }
 
 // errBusy is the guarantee that no run takes the cluster from under another.
-var errBusy = errors.New("another run is using the kind cluster " + clusterName + " on this machine: wait until it is done")
+var errBusy = errors.New("another run on this machine is using the kind cluster " + clusterName + ": wait for it")
 
-// openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for it.
+// openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for
+// it.
 func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if config.NodeImage == "" {
 		config.NodeImage = findNodeImage(ctx)
@@ -69,7 +70,8 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	}
 	detected, err := kind.DetectNodeProvider()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("find a container engine for kind (make e2e brings one up): %w", err), lock.Close())
+		err = fmt.Errorf("find a container engine for kind (make e2e brings one up): %w", err)
+		return nil, errors.Join(err, lock.Close())
 	}
 	k := &kindCluster{
 		provider:   kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), detected),
@@ -89,7 +91,8 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 		return fmt.Errorf("list kind clusters: %w", err)
 	}
 	if slices.Contains(names, clusterName) {
-		if known, err := os.ReadFile(identityFile); config.Keep && err == nil && string(known) == identity && k.answers(ctx) {
+		known, err := os.ReadFile(identityFile)
+		if config.Keep && err == nil && string(known) == identity && k.answers(ctx) {
 			config.Step("take the cluster that was kept")
 			return nil
 		}
@@ -115,20 +118,27 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 	return nil
 }
 
-// imagePackage is the program that chooses a node image.
-const imagePackage = "github.com/zerodrop/zerodrop/scripts/nodeimage"
+// imagesProgram is the folder of the program that chooses a node image, seen from e2e, where the
+// suite runs. The program is a Go module of its own, so that it can't be run by the path of its
+// package.
+const imagesProgram = "../scripts/images"
 
-// findNodeImage is the image to use when none is named: kind's default, or the one built from source where Docker has that and not the default. Without an
-// answer, which another engine than Docker doesn't give, it is empty: kind takes its default, and says what is wrong with that.
+// findNodeImage is the image to use when none is named: kind's default, or the one built from
+// source where Docker has that and not the default. Without an answer it is empty, and kind takes
+// its default by name, or says what is wrong with it. There is no answer from another engine than
+// Docker, and none where the folder doesn't exist: a module of its own isn't in the module zip, so
+// a suite that runs from Go's module cache has no such program.
 func findNodeImage(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "go", "run", "-buildvcs=false", imagePackage, "-find").Output()
+	out, err := exec.CommandContext(ctx, "go", "-C", imagesProgram, "run", "-buildvcs=false", ".", "-find", "node").
+		Output()
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(out))
 }
 
-// kindConfig is fixtures/kind.yaml with kube-proxy set up as the suite's flags say.
+// kindConfig is fixtures/kind.yaml with kube-proxy set up as the suite's flags say, and what
+// disruptions need.
 func kindConfig(config Config) (*v1alpha4.Cluster, error) {
 	raw, err := fixtures.Kind()
 	if err != nil {
@@ -142,13 +152,16 @@ func kindConfig(config Config) (*v1alpha4.Cluster, error) {
 		desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(config.ProxyMode)
 	}
 	if config.ProxyMinSync > 0 {
-		// kubeadm's patches know no templates: the period of every mode is set, and the mode in use reads its own.
+		// kubeadm's patches know no templates: the period of every mode is set, and the mode in use
+		// reads its own.
 		desired.KubeadmConfigPatches = append(desired.KubeadmConfigPatches, fmt.Sprintf(`kind: KubeProxyConfiguration
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 iptables: {minSyncPeriod: %[1]s}
 nftables: {minSyncPeriod: %[1]s}
 `, config.ProxyMinSync))
 	}
+	desired.FeatureGates = config.Needs.FeatureGates
+	desired.KubeadmConfigPatches = append(desired.KubeadmConfigPatches, config.Needs.KubeadmPatches...)
 	return &desired, nil
 }
 
@@ -161,10 +174,13 @@ func identify(desired *v1alpha4.Cluster, image string) (string, error) {
 	return fmt.Sprintf("%x", sha256.Sum256(append(raw, image...)))[:16], nil
 }
 
-// create creates the cluster. kind takes no context: when ours is over, the nodes are taken from under kind, which then gives up at once.
+// create creates the cluster. kind takes no context: when ours is over, the nodes are taken from
+// under kind, which then gives up at once.
 func (k *kindCluster) create(ctx context.Context, desired *v1alpha4.Cluster, image string) error {
 	options := []kind.CreateOption{
-		kind.CreateWithV1Alpha4Config(desired), kind.CreateWithKubeconfigPath(k.kubeconfig), kind.CreateWithRetain(true),
+		kind.CreateWithV1Alpha4Config(
+			desired,
+		), kind.CreateWithKubeconfigPath(k.kubeconfig), kind.CreateWithRetain(true),
 		kind.CreateWithDisplayUsage(false), kind.CreateWithDisplaySalutation(false),
 	}
 	if image != "" {
@@ -244,7 +260,8 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// portsAreFree looks whether the ports that the cluster publishes on the host can be had. kind would say so, too, but late and in Docker's words.
+// portsAreFree looks whether the ports that the cluster publishes on the host can be had. kind
+// would say so, too, but late and in Docker's words.
 func portsAreFree(desired *v1alpha4.Cluster) error {
 	for _, node := range desired.Nodes {
 		for _, port := range node.ExtraPortMappings {

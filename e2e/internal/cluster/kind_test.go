@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,8 @@ import (
 	kind "sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/yaml"
+
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // fakeKind is kind with a cluster or without one, and what it was asked to do.
@@ -129,7 +132,23 @@ func apiServerThat(t *testing.T, status int) string {
 	return server.URL
 }
 
-// TestOpenKind: a cluster that was kept is used if it is the one that is wanted and works; anything else is replaced.
+func TestFindNodeImage(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"e2e", "bin"} {
+		require.NoError(t, os.Mkdir(filepath.Join(root, dir), 0o755))
+	}
+	script := "#!/bin/sh\ncd \"$2\" && echo \" $* of $(basename $PWD)\"\n"
+	require.NoError(t, os.WriteFile(filepath.Join(root, "bin", "go"), []byte(script), 0o755))
+	t.Setenv("PATH", filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
+	t.Chdir(filepath.Join(root, "e2e"))
+
+	assert.Empty(t, findNodeImage(t.Context()), "the module zip has no scripts/images")
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "scripts", "images"), 0o755))
+	assert.Equal(t, "-C ../scripts/images run -buildvcs=false . -find node of images", findNodeImage(t.Context()))
+}
+
+// TestOpenKind: a cluster that was kept is used if it is the one that is wanted and works; anything
+// else is replaced.
 func TestOpenKind(t *testing.T) {
 	ready, broken := apiServerThat(t, http.StatusOK), apiServerThat(t, http.StatusInternalServerError)
 	const (
@@ -184,7 +203,8 @@ func TestOpenKind(t *testing.T) {
 	}
 }
 
-// TestOpenKindFails: what can't be done is told, and nothing stays that looks like a cluster that was kept.
+// TestOpenKindFails: what can't be done is told, and nothing stays that looks like a cluster that
+// was kept.
 func TestOpenKindFails(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -223,7 +243,8 @@ func TestOpenKindFails(t *testing.T) {
 	}
 }
 
-// TestOpenKindStopped: kind knows no context. When the run is stopped while a cluster is being created, its nodes are taken away until kind gives up.
+// TestOpenKindStopped: kind knows no context. When the run is stopped while a cluster is being
+// created, its nodes are taken away until kind gives up.
 func TestOpenKindStopped(t *testing.T) {
 	dir := t.TempDir()
 	inBubble(t, func(t *testing.T) {
@@ -247,7 +268,8 @@ func TestOpenKindStopped(t *testing.T) {
 	})
 }
 
-// TestCloseKind: the cluster goes, or stays if it is to be kept; the lock is free in any case, and a second Close does nothing.
+// TestCloseKind: the cluster goes, or stays if it is to be kept; the lock is free in any case, and
+// a second Close does nothing.
 func TestCloseKind(t *testing.T) {
 	tests := []struct {
 		name    string
@@ -316,7 +338,8 @@ func TestLockFile(t *testing.T) {
 	require.NotErrorIs(t, err, errBusy)
 }
 
-// TestBusy: a second run on the machine is told of the first, whether or not there is a container engine.
+// TestBusy: a second run on the machine is told of the first, whether or not there is a container
+// engine.
 func TestBusy(t *testing.T) {
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
@@ -362,7 +385,8 @@ func TestPortsAreFree(t *testing.T) {
 	require.NoError(t, portsAreFree(&v1alpha4.Cluster{}))
 }
 
-// TestKindConfig: the flags change kube-proxy and nothing else, and each of them makes another cluster.
+// TestKindConfig: the flags change kube-proxy and nothing else, needs their own; each makes another
+// cluster.
 func TestKindConfig(t *testing.T) {
 	plain, err := kindConfig(Config{})
 	require.NoError(t, err)
@@ -377,11 +401,15 @@ func TestKindConfig(t *testing.T) {
 		config Config
 		mode   v1alpha4.ProxyMode
 		period string // in kubeadm's patch; empty for no patch
+		needs  int    // patches
 	}{
-		{"as kind does it", Config{}, "", ""},
-		{"another mode", Config{ProxyMode: "nftables"}, v1alpha4.NFTablesProxyMode, ""},
-		{"another period", Config{ProxyMinSync: 10 * sec}, "", "10s"},
-		{"both", Config{ProxyMode: "iptables", ProxyMinSync: 1500 * time.Millisecond}, v1alpha4.IPTablesProxyMode, "1.5s"},
+		{"as kind does it", Config{}, "", "", 0},
+		{"another mode", Config{ProxyMode: "nftables"}, v1alpha4.NFTablesProxyMode, "", 0},
+		{"another period", Config{ProxyMinSync: 10 * sec}, "", "10s", 0},
+		{"both", Config{ProxyMode: "iptables", ProxyMinSync: 1500 * time.Millisecond}, v1alpha4.IPTablesProxyMode, "1.5s", 0},
+		{"a gate", Config{Needs: scenarios.Needs{FeatureGates: map[string]bool{"Gate": true}}}, "", "", 0},
+		{"the gate closed", Config{Needs: scenarios.Needs{FeatureGates: map[string]bool{"Gate": false}}}, "", "", 0},
+		{"a patch", Config{Needs: scenarios.Needs{KubeadmPatches: []string{"kind: KubeletConfiguration"}}}, "", "", 1},
 	}
 	identities := map[string]string{}
 	for _, tt := range tests {
@@ -390,8 +418,10 @@ func TestKindConfig(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, tt.mode, desired.Networking.KubeProxyMode)
 			assert.Equal(t, plain.Nodes, desired.Nodes)
+			assert.Equal(t, tt.config.Needs.FeatureGates, desired.FeatureGates)
 			if tt.period == "" {
-				assert.Equal(t, plain.KubeadmConfigPatches, desired.KubeadmConfigPatches)
+				assert.Equal(t, append(slices.Clone(plain.KubeadmConfigPatches), tt.config.Needs.KubeadmPatches...), desired.KubeadmConfigPatches)
+				assert.Len(t, desired.KubeadmConfigPatches, 1+tt.needs)
 			} else {
 				require.Len(t, desired.KubeadmConfigPatches, 2)
 				var patch struct {

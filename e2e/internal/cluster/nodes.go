@@ -15,8 +15,9 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 )
 
-// observed are the nodes that the observer can ask: those of a kind cluster. What runs in a node of a cluster that exists needs rights that a user of it rarely
-// has, and that a load test should not ask for.
+// observed are the nodes that the observer can ask: those of a kind cluster. What runs in a node of
+// a cluster that exists needs rights that a user of it rarely has, and that a load test should not
+// ask for.
 func (k *kindCluster) observed() ([]observe.Node, error) {
 	all, err := k.provider.ListInternalNodes(clusterName)
 	if err != nil {
@@ -41,8 +42,8 @@ func (k *kindCluster) observed() ([]observe.Node, error) {
 	return out, nil
 }
 
-// untilHungUp runs a program until its own standard input ends. Who kills docker exec ends only the client of it: the program in the node would run on, and be
-// one more with every run.
+// untilHungUp runs a program until its own standard input ends. Who kills docker exec ends only the
+// client of it: the program in the node would run on, and be one more with every run.
 const untilHungUp = `exec 3<&0
 "$@" </dev/null &
 child=$!
@@ -51,7 +52,8 @@ wait "$child"`
 
 // runOn runs a program on a node until it ends, or ctx is over; then it is ended there, too.
 func runOn(ctx context.Context, node nodes.Node, stdout io.Writer, command string, args ...string) error {
-	// A pipe of the system's, which the process reads itself: with any other reader, os/exec goes on copying after the program has ended.
+	// A pipe of the system's, which the process reads itself: with any other reader, os/exec goes
+	// on copying after the program has ended.
 	stdin, hangUp, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("run %s on node %s: %w", command, node, err)
@@ -62,7 +64,8 @@ func runOn(ctx context.Context, node nodes.Node, stdout io.Writer, command strin
 	defer stop()
 	var said bytes.Buffer
 	args = append([]string{"-c", untilHungUp, "sh", command}, args...)
-	err = node.CommandContext(context.WithoutCancel(ctx), "sh", args...).SetStdin(stdin).SetStdout(stdout).SetStderr(&said).Run()
+	program := node.CommandContext(context.WithoutCancel(ctx), "sh", args...)
+	err = program.SetStdin(stdin).SetStdout(stdout).SetStderr(&said).Run()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

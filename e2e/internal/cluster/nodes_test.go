@@ -15,7 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRunOn: a program on a node ends by itself, or with its context, and then it is gone there, too.
+// TestRunOn: a program on a node ends by itself, or with its context, and then it is gone there,
+// too.
 func TestRunOn(t *testing.T) {
 	node := &aKindNode{name: "node-a"}
 	t.Run("ends by itself", func(t *testing.T) {

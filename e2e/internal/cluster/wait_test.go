@@ -31,10 +31,10 @@ func TestPoll(t *testing.T) {
 		return out
 	}
 	var (
-		holds   = answer{}
-		missing = answer{missing: "2 of 3 are"}
-		fails   = answer{err: errFake}
-		inVain  = answer{err: fmt.Errorf("%w: it has ended", errInVain)}
+		holds     = answer{}
+		missing   = answer{missing: "2 of 3 are"}
+		fails     = answer{err: errFake}
+		permanent = answer{err: fmt.Errorf("%w: it has ended", errPermanent)}
 	)
 	tests := []struct {
 		name    string
@@ -48,8 +48,8 @@ func TestPoll(t *testing.T) {
 		{"holds later", append(repeat(20, missing), holds), time.Minute, 2 * sec, nil, ""},
 		{"never holds", []answer{missing}, time.Minute, time.Minute, nil, "wait for Pods: not within 1m0s: 2 of 3 are"},
 		{"fails for a while", append(repeat(140, fails), holds), time.Minute, 14 * sec, nil, ""},
-		{"fails for longer than that", []answer{fails}, time.Minute, patience + pollEvery, errFake, "wait for Pods: connection refused"},
-		{"will never hold", append(repeat(20, missing), inVain), time.Minute, 2 * sec, errInVain, "wait for Pods: in vain: it has ended"},
+		{"fails for longer than that", []answer{fails}, time.Minute, maxAPIOutage + pollEvery, errFake, "wait for Pods: connection refused"},
+		{"will never hold", append(repeat(20, missing), permanent), time.Minute, 2 * sec, errPermanent, "wait for Pods: permanent failure: it has ended"},
 		{"failures are not added up", append(append(repeat(100, fails), missing), append(repeat(100, fails), holds)...), time.Minute, 20100 * time.Millisecond, nil, ""},
 		{"fails until time is up", []answer{missing, fails}, 5 * sec, 5 * sec, errFake, "wait for Pods: not within 5s: 2 of 3 are\nconnection refused"},
 		{"has failed, and then something is missing", append(repeat(10, fails), missing), 5 * sec, 5 * sec, nil, "wait for Pods: not within 5s: 2 of 3 are"},
@@ -91,7 +91,8 @@ func TestPollCancelled(t *testing.T) {
 	})
 }
 
-// TestPollSlowCondition: a condition that is cut off by the limit has not failed, and is told when time is up.
+// TestPollSlowCondition: a condition that is cut off by the limit has not failed, and is told when
+// time is up.
 func TestPollSlowCondition(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := 0

@@ -23,6 +23,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // loadName is the name of the workers' Job and the value of the label app on their Pods.
@@ -55,60 +56,16 @@ func (a *App) job() (*batchv1.Job, error) {
 	return job, nil
 }
 
-// Close takes the workers away, whatever they do: also one that could not be told to stop. The app stays, for whoever wants to look at it.
-func (a *App) Close(ctx context.Context) error {
-	err := a.deleteJob(ctx)
-	if err == nil {
-		err = a.deleteWorkers(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("remove the workers: %w", err)
-	}
-	return nil
-}
-
-// removeWorkers takes the workers of an earlier run away and waits until they are gone.
+// removeWorkers takes workers away, whatever they do: also one that could not be told to stop.
 func (a *App) removeWorkers(ctx context.Context) error {
-	if err := a.deleteJob(ctx); err != nil {
-		return fmt.Errorf("remove the workers before: %w", err)
-	}
-	return poll(ctx, deployWithin, "the workers before to go", func(ctx context.Context) (string, error) {
-		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
-		if err != nil || len(pods.Items) == 0 {
-			return "", err
-		}
-		return fmt.Sprintf("%d are there", len(pods.Items)), a.deleteWorkers(ctx)
-	})
+	return a.cluster.removeSelected(ctx, "the workers to go", loadSelector, "jobs.v1.batch", "pods.v1.")
 }
 
-// deleteJob deletes the Job, if there is one: its Pods may be there without it, if a removal was cut off.
-func (a *App) deleteJob(ctx context.Context) error {
-	err := a.cluster.client.BatchV1().Jobs(a.cluster.namespace).Delete(ctx, loadName,
-		metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
-}
-
-// deleteWorkers deletes the Pods of the Job, at once.
-func (a *App) deleteWorkers(ctx context.Context) error {
-	now := int64(0)
-	return a.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: loadSelector})
-}
-
-// startWorkers starts the Job and returns without waiting for its Pods.
-func (a *App) startWorkers(ctx context.Context, job *batchv1.Job) error {
-	if _, err := a.cluster.client.BatchV1().Jobs(a.cluster.namespace).Create(ctx, job, metav1.CreateOptions{}); err != nil {
-		return fmt.Errorf("start the workers: %w", err)
-	}
-	return nil
-}
-
-// awaitWorkers waits until every worker answers and writes them down. Of one that has ended it says so at once.
+// awaitWorkers waits until every worker answers and writes them down. Of one that has ended it says
+// so at once.
 func (a *App) awaitWorkers(ctx context.Context, n int) error {
 	return poll(ctx, deployWithin, "the workers", func(ctx context.Context) (string, error) {
-		pods, err := a.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
+		pods, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
 		if err != nil {
 			return "", err
 		}
@@ -120,7 +77,7 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 				return fmt.Sprintf("Pod %s is terminating", p.Name), nil
 			}
 			if err := ended(p); err != nil {
-				return "", fmt.Errorf("%w: %s: %w", errInVain, workerName(p), err)
+				return "", fmt.Errorf("%w: %s: %w", errPermanent, workerName(p), err)
 			}
 			if p.Status.Phase != corev1.PodRunning {
 				return fmt.Sprintf("Pod %s is %s%s", p.Name, p.Status.Phase, waitingFor(p)), nil
@@ -142,7 +99,8 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 	})
 }
 
-// answerWithin is how long something that has no work to do may take to answer through the API server.
+// answerWithin is how long something that has no work to do may take to answer through the API
+// server.
 const answerWithin = 5 * time.Second
 
 // answers asks a worker whether it is there.
@@ -156,7 +114,8 @@ func answers(ctx context.Context, w worker.Worker) error {
 	return body.Close()
 }
 
-// call is the way to the worker in a Pod: through the API server, which also tells if there is nobody left to answer.
+// call is the way to the worker in a Pod: through the API server, which also tells if there is
+// nobody left to answer.
 func (a *App) call(pod string) worker.Call {
 	call := worker.At(a.cluster.http, a.proxyURL(pod, worker.Port))
 	return func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
@@ -164,7 +123,7 @@ func (a *App) call(pod string) worker.Call {
 		if err == nil || errors.Is(err, worker.ErrRefused) {
 			return answer, err
 		}
-		switch p, unknown := a.pods().Get(ctx, pod, metav1.GetOptions{}); {
+		switch p, unknown := a.cluster.pods().Get(ctx, pod, metav1.GetOptions{}); {
 		case apierrors.IsNotFound(unknown):
 			return nil, fmt.Errorf("%w: Pod %s is gone", worker.ErrEnded, pod)
 		case unknown != nil:
@@ -175,7 +134,8 @@ func (a *App) call(pod string) worker.Call {
 	}
 }
 
-// ended is an error that wraps worker.ErrEnded if a worker's Pod is in one of the phases that are final. The Job puts none in its place (fixtures/load/job.yaml).
+// ended is an error that wraps worker.ErrEnded if a worker's Pod is in one of the phases that are
+// final. The Job puts none in its place (fixtures/load/job.yaml).
 func ended(p *corev1.Pod) error {
 	if p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
 		return nil
@@ -214,14 +174,18 @@ func waitingFor(p *corev1.Pod) string {
 
 // proxyURL is where the API server passes requests on to a Pod.
 func (a *App) proxyURL(pod string, port int) string {
-	return fmt.Sprintf("%s/api/v1/namespaces/%s/pods/http:%s:%d/proxy", a.cluster.server, a.cluster.namespace, pod, port)
+	return fmt.Sprintf(
+		"%s/api/v1/namespaces/%s/pods/http:%s:%d/proxy",
+		a.cluster.server,
+		a.cluster.namespace,
+		pod,
+		port,
+	)
 }
 
-// appPort is where the app listens.
-const appPort = 8080
-
-// served asks the Pods that live on how many requests they have answered, all at once, so that one that hangs takes no time from the others. One that doesn't
-// answer is left out: nothing is known of it.
+// served asks the Pods that live on how many requests they have answered, all at once, so that one
+// that hangs takes no time from the others. One that doesn't answer is left out: nothing is known
+// of it.
 func (a *App) served(ctx context.Context) []timeline.Served {
 	pods, err := a.Pods(ctx)
 	if err != nil {
@@ -247,7 +211,7 @@ func (a *App) served(ctx context.Context) []timeline.Served {
 }
 
 func (a *App) ledger(ctx context.Context, pod string) (map[string]int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.proxyURL(pod, appPort)+"/ledger", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.proxyURL(pod, protocol.Port)+protocol.PathLedger, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -15,14 +15,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
-	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
-// newProxied is an app in a cluster that holds these objects, and whose API server passes requests on as the proxy does.
+// newProxied is an app in a cluster that holds these objects, and whose API server passes requests
+// on as the proxy does.
 func newProxied(p *proxy, objects ...runtime.Object) (*App, *fake.Clientset) {
 	app, client := newApp(objects...)
 	app.cluster.server, app.cluster.http = "http://api-server", &http.Client{Transport: p}
@@ -54,7 +55,8 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// TestNamesOfTheJob: what is written in fixtures/load/job.yaml and in the app's Deployment, and known here by constants.
+// TestNamesOfTheJob: what is written in fixtures/load/job.yaml and in the app's Deployment, and
+// known here by constants.
 func TestNamesOfTheJob(t *testing.T) {
 	job, err := fixtures.LoadJob()
 	require.NoError(t, err)
@@ -62,25 +64,25 @@ func TestNamesOfTheJob(t *testing.T) {
 	assert.Equal(t, map[string]string{"app": loadName}, job.Spec.Template.Labels)
 	assert.EqualValues(t, worker.Port, job.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort)
 
-	d, err := find(t, "prestop-sleep", "rolling-update").Strategy.Deployment()
+	d, err := find(t, "prestop-sleep", "rolling-update").Strategy.Default()
 	require.NoError(t, err)
-	assert.EqualValues(t, appPort, d.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort)
+	assert.EqualValues(t, protocol.Port, d.App().Ports[0].ContainerPort)
 }
 
 // TestRemoveWorkers: the Job goes, and with it its Pods at once; what isn't the workers' stays.
 func TestRemoveWorkers(t *testing.T) {
-	aJob := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace}}
+	aJob := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace, Labels: map[string]string{"app": "loadgen"}}}
 	tests := []struct {
 		name    string
 		objects []runtime.Object
 		want    []string
 	}{
-		{"none there", []runtime.Object{aPod("app-a", ready)}, []string{"delete jobs"}},
-		{"a Job that has no Pods yet", []runtime.Object{aPod("app-a", ready), aJob}, []string{"delete jobs"}},
+		{"none there", []runtime.Object{aPod("app-a", ready)}, nil},
+		{"a Job that has no Pods yet", []runtime.Object{aPod("app-a", ready), aJob}, []string{"delete-collection jobs"}},
 		{
 			"Pods that a removal left that was cut off",
 			[]runtime.Object{aPod("app-a", ready), aWorker("loadgen-a", 0, running, terminating), aWorker("loadgen-b", 1, running)},
-			[]string{"delete jobs", "delete-collection pods"},
+			[]string{"delete-collection pods"},
 		},
 	}
 	for _, tt := range tests {
@@ -102,21 +104,23 @@ func TestRemoveWorkers(t *testing.T) {
 		inBubble(t, func(t *testing.T) {
 			app, client := newApp(aWorker("loadgen-a", 0, running))
 			refuse(client, "delete-collection", "pods", nil)
-			require.EqualError(t, app.removeWorkers(t.Context()), "wait for the workers before to go: not within 2m0s: 1 are there")
+			require.EqualError(t, app.removeWorkers(t.Context()), "wait for the workers to go: not within 2m0s: 1 pods are there")
 		})
 	})
 	t.Run("the Job can't be deleted", func(t *testing.T) {
-		app, client := newApp()
-		refuse(client, "delete", "jobs", errDown)
-		err := app.removeWorkers(t.Context())
-		require.ErrorContains(t, err, "remove the workers before: ")
-		require.ErrorIs(t, err, error(errDown))
+		inBubble(t, func(t *testing.T) {
+			app, client := newApp(aJob)
+			refuse(client, "delete-collection", "jobs", errDown)
+			err := app.removeWorkers(t.Context())
+			require.ErrorContains(t, err, "wait for the workers to go: ")
+			require.ErrorIs(t, err, error(errDown))
+		})
 	})
 	t.Run("their Pods can't be listed", func(t *testing.T) {
 		inBubble(t, func(t *testing.T) {
 			app, client := newApp()
 			refuse(client, "list", "pods", errDown)
-			require.ErrorContains(t, app.removeWorkers(t.Context()), "wait for the workers before to go: ")
+			require.ErrorContains(t, app.removeWorkers(t.Context()), "wait for the workers to go: ")
 		})
 	})
 }
@@ -209,16 +213,16 @@ func TestWorkerThatEnded(t *testing.T) {
 				other, one := aWorker("loadgen-b", 1, running), aWorker("loadgen-a", 0, running)
 				a, client := newProxied(p, aPod("a", ready), other, one)
 				require.NoError(t, a.awaitWorkers(t.Context(), 2))
-				path := aPath(t, "service")
-				fleet, ask := a.Workers(), a.askers(path)[0]
-				require.NoError(t, a.waitServed(t.Context(), path, ask))
+				service := aConsumer(t, "service")
+				fleet, probe := a.Workers(), a.probes(service)[0]
+				require.NoError(t, a.waitServed(t.Context(), service, probe))
 
 				tt.end(one)
 				require.NoError(t, client.Tracker().Update(podsGVR, one, namespace))
 				p.broken["loadgen-a"] = badGateway
 				began := time.Now()
-				require.EqualError(t, a.awaitWorkers(t.Context(), 2), "wait for the workers: in vain: worker-0: worker has ended: "+tt.want)
-				require.EqualError(t, a.waitServed(t.Context(), path, ask), "wait for an answer of each Pod: in vain: ask from worker-0: worker has ended: "+tt.want)
+				require.EqualError(t, a.awaitWorkers(t.Context(), 2), "wait for the workers: permanent failure: worker-0: worker has ended: "+tt.want)
+				require.EqualError(t, a.waitServed(t.Context(), service, probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
 				require.ErrorIs(t, fleet.Sync(t.Context(), timeline.NewClock(time.Now())), worker.ErrEnded)
 				assert.Zero(t, time.Since(began))
 			})
@@ -258,30 +262,32 @@ func TestCall(t *testing.T) {
 	}
 }
 
-// TestAskers: load from within the cluster is asked for by every worker, and what a worker says is missing is told.
-func TestAskers(t *testing.T) {
+// TestProbes: load from within the cluster is asked for by every worker, and what a worker says is
+// missing is told.
+func TestProbes(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		app := []string{"a", "b"}
 		p := &proxy{app: func() []string { return app }}
 		a, _ := newProxied(p, aPod("a", ready), aPod("b", ready), aWorker("loadgen-a", 0, running), aWorker("loadgen-b", 1, running))
-		path := aPath(t, "service")
-		a.clusterURL[path.Name] = "http://10.96.7.7:80"
-		assert.Empty(t, a.askers(path), "no workers yet")
+		service := aConsumer(t, "service")
+		a.urls[service.Name] = "http://10.96.7.7"
+		assert.Empty(t, a.probes(service), "no workers yet")
 		assert.Nil(t, a.Workers())
 
 		require.NoError(t, a.awaitWorkers(t.Context(), 2))
-		askers := a.askers(path)
-		require.Len(t, askers, 2)
-		require.NoError(t, a.waitServed(t.Context(), path, askers[1]))
-		assert.Equal(t, map[string]map[string]bool{"loadgen-b": {"http://10.96.7.7:80": true}}, p.asked, "that worker, the Service's address")
+		probes := a.probes(service)
+		require.Len(t, probes, 2)
+		require.NoError(t, a.waitServed(t.Context(), service, probes[1]))
+		assert.Equal(t, map[string]map[string]bool{"loadgen-b": {"http://10.96.7.7": true}}, p.asked, "that worker, the Service's address")
 
 		app = nil
-		err := a.waitServed(t.Context(), path, askers[0])
-		require.EqualError(t, err, "wait for an answer of each Pod: not within 2m0s: ask from worker-0: connection refused")
+		err := a.waitServed(t.Context(), service, probes[0])
+		require.EqualError(t, err, "wait for an answer of each Pod: not within 2m0s: probe from worker-0: connection refused")
 	})
 }
 
-// TestServed: the ledgers of the Pods that live on. Nothing is known of one that doesn't tell, and it takes no time from the others.
+// TestServed: the ledgers of the Pods that live on. Nothing is known of one that doesn't tell, and
+// it takes no time from the others.
 func TestServed(t *testing.T) {
 	text := func(s string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s) }
@@ -312,17 +318,24 @@ func TestServed(t *testing.T) {
 
 // TestClose: after a run nobody sends, told to stop or not, and the app is left as it is.
 func TestClose(t *testing.T) {
-	app, client := newApp(aDeployment(), aPod("app-1-0", ready), &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace}})
-	for range 2 { // it may be called more than once
-		client.ClearActions()
+	inBubble(t, func(t *testing.T) {
+		worker := aWorker("loadgen-a", 0, running)
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "loadgen", Namespace: namespace, Labels: worker.Labels}}
+		app, client := newApp(aDeployment(), aPod("app-1-0", ready), job, worker)
+		controllers := runControllers(t, client)
 		require.NoError(t, app.Close(t.Context()))
-		assert.Equal(t, []string{"delete jobs", "delete-collection pods"}, actions(client))
-		last := client.Actions()[1].(clienttesting.DeleteCollectionActionImpl)
-		assert.Equal(t, "app=loadgen", last.ListRestrictions.Labels.String())
-		assert.Zero(t, *last.DeleteOptions.GracePeriodSeconds)
-	}
-	refuse(client, "delete-collection", "pods", errDown)
-	require.ErrorContains(t, app.Close(t.Context()), "remove the workers: ")
-	refuse(client, "delete", "jobs", errDown)
-	require.ErrorContains(t, app.Close(t.Context()), "remove the workers: ")
+		assert.Equal(t, []string{"delete-collection jobs", "delete-collection pods"}, actions(client))
+		assert.Zero(t, *controllers.deleted[0].GracePeriodSeconds)
+		assert.Equal(t, metav1.DeletePropagationBackground, *controllers.deleted[0].PropagationPolicy)
+		assert.Equal(t, []string{"app-1-0"}, controllers.names())
+		client.ClearActions()
+		require.NoError(t, app.Close(t.Context()), "it may be called more than once")
+		assert.Empty(t, actions(client))
+
+		require.NoError(t, client.Tracker().Add(worker))
+		refuse(client, "delete-collection", "pods", errDown)
+		require.ErrorContains(t, app.Close(t.Context()), "wait for the workers to go: ")
+		refuse(client, "list", "jobs", errDown)
+		require.ErrorContains(t, app.Close(t.Context()), "wait for the workers to go: ")
+	})
 }

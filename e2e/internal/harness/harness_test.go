@@ -21,6 +21,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -31,7 +32,8 @@ const timeout = time.Second
 
 var errFake = errors.New("fake")
 
-// fakeApp is an app of one Pod that is replaced by another when the disruption says so. The server behind it is real.
+// fakeApp is an app of one Pod that is replaced by another when the disruption says so. The server
+// behind it is real.
 type fakeApp struct {
 	url string
 
@@ -39,7 +41,7 @@ type fakeApp struct {
 	clock     timeline.Clock
 	pod       string
 	events    []timeline.Event
-	restart   func(ctx context.Context) error
+	change    func(ctx context.Context) error
 	stable    func(ctx context.Context) error
 	observe   error
 	refuse    map[string]error // to delete a Pod
@@ -60,11 +62,11 @@ func newFakeApp(t *testing.T) *fakeApp {
 		}
 		app.answered[app.pod][r.Header.Get("Zerodrop-Lane")]++
 		app.mu.Unlock()
-		_, _ = io.WriteString(w, traffic.Body)
+		_, _ = io.WriteString(w, protocol.Body)
 	}))
 	t.Cleanup(server.Close)
 	app.url = server.URL
-	app.restart = func(context.Context) error {
+	app.change = func(context.Context) error {
 		app.see(timeline.PodCreated, "app-1")
 		app.see(timeline.PodReady, "app-1")
 		app.see(timeline.PodDeleted, "app-0")
@@ -84,7 +86,7 @@ type fakeWorkers struct {
 	fail error
 }
 
-func (w fakeWorkers) Notice() time.Duration                      { return 200 * time.Millisecond }
+func (w fakeWorkers) LeadTime() time.Duration                    { return 200 * time.Millisecond }
 func (w fakeWorkers) Sync(context.Context, timeline.Clock) error { return w.sync }
 
 func (w fakeWorkers) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
@@ -100,14 +102,16 @@ func (a *fakeApp) see(kind timeline.Kind, pod string) {
 }
 
 func (a *fakeApp) Pods(context.Context) ([]string, error)         { return []string{"app-0"}, nil }
-func (a *fakeApp) Restart(ctx context.Context) error              { return a.restart(ctx) }
+func (a *fakeApp) ChangeTemplate(ctx context.Context) error       { return a.change(ctx) }
 func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.refuse[name] }
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
-func (a *fakeApp) URL(fixtures.Path) string                       { return a.url }
+func (a *fakeApp) URL(fixtures.Consumer) string                   { return a.url }
 func (a *fakeApp) Workers() traffic.Sender                        { return a.workers }
 func (a *fakeApp) Replicas() int                                  { return 1 }
-func (a *fakeApp) Environment() timeline.Environment              { return timeline.Environment{Kubernetes: "v1"} }
+func (a *fakeApp) Environment() timeline.Environment {
+	return timeline.Environment{Kubernetes: "v1", MinSyncPeriod: "1s"}
+}
 
 func (a *fakeApp) Observe(_ context.Context, clock timeline.Clock) (func() timeline.Seen, error) {
 	a.clock = clock
@@ -132,22 +136,25 @@ func rollingUpdate(t *testing.T) scenarios.Run {
 	require.NoError(t, err)
 	for i := range s.Lanes {
 		s.Lanes[i].Load.Timeout, s.Lanes[i].Load.Work = timeout, 0
+		s.Lanes[i].Consumer.Resolve = nil // the app under test has an address and no name
 	}
 	return scenarios.Run{Scenario: s, Repeat: 2}
 }
 
-// judge judges a run as if it had the machine to itself: other packages are tested at the same time.
-func judge(tl timeline.Timeline, s scenarios.Scenario) verdict.Verdict {
+// judge judges a run as if it had the machine to itself: other packages are tested at the same
+// time.
+func judge(tl timeline.Timeline) verdict.Verdict {
 	for i := range tl.Senders {
 		tl.Senders[i].Pressure = nil
 	}
-	return verdict.Judge(tl, s)
+	return verdict.Judge(tl)
 }
 
 var options = Options{Lead: 200 * time.Millisecond, Limit: 10 * time.Second}
 
-// TestRunIsBelieved runs all phases against a real server and lets the verdict say whether that was a measurement.
-func TestRunIsBelieved(t *testing.T) {
+// TestRun goes through all phases against a real server and lets the verdict say whether that was a
+// valid measurement.
+func TestRun(t *testing.T) {
 	app, run := newFakeApp(t), rollingUpdate(t)
 	var phases []string
 	o := options
@@ -155,8 +162,8 @@ func TestRunIsBelieved(t *testing.T) {
 	began := time.Now()
 	tl := Run(t.Context(), app, run, o)
 	took := time.Since(began)
-	require.Empty(t, tl.Faults)
-	v := judge(tl, run.Scenario)
+	require.Empty(t, tl.Errors)
+	v := judge(tl)
 	assert.Equal(t, verdict.Pass, v.Outcome, v.Reasons)
 	assert.Equal(t, []string{"lead", "rolling-update", "termination", "tail"}, phases)
 	assert.Equal(t, 2, tl.Repeat)
@@ -168,15 +175,16 @@ func TestRunIsBelieved(t *testing.T) {
 	assert.GreaterOrEqual(t, app.stoppedAt, w.LoadEnd, "it is observed to the end")
 	assert.Less(t, w.Overhead, took-options.Lead-timeout+time.Millisecond)
 	assert.Positive(t, w.Overhead)
-	require.Len(t, tl.Lanes, 7)
+	require.Len(t, tl.Lanes, 10)
 	assert.Len(t, tl.Served, 2, "the server's side of the ledger is kept, of both Pods")
-	from := map[string][]string{}
-	for _, l := range tl.Lanes {
+	from := map[timeline.Place][]string{}
+	for _, l := range tl.Spec.Lanes {
 		from[l.From] = append(from[l.From], l.Name)
 	}
+	assert.Equal(t, newSpec(run.Scenario, app.Environment()), tl.Spec)
 	require.Len(t, tl.Senders, 2)
 	for _, sender := range tl.Senders {
-		assert.Equal(t, from[map[string]string{"host": "host", "worker-0": "cluster"}[sender.Name]], sender.Lanes)
+		assert.Equal(t, from[map[string]timeline.Place{"host": timeline.FromOutside, "worker-0": timeline.FromCluster}[sender.Name]], sender.Lanes)
 	}
 	starts := map[time.Duration]bool{}
 	for _, l := range tl.Lanes {
@@ -185,22 +193,24 @@ func TestRunIsBelieved(t *testing.T) {
 		assert.Less(t, w.LoadEnd-l.Requests[l.Planned-1].Planned, 50*time.Millisecond, "requests were due to the end")
 		starts[l.Requests[0].Planned] = true
 	}
-	assert.Len(t, starts, 7, "the lanes don't send at the same instants")
+	assert.Len(t, starts, 10, "the lanes don't send at the same instants")
 }
 
-// TestLoadGoesOnWhilePodsTerminate: new Pods are ready at once, the old one takes half a second more. A run that ends with the rollout is a lie.
+// TestLoadGoesOnWhilePodsTerminate: new Pods are ready at once, the old one takes half a second
+// more. A run that ends with the rollout is a lie.
 func TestLoadGoesOnWhilePodsTerminate(t *testing.T) {
 	app := newFakeApp(t)
 	const terminating = 500 * time.Millisecond
 	gone := app.stable
 	app.stable = func(ctx context.Context) error { return errors.Join(wait(ctx, terminating), gone(ctx)) }
 	tl := Run(t.Context(), app, rollingUpdate(t), options)
-	require.Empty(t, tl.Faults)
+	require.Empty(t, tl.Errors)
 	assert.GreaterOrEqual(t, tl.Window.LoadEnd-tl.Window.DisruptEnd, terminating+timeout)
-	assert.Equal(t, verdict.Pass, judge(tl, rollingUpdate(t).Scenario).Outcome)
+	assert.Equal(t, verdict.Pass, judge(tl).Outcome)
 }
 
-// TestDeletionsAreNoted: when a Pod's deletion was asked for, and when it was granted; not granted is not noted.
+// TestDeletionsAreNoted: when a Pod's deletion was asked for, and when it was granted; not granted
+// is not noted.
 func TestDeletionsAreNoted(t *testing.T) {
 	run := rollingUpdate(t)
 	app := newFakeApp(t)
@@ -223,7 +233,7 @@ func TestDeletionsAreNoted(t *testing.T) {
 	assert.True(t, slices.IsSortedFunc(tl.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) }))
 }
 
-func TestFaultsAreRecorded(t *testing.T) {
+func TestErrorsAreRecorded(t *testing.T) {
 	tests := []struct {
 		name  string
 		spoil func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc)
@@ -231,13 +241,13 @@ func TestFaultsAreRecorded(t *testing.T) {
 		want  string
 	}{
 		{"disruption fails", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
-			a.restart = func(context.Context) error { return errFake }
+			a.change = func(context.Context) error { return errFake }
 		}, true, "run: rolling-update: fake"},
 		{"Pods never settle", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.stable = func(context.Context) error { return errFake }
 		}, true, "run: termination: fake"},
 		{"interrupted in the disruption", func(a *fakeApp, _ *scenarios.Run, _ *Options, cancel context.CancelCauseFunc) {
-			a.restart = func(ctx context.Context) error {
+			a.change = func(ctx context.Context) error {
 				cancel(errors.New("Ctrl-C"))
 				<-ctx.Done()
 				return ctx.Err()
@@ -248,20 +258,26 @@ func TestFaultsAreRecorded(t *testing.T) {
 		}, true, "run: lead: Ctrl-C"},
 		{"longer than the limit", func(a *fakeApp, _ *scenarios.Run, o *Options, _ context.CancelCauseFunc) {
 			o.Limit = 400 * time.Millisecond
-			a.restart = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+			a.change = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 		}, true, "the run took longer than its limit of 400ms"},
 		{"workers that can't get ready", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = fakeWorkers{sync: errFake}
 		}, false, "load: fake"},
-		{"no workers", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.workers = nil }, false, "load: lane service/new: is sent from the cluster, where no worker runs"},
-		{"a path from nowhere", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
-			r.Lanes[0].Path.From = "moon"
+		{"no workers", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.workers = nil
+		}, false, "load: lane service/new: is sent from the cluster, where no worker runs"},
+		{"a consumer from nowhere", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			r.Lanes[0].Consumer.From = "moon"
 		}, false, `load: lane service/new: is sent from "moon"`},
-		{"a worker that is lost", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+		{"a worker that fails", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = fakeWorkers{fail: errFake}
 		}, true, "load: fake"},
-		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { a.observe = errFake }, false, "observe: fake"},
-		{"a scenario that makes no sense", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) { r.Lanes = nil }, false, "has no lanes"},
+		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.observe = errFake
+		}, false, "observe: fake"},
+		{"a scenario that makes no sense", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			r.Lanes = nil
+		}, false, "has no lanes"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -270,9 +286,9 @@ func TestFaultsAreRecorded(t *testing.T) {
 			defer cancel(nil)
 			tt.spoil(app, &run, &o, cancel)
 			tl := Run(ctx, app, run, o)
-			require.NotEmpty(t, tl.Faults)
-			assert.Contains(t, tl.Faults[0], tt.want)
-			assert.Equal(t, verdict.Infrastructure, judge(tl, run.Scenario).Outcome)
+			require.NotEmpty(t, tl.Errors)
+			assert.Contains(t, tl.Errors[0], tt.want)
+			assert.Equal(t, verdict.Infrastructure, judge(tl).Outcome)
 			if !tt.lanes {
 				return
 			}
@@ -280,18 +296,91 @@ func TestFaultsAreRecorded(t *testing.T) {
 				assert.Positive(t, l.Planned, "what was seen until then is kept")
 				assert.Len(t, l.Requests, l.Planned)
 				for seq, r := range l.Requests {
-					assert.Equal(t, timeline.OK, r.Cause, "request %d of %s: none is lost by our own hand", seq, l.Name)
+					assert.Equal(t, timeline.OK, r.Cause, "request %d of %s: none is dropped by our own hand", seq, l.Name)
 				}
 			}
 		})
 	}
 }
 
-// TestFailedRunHasItsPlace: a run that could not begin is on record under its own name, not missing.
+// TestUndo: what a disruption has done is taken back, whatever has become of the run.
+func TestUndo(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc)
+		undo  error
+		want  []string // errors
+	}{
+		{"after a run that went well", func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc) {}, nil, nil},
+		{"after a disruption that failed", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.change = func(context.Context) error { return errFake }
+		}, nil, []string{"run: rolling-update: fake"}},
+		{"after Pods that never settled", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.stable = func(context.Context) error { return errFake }
+		}, nil, []string{"run: termination: fake"}},
+		{"after the limit", func(a *fakeApp, _ *scenarios.Run, o *Options, _ context.CancelCauseFunc) {
+			o.Limit = 600 * time.Millisecond
+			a.change = func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+		}, nil, []string{"run: rolling-update: the run took longer than its limit of 600ms"}},
+		{"after an interruption", func(a *fakeApp, _ *scenarios.Run, _ *Options, cancel context.CancelCauseFunc) {
+			a.change = func(context.Context) error { cancel(errors.New("Ctrl-C")); return errFake }
+		}, nil, []string{"run: rolling-update: Ctrl-C: fake"}},
+		{
+			"which fails, too", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+				a.change = func(context.Context) error { return errFake }
+			}, errors.New("no answer"), []string{"run: rolling-update: fake\nundo rolling-update: no answer"},
+		},
+		{"which alone fails", func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc) {}, errFake, []string{"run: undo rolling-update: fake"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			app, run, o := newFakeApp(t), rollingUpdate(t), options
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			tt.spoil(app, &run, &o, cancel)
+			undone := 0
+			run.Disruption.Undo = func(ctx context.Context, given scenarios.App) error {
+				undone++
+				assert.NoError(t, ctx.Err(), "it has time of its own")
+				_, limited := ctx.Deadline()
+				assert.True(t, limited, "and not for ever")
+				assert.NotNil(t, given)
+				return tt.undo
+			}
+			tl := Run(ctx, app, run, o)
+			assert.Equal(t, 1, undone)
+			assert.Equal(t, tt.want, tl.Errors)
+		})
+	}
+}
+
+// TestOver: a disruption with an end of its own is over when that says so, not when all is stable.
+func TestOver(t *testing.T) {
+	const more = 300 * time.Millisecond
+	app, run := newFakeApp(t), rollingUpdate(t)
+	stable := false
+	app.stable = func(context.Context) error { stable = true; return nil }
+	run.Disruption.Over = func(ctx context.Context, given scenarios.App) error {
+		assert.NotNil(t, given)
+		app.see(timeline.PodGone, "app-0")
+		return wait(ctx, more)
+	}
+	tl := Run(t.Context(), app, run, options)
+	require.Empty(t, tl.Errors)
+	assert.False(t, stable)
+	assert.GreaterOrEqual(t, tl.Window.Settled-tl.Window.DisruptEnd, more)
+	run.Disruption.Over = func(context.Context, scenarios.App) error { return errFake }
+	tl = Run(t.Context(), newFakeApp(t), run, options)
+	assert.Equal(t, []string{"run: termination: fake"}, tl.Errors)
+	assert.Zero(t, tl.Window.Settled)
+}
+
+// TestFailedRunHasItsPlace: a run that could not begin is on record under its own name, not
+// missing.
 func TestFailedRunHasItsPlace(t *testing.T) {
 	run := rollingUpdate(t)
 	tl := Failed(run, time.Now(), fmt.Errorf("deploy: %w", errFake))
-	v := judge(tl, run.Scenario)
+	v := judge(tl)
 	assert.Equal(t, verdict.Infrastructure, v.Outcome)
 	assert.Equal(t, "deploy: fake", v.Reasons[0])
 	assert.Equal(t, run.Name(), v.Name())

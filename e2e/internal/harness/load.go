@@ -17,7 +17,6 @@ import (
 type load struct {
 	groups []group
 	lanes  []traffic.Lane // of all groups, in the order of the scenario
-	from   []string       // of each lane
 	notice time.Duration  // the longest that any sender needs
 	sent   errgroup.Group
 }
@@ -35,7 +34,7 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 	l := &load{}
 	places := map[string]int{}
 	for i, lane := range lanes {
-		from := lane.Path.From
+		from := lane.Consumer.From
 		g, ok := places[from]
 		if !ok {
 			sender, err := senderAt(app, from)
@@ -44,11 +43,14 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 			}
 			g, places[from] = len(l.groups), len(l.groups)
 			l.groups = append(l.groups, group{sender: sender})
-			l.notice = max(l.notice, sender.Notice())
+			l.notice = max(l.notice, sender.LeadTime())
 		}
 		l.groups[g].lanes = append(l.groups[g].lanes, i)
-		l.lanes = append(l.lanes, traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Path), Load: lane.Load})
-		l.from = append(l.from, from)
+		sent := traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Consumer), Load: lane.Load}
+		if keep := lane.Consumer.Resolve; keep != nil {
+			sent.Resolve = &traffic.Resolve{Keep: *keep}
+		}
+		l.lanes = append(l.lanes, sent)
 	}
 	var ready errgroup.Group
 	for _, g := range l.groups {
@@ -59,7 +61,7 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 
 func senderAt(app App, from string) (traffic.Sender, error) {
 	switch from {
-	case fixtures.FromHost:
+	case fixtures.FromOutside:
 		return traffic.Host{}, nil
 	case fixtures.FromCluster:
 		if workers := app.Workers(); workers != nil {
@@ -67,11 +69,11 @@ func senderAt(app App, from string) (traffic.Sender, error) {
 		}
 		return nil, fmt.Errorf("is sent from the cluster, where no worker runs")
 	}
-	return nil, fmt.Errorf("is sent from %q, which is no place: want %s or %s", from, fixtures.FromHost, fixtures.FromCluster)
+	return nil, fmt.Errorf("is sent from %q: want %s or %s", from, fixtures.FromOutside, fixtures.FromCluster)
 }
 
-// start has all lanes sent. The first requests are due as soon as every sender can be ready, the lanes shifted against each other so that they don't all
-// send at the same instant: by a third of an interval each if there are three.
+// start has all lanes sent. The first requests are due as soon as every sender can be ready, the
+// lanes shifted against each other: by a third of an interval each if there are three.
 func (l *load) start(ctx context.Context, plan traffic.Plan, now time.Duration) {
 	for i := range l.lanes {
 		lane := &l.lanes[i]
@@ -90,7 +92,8 @@ func (l *load) start(ctx context.Context, plan traffic.Plan, now time.Duration) 
 	}
 }
 
-// wait returns when all is sent and answered, with the records in the order of the scenario's lanes. They are worth keeping also with an error.
+// wait returns when all is sent and answered, with the records in the order of the scenario's
+// lanes. They are worth keeping also with an error.
 func (l *load) wait() ([]timeline.LaneRecord, []timeline.Sender, error) {
 	err := l.sent.Wait()
 	records := make([]timeline.LaneRecord, len(l.lanes))
@@ -98,7 +101,6 @@ func (l *load) wait() ([]timeline.LaneRecord, []timeline.Sender, error) {
 	for _, g := range l.groups {
 		for n, i := range g.lanes {
 			records[i] = g.records[n]
-			records[i].From = l.from[i]
 		}
 		senders = append(senders, g.senders...)
 	}

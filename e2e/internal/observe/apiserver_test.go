@@ -396,7 +396,7 @@ func (s *apiServer) serveLog(w http.ResponseWriter, r *http.Request, pod string)
 // observe begins to watch on a clock that starts now.
 func (s *apiServer) observe(t *testing.T, change ...func(*Config)) *Observation {
 	t.Helper()
-	config := Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}, Container: "app"}
+	config := Config{Client: s.client, Namespace: namespace, Selector: "app=app", Services: []string{"app"}, Container: "app"}
 	for _, c := range change {
 		c(&config)
 	}

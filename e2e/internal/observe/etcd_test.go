@@ -190,11 +190,9 @@ func TestGapIsNotDated(t *testing.T) {
 
 // TestUndatable: a wall clock that isn't this one, or isn't what it was, dates nothing.
 func TestUndatable(t *testing.T) {
-	here := nodeWatch{clock: timeline.Comparison{SameClock: true}}
-	assert.Empty(t, here.undatable(0))
-	assert.Equal(t, "the clock was set by -2s in mid-run", here.undatable(-2*sec))
-	elsewhere := nodeWatch{clock: timeline.Comparison{Uncertainty: ms}}
-	assert.NotEmpty(t, elsewhere.undatable(0))
+	assert.Empty(t, undatable(oneClock, 0))
+	assert.Equal(t, "the clock was set by -2s in mid-run", undatable(oneClock, -2*sec))
+	assert.NotEmpty(t, undatable(timeline.Comparison{Uncertainty: ms}, 0))
 }
 
 // TestListedHasNoVersion: a list tells how things are when a watch broke, and not when they came to be so.

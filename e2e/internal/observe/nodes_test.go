@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,8 +26,8 @@ func TestNodes(t *testing.T) {
 			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready}}},
 		}
 	}
-	o := &Observation{seen: map[mark]bool{}}
-	see := o.seeNodes()
+	to := recorder(time.Now())
+	changed := nodeChanges(to)
 	for i, step := range []struct {
 		node    runtime.Object
 		deleted bool
@@ -42,13 +43,13 @@ func TestNodes(t *testing.T) {
 		{node("b", corev1.ConditionTrue), true}, // at 8 s: it was removed
 		{&corev1.Pod{}, false},
 	} {
-		see(time.Duration(i)*time.Second, step.node, step.deleted)
+		changed(time.Duration(i)*time.Second, step.node, step.deleted)
 	}
 	assert.Equal(t, []timeline.Event{
 		{At: 3 * time.Second, Kind: timeline.NodeUnready, Node: "a"},
 		{At: 6 * time.Second, Kind: timeline.NodeUnready, Node: "a"},
 		{At: 8 * time.Second, Kind: timeline.NodeUnready, Node: "b"},
-	}, o.events)
+	}, to.Events)
 }
 
 // fakeNode prints what is given for each command, by its name or, of a shell, by what it is to do. Of one that ends in "…" the program runs on until the observation ends.
@@ -139,6 +140,37 @@ func TestWatchNodes(t *testing.T) {
 	})
 }
 
+// TestWaitForConntrack: the start waits for connection tracking of every node, but not for ever. The clock of a node is
+// compared once for all that is read there.
+func TestWaitForConntrack(t *testing.T) {
+	for name, tt := range map[string]struct{ subscribes, want time.Duration }{
+		"when it has subscribed": {3 * sec, 3 * sec},
+		"it takes too long":      {time.Minute, askWithin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *apiServer) {
+				node := fakeNode("worker", map[string]string{"cat": timeline.Kernel(), "sh": subscribed + "\n…", "ctr": "…"})
+				node.Etcd = true
+				run := node.Run
+				var compared atomic.Int32
+				node.Run = func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
+					switch command {
+					case "cat":
+						compared.Add(1)
+					case "sh":
+						pause(ctx, tt.subscribes)
+					}
+					return run(ctx, stdout, command, args...)
+				}
+				o := s.observe(t, func(c *Config) { c.Nodes = []Node{slowClock("other", sec), node} })
+				assert.Equal(t, tt.want, o.record.now())
+				assert.Len(t, o.Stop().Sources, 5)
+				assert.EqualValues(t, 1, compared.Load())
+			})
+		})
+	}
+}
+
 // oneClock is how clocks compare where everything is on one machine.
 var oneClock = timeline.Comparison{SameClock: true}
 
@@ -210,7 +242,9 @@ func slowClock(name string, ahead time.Duration) Node {
 
 // TestKubeletEvents: what the kubelet says of Pods that were seen, since the start, once.
 func TestKubeletEvents(t *testing.T) {
-	o := &Observation{seen: map[mark]bool{{pod{"app-0", "u0"}, timeline.PodCreated}: true}, clock: timeline.NewClock(time.Unix(1000, 0))}
+	to := recorder(time.Unix(1000, 0))
+	to.Once(timeline.Event{Kind: timeline.PodCreated, Pod: "app-0", UID: "u0"})
+	changed := kubeletEvents(to)
 	event := func(uid, reason, kind string, at int64) *corev1.Event {
 		return &corev1.Event{
 			Reason: reason, Message: "why", LastTimestamp: metav1.Unix(at, 0),
@@ -226,13 +260,14 @@ func TestKubeletEvents(t *testing.T) {
 		event("u0", "FailedPreStopHook", "Pod", 1002), // at 5 s
 		event("u0", "Pulled", "Pod", 1002),
 	} {
-		o.seeEvents(time.Duration(i)*sec, e, false)
+		changed(time.Duration(i)*sec, e, false)
 	}
-	o.seeEvents(9*sec, event("u0", "Killing", "Pod", 1003), true) // the Event itself was removed
+	changed(9*sec, event("u0", "Killing", "Pod", 1003), true) // the Event itself was removed
 	assert.Equal(t, []timeline.Event{
 		{At: 1 * sec, Kind: timeline.KubeletKilling, Pod: "app-0", UID: "u0"},
 		{At: 5 * sec, Kind: timeline.PreStopFailed, Pod: "app-0", UID: "u0", Detail: "why"},
-	}, o.events)
+	}, only(to.Events, timeline.KubeletKilling, timeline.PreStopFailed))
+	assert.Len(t, to.Events, 3, "no other")
 }
 
 // TestNameThatComesAgain: a Pod of the name of an earlier one, as a StatefulSet makes them, is another Pod, with a log of its own.

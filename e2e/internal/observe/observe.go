@@ -1,28 +1,27 @@
-// Package observe watches the app's Pods, their endpoints and their logs, and writes down what happens as events on the run's clock. It is the only
-// watcher, and it writes nothing to the cluster.
+// Package observe watches the app's Pods, their endpoints, their logs and the nodes they run on,
+// and records what happens as events on the run's clock. It is the only watcher, and it writes
+// nothing to the cluster.
+//
+// Each Source is a file of its own and a line in sources:
+//
+//	apiwatch.go   Pods, EndpointSlices, Nodes and Events, as the API server delivers them
+//	runtime.go    starts and ends of processes, as containerd on a node has them
+//	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
+//	etcd.go       the instants at which etcd applied what the API server delivers
+//	applog.go     what the app says in its log
+//
+// The sources run at the same time and record to one Record. A source that needs what others have
+// recorded, such as the Pod of a container ID, uses it at the end (Recorder.AtEnd).
 package observe
 
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"io"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	toolswatch "k8s.io/client-go/tools/watch"
-	"k8s.io/klog/v2"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
@@ -31,443 +30,251 @@ import (
 type Config struct {
 	Client    kubernetes.Interface
 	Namespace string
-	App       string   // value of the label app on the Pods
-	Services  []string // whose EndpointSlices
-	Container string   // whose log
-	// LogDir gets the log of each Pod as <pod>.log; empty if nobody wants them. The events in the logs are read all the same.
+	Selector  string   // label selector of the Pods
+	Services  []string // their EndpointSlices are watched
+	Container string   // of each Pod: its log is read, its process is followed
+	// LogDir gets the log of each Pod as <pod>.log; empty for no files. The events in the logs are
+	// read all the same.
 	LogDir string
-	// Nodes are those that can be asked for what the API server doesn't know: connections, processes. None where that can't be had.
+	// Nodes are those that can be asked for what the API server doesn't know: connections,
+	// processes. Empty where no node can be asked.
 	Nodes []Node
+}
+
+// sources lists what is observed, in the order in which the sources are merged.
+func sources(config Config) []Source {
+	list := []Source{apiWatch{config}}
+	var nodes []*watchedNode
+	for _, node := range config.Nodes {
+		n := &watchedNode{Node: node, turn: make(chan struct{}, 1)}
+		nodes = append(nodes, n)
+		list = append(list, runtimeEvents{n}, conntrack{n})
+		if n.Etcd {
+			list = append(list, etcdLog{n})
+		}
+	}
+	return append(list, appLog{config, nodes})
+}
+
+// Source is one place that events come from.
+type Source interface {
+	// Name identifies the source in what is recorded when it fails.
+	Name() string
+	// Run records until ctx ends. It calls to.Ready once it misses nothing that happens from then
+	// on. An error before that fails Start. A source that the run can do without returns nil
+	// instead, and records what it could not see: as an event, or as a timeline.Source with
+	// Missing.
+	Run(ctx context.Context, to Recorder) error
 }
 
 // Observation is a watch that is under way.
 type Observation struct {
-	clock  timeline.Clock
-	config Config
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-
-	mu         sync.Mutex
-	events     []timeline.Event
-	served     []timeline.Served
-	seen       map[mark]bool
-	containers map[string]timeline.Event // by ID: whose they are
-	present    map[string]string         // by etcd's key: the resourceVersion of what is kept there
-	replaced   map[string]place          // by resourceVersion: what that version took the place of
-	kernels    map[string]string         // by node: of the app's processes there; empty if one doesn't tell
-	nodes      []*nodeWatch
-	routes     timeline.Routes
-	sources    []timeline.Source
-	finished   bool
+	record  *Record
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	merge   sync.Once
 }
 
-// pod tells Pods apart: names come again.
-type pod struct{ name, uid string }
-
-// mark is an event that is told once per Pod.
-type mark struct {
-	pod  pod
-	kind timeline.Kind
-}
-
-// Start begins to watch and returns when the present state is known. Stop must be called.
+// Start begins to watch and returns when all sources are ready. Stop must be called.
 func Start(ctx context.Context, clock timeline.Clock, config Config) (*Observation, error) {
-	// RetryWatcher logs each attempt of its own. What comes of them is in the events.
-	ctx, cancel := context.WithCancel(klog.NewContext(ctx, klog.Logger{}))
-	o := &Observation{
-		clock: clock, config: config, cancel: cancel,
-		seen: map[mark]bool{}, containers: map[string]timeline.Event{}, present: map[string]string{}, replaced: map[string]place{},
-		kernels: map[string]string{},
+	return start(ctx, clock, sources(config))
+}
+
+func start(ctx context.Context, clock timeline.Clock, sources []Source) (*Observation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	o := &Observation{record: newRecord(clock, len(sources)), cancel: cancel}
+	first := make(chan error, len(sources)) // of each source: nil when it is ready, or what Run returned before that
+	for i, source := range sources {
+		var once sync.Once
+		to := Recorder{Record: o.record, index: i, ready: func() { once.Do(func() { first <- nil }) }}
+		o.running.Go(func() {
+			err := source.Run(ctx, to)
+			wasReady := true
+			once.Do(func() { first <- err; wasReady = false })
+			if wasReady && err != nil && ctx.Err() == nil {
+				why := source.Name() + ": " + err.Error()
+				to.Add(timeline.Event{At: to.now(), Kind: timeline.WatchGap, Detail: why})
+			}
+		})
 	}
-	o.watchNodes(ctx)
-	defer o.awaitNodes(ctx) // while the rest begins
-	pods := config.Client.CoreV1().Pods(config.Namespace)
-	slices := config.Client.DiscoveryV1().EndpointSlices(config.Namespace)
-	nodes := config.Client.CoreV1().Nodes()
-	told := config.Client.CoreV1().Events(config.Namespace)
-	for _, w := range []*watcher{
-		{
-			what:     "Pods",
-			resource: "pods",
-			labels:   "app=" + config.App,
-			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return pods.List(ctx, opts) },
-			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return pods.Watch(ctx, opts) },
-			see:      o.seePods(ctx),
-		},
-		{
-			what:     "EndpointSlices",
-			resource: "endpointslices",
-			labels:   discoveryv1.LabelServiceName + " in (" + strings.Join(config.Services, ",") + ")",
-			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return slices.List(ctx, opts) },
-			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return slices.Watch(ctx, opts) },
-			see:      o.seeSlices(),
-		},
-		{
-			what:     "Nodes",
-			optional: true,
-			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return nodes.List(ctx, opts) },
-			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return nodes.Watch(ctx, opts) },
-			see:      o.seeNodes(),
-		},
-		{
-			what:     "Events",
-			optional: true,
-			list:     func(opts metav1.ListOptions) (runtime.Object, error) { return told.List(ctx, opts) },
-			watch:    func(opts metav1.ListOptions) (watch.Interface, error) { return told.Watch(ctx, opts) },
-			see:      o.seeEvents,
-		},
-	} {
-		w.observation = o
-		err := w.start(ctx)
-		if w.optional && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) {
-			continue
-		}
-		if err != nil {
+	for range sources {
+		if err := <-first; err != nil {
 			o.Stop()
-			return nil, fmt.Errorf("observe %s: %w", w.what, err)
+			return nil, err
 		}
 	}
 	return o, nil
 }
 
-// Stop ends the watch and returns what was seen: events and routes in the order of their time, and the last words of Pods.
+// Stop ends the watch and returns what was recorded, merged: events and routes are in the order of
+// their time.
 func (o *Observation) Stop() timeline.Seen {
 	o.cancel()
-	o.done.Wait()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.finished {
-		o.finished = true
-		o.settle()
-		o.appSources()
-		slices.SortStableFunc(o.events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
-	}
-	return timeline.Seen{Events: o.events, Served: slices.Clone(o.served), Sources: o.sources, Routes: o.routes}
+	o.running.Wait()
+	o.merge.Do(o.record.merge)
+	seen := o.record.Seen
+	seen.Served = slices.Clone(seen.Served) // callers append to it
+	return seen
 }
 
-// once writes an event down unless the Pod had one of the kind already.
-func (o *Observation) once(e timeline.Event) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if key := (mark{pod{e.Pod, e.UID}, e.Kind}); !o.seen[key] {
-		o.seen[key] = true
-		o.events = append(o.events, e)
-	}
+// Record is what all sources have recorded.
+type Record struct {
+	clock timeline.Clock
+	atEnd []func(all *Record) // by source
+
+	mu sync.Mutex // of all that follows, until all sources have ended
+	timeline.Seen
+	recorded   map[mark]bool
+	started    []timeline.Event          // Pods whose container has started
+	more       chan struct{}             // closed and replaced when started grows
+	containers map[string]timeline.Event // by ID: Pod, UID and node
+	replaced   map[string]version        // by resourceVersion
+	routes     []route
 }
 
-func (o *Observation) add(e timeline.Event) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.events = append(o.events, e)
+// pod tells Pods apart: a StatefulSet uses names again.
+type pod struct{ name, uid string }
+
+// mark is a kind of event that is recorded once per Pod.
+type mark struct {
+	pod  pod
+	kind timeline.Kind
 }
 
-// withdraw takes an event back that has turned out not to have happened.
-func (o *Observation) withdraw(key mark) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.seen[key] {
-		delete(o.seen, key)
-		o.events = slices.DeleteFunc(o.events, func(e timeline.Event) bool { return mark{pod{e.Pod, e.UID}, e.Kind} == key })
-	}
+func markOf(e timeline.Event) mark { return mark{pod{e.Pod, e.UID}, e.Kind} }
+
+// version is a version of an object as etcd has it: its key, and the revision that wrote it, which
+// is the object's resourceVersion.
+type version struct{ key, revision string }
+
+// route is a choice of kube-proxy.
+type route struct {
+	at                   time.Duration
+	node, source, target string
+	port                 uint16
 }
 
-func (o *Observation) now() time.Duration { return o.clock.Offset(time.Now()) }
-
-// seePods returns what to do with the state of Pods: objects that exist, or were deleted, as of the given offset.
-func (o *Observation) seePods(ctx context.Context) func(at time.Duration, object runtime.Object, deleted bool) {
-	wasReady := map[pod]bool{}
-	return func(at time.Duration, object runtime.Object, deleted bool) {
-		p, ok := object.(*corev1.Pod)
-		if !ok {
-			return
-		}
-		id := pod{p.Name, string(p.UID)}
-		e := timeline.Event{At: at, Pod: p.Name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP, Version: p.ResourceVersion}
-		tell := func(kind timeline.Kind) { e.Kind = kind; o.once(e) }
-		tell(timeline.PodCreated)
-		if p.Spec.NodeName != "" {
-			tell(timeline.PodScheduled)
-		}
-		if p.Status.PodIP != "" {
-			tell(timeline.PodAddressed)
-		}
-		ready := Ready(p)
-		if ready && !wasReady[id] {
-			e.Kind = timeline.PodReady
-			o.add(e)
-		}
-		if wasReady[id] && !ready && p.DeletionTimestamp == nil {
-			e.Kind = timeline.PodUnready
-			o.add(e)
-		}
-		wasReady[id] = ready
-		if p.DeletionTimestamp != nil {
-			tell(timeline.PodDeleted)
-		}
-		for _, c := range p.Status.ContainerStatuses {
-			if c.Name != o.config.Container {
-				continue
-			}
-			if c.ContainerID != "" {
-				o.own(c.ContainerID, e)
-			}
-			if c.State.Running != nil || c.State.Terminated != nil {
-				tell(timeline.PodStarted)
-				o.follow(ctx, e)
-			}
-			if t := c.State.Terminated; t != nil {
-				e.Code, e.Detail = int(t.ExitCode), t.Reason
-				tell(timeline.ContainerExit)
-				e.Code, e.Detail = 0, ""
-			}
-		}
-		if deleted {
-			tell(timeline.PodGone)
-		}
+func newRecord(clock timeline.Clock, sources int) *Record {
+	return &Record{
+		clock: clock, recorded: map[mark]bool{}, more: make(chan struct{}), containers: map[string]timeline.Event{},
+		replaced: map[string]version{}, atEnd: make([]func(*Record), sources),
 	}
 }
 
-// seeSlices returns what to do with the state of EndpointSlices. An endpoint is gone when no slice has it any more. One that moves from a slice to another
-// may seem to be gone for a moment, depending on which of the two is seen first: when it comes back, it has not been gone.
-func (o *Observation) seeSlices() func(at time.Duration, object runtime.Object, deleted bool) {
-	has := map[string]map[pod]bool{} // slice → Pods in it
-	wasServing := map[pod]bool{}
-	return func(at time.Duration, object runtime.Object, deleted bool) {
-		s, ok := object.(*discoveryv1.EndpointSlice)
-		if !ok {
-			return
+// Recorder is a source's access to the Record.
+type Recorder struct {
+	*Record
+	index int
+	ready func()
+}
+
+// Ready says that the source misses nothing from now on, or that it isn't worth waiting for any
+// longer.
+func (r Recorder) Ready() { r.ready() }
+
+// AtEnd sets what the source does when all sources have ended. These functions run one after the
+// other, in the order of the sources, and may read and change everything that was recorded.
+func (r Recorder) AtEnd(do func(all *Record)) {
+	r.atEnd[r.index] = do
+}
+
+func (r *Record) now() time.Duration { return r.clock.Offset(time.Now()) }
+
+// Add records an event.
+func (r *Record) Add(e timeline.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Events = append(r.Events, e)
+}
+
+// Once records an event unless the Pod had one of the kind already.
+func (r *Record) Once(e timeline.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := markOf(e)
+	if r.recorded[key] {
+		return
+	}
+	r.recorded[key] = true
+	r.Events = append(r.Events, e)
+	if e.Kind == timeline.PodStarted {
+		r.started = append(r.started, e)
+		close(r.more)
+		r.more = make(chan struct{})
+	}
+}
+
+// Has says whether an event was recorded with Once.
+func (r *Record) Has(key mark) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.recorded[key]
+}
+
+// Withdraw removes an event that was recorded with Once and turned out not to have happened.
+func (r *Record) Withdraw(key mark) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.recorded[key] {
+		delete(r.recorded, key)
+		r.Events = slices.DeleteFunc(r.Events, func(e timeline.Event) bool { return markOf(e) == key })
+	}
+}
+
+// EachStarted calls do with the PodStarted event of each Pod, now and when it comes, until ctx
+// ends.
+func (r *Record) EachStarted(ctx context.Context, do func(timeline.Event)) {
+	for done := 0; ctx.Err() == nil; {
+		r.mu.Lock()
+		started, more := r.started[done:], r.more
+		r.mu.Unlock()
+		for _, e := range started {
+			do(e)
 		}
-		now := map[pod]bool{}
-		for _, endpoint := range s.Endpoints {
-			if deleted || endpoint.TargetRef == nil || endpoint.TargetRef.Kind != "Pod" {
-				continue
-			}
-			id := pod{endpoint.TargetRef.Name, string(endpoint.TargetRef.UID)}
-			now[id] = true
-			o.withdraw(mark{id, timeline.EndpointGone})
-			e := timeline.Event{At: at, Pod: id.name, UID: id.uid, Version: s.ResourceVersion}
-			c := endpoint.Conditions
-			switch {
-			case c.Terminating != nil && *c.Terminating:
-				e.Kind = timeline.EndpointTerminating
-				o.once(e)
-				if c.Serving != nil && !*c.Serving {
-					e.Kind = timeline.EndpointNotServing
-					o.once(e)
-				}
-			case c.Ready == nil || *c.Ready: // an unset Ready means ready, says the API
-				if !wasServing[id] {
-					e.Kind = timeline.EndpointServing
-					o.add(e)
-				}
-				wasServing[id] = true
-			case wasServing[id]:
-				e.Kind = timeline.EndpointUnready
-				o.add(e)
-				wasServing[id] = false
-			}
-		}
-		before := has[s.Name]
-		has[s.Name] = now
-		for id := range before {
-			if !now[id] && !inAny(has, id) {
-				o.once(timeline.Event{At: at, Pod: id.name, UID: id.uid, Kind: timeline.EndpointGone, Version: s.ResourceVersion})
-			}
+		done += len(started)
+		select {
+		case <-more:
+		case <-ctx.Done():
 		}
 	}
 }
 
-// seeNodes returns what to do with the state of Nodes. One that stops being ready, or is removed, takes Pods away that nobody meant to disrupt.
-func (o *Observation) seeNodes() func(at time.Duration, object runtime.Object, deleted bool) {
-	wasReady := map[string]bool{}
-	return func(at time.Duration, object runtime.Object, deleted bool) {
-		node, ok := object.(*corev1.Node)
-		if !ok {
-			return
+// OwnContainer records the Pod that a container belongs to, by the container's ID.
+func (r *Record) OwnContainer(id string, of timeline.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.containers[id] = timeline.Event{Pod: of.Pod, UID: of.UID, Node: of.Node}
+}
+
+// Replace records which version of an object the one with a resourceVersion replaced.
+func (r *Record) Replace(resourceVersion string, old version) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.replaced[resourceVersion] = old
+}
+
+// merge runs the sources' functions for the end and sorts. All sources must have ended: nothing is
+// locked.
+func (r *Record) merge() {
+	for _, do := range r.atEnd {
+		if do != nil {
+			do(r)
 		}
-		ready := !deleted && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
-			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	}
+	slices.SortStableFunc(r.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	slices.SortStableFunc(r.routes, func(a, b route) int { return cmp.Compare(a.at, b.at) })
+	for _, from := range r.routes {
+		var indices [3]uint16
+		for i, name := range []string{from.node, from.source, from.target} {
+			index, err := r.Routes.Index(name)
+			if err != nil {
+				return // more addresses than a cluster of one run has
+			}
+			indices[i] = index
+		}
+		r.Routes.List = append(r.Routes.List, timeline.Route{
+			At: from.at.Round(time.Microsecond), Port: from.port,
+			Node: indices[0], Source: indices[1], Target: indices[2],
 		})
-		if wasReady[node.Name] && !ready {
-			o.add(timeline.Event{At: at, Kind: timeline.NodeUnready, Node: node.Name})
-		}
-		wasReady[node.Name] = ready
-	}
-}
-
-// own writes down whose a container is, by its ID as containerd knows it.
-func (o *Observation) own(id string, e timeline.Event) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, id, _ = strings.Cut(id, "://")
-	o.containers[id] = timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node}
-}
-
-// seeEvents reads what the kubelet says of the app's Pods. Events of earlier Pods lie about for an hour: only what is of a Pod that was seen, and happened since
-// the start, is told. At is when the watch delivered it, which may be seconds after the fact.
-func (o *Observation) seeEvents(at time.Duration, object runtime.Object, deleted bool) {
-	event, ok := object.(*corev1.Event)
-	if !ok || deleted || event.InvolvedObject.Kind != "Pod" || event.LastTimestamp.Unix() < o.clock.Start().Unix() {
-		return
-	}
-	e := timeline.Event{At: at, Pod: event.InvolvedObject.Name, UID: string(event.InvolvedObject.UID)}
-	switch event.Reason {
-	case "Killing":
-		e.Kind = timeline.KubeletKilling
-	case "FailedPreStopHook":
-		e.Kind, e.Detail = timeline.PreStopFailed, event.Message
-	default:
-		return
-	}
-	o.mu.Lock()
-	known := o.seen[mark{pod{e.Pod, e.UID}, timeline.PodCreated}]
-	o.mu.Unlock()
-	if known {
-		o.once(e)
-	}
-}
-
-func inAny(has map[string]map[pod]bool, id pod) bool {
-	for _, pods := range has {
-		if pods[id] {
-			return true
-		}
-	}
-	return false
-}
-
-// Ready says whether a Pod's Ready condition is true.
-func Ready(p *corev1.Pod) bool {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-// watcher lists once and watches from there. When a watch can't be resumed where it ended, changes may have been missed: it says so and lists anew.
-type watcher struct {
-	observation *Observation
-	what        string
-	resource    string // as the API names it; empty where nobody asks when a change happened
-	optional    bool   // a run does without it where it isn't allowed, as in a cluster that is shared
-	labels      string
-	list        func(metav1.ListOptions) (runtime.Object, error)
-	watch       func(metav1.ListOptions) (watch.Interface, error)
-	see         func(at time.Duration, object runtime.Object, deleted bool)
-	known       map[string]runtime.Object
-}
-
-func (w *watcher) start(ctx context.Context) error {
-	version, err := w.snapshot()
-	if err != nil {
-		return err
-	}
-	w.observation.done.Go(func() {
-		for ctx.Err() == nil {
-			began := w.observation.now()
-			why := w.follow(ctx, version)
-			if ctx.Err() != nil {
-				return
-			}
-			w.observation.add(timeline.Event{At: w.observation.now(), Kind: timeline.WatchGap, Detail: w.what + ": " + why})
-			pause(ctx, began+pace-w.observation.now())
-			for version, err = w.snapshot(); err != nil && ctx.Err() == nil; version, err = w.snapshot() {
-				pause(ctx, pace)
-			}
-		}
-	})
-	return nil
-}
-
-// pace is the least time between two attempts to watch, so that an API server that refuses isn't flooded.
-const pace = time.Second
-
-// snapshot sees everything that is there, and the end of everything that was known and is there no more. It returns the version to watch from.
-func (w *watcher) snapshot() (version string, err error) {
-	list, err := w.list(metav1.ListOptions{LabelSelector: w.labels})
-	if err != nil {
-		return "", err
-	}
-	at := w.observation.now()
-	found := map[string]runtime.Object{}
-	err = eachItem(list, func(object runtime.Object) {
-		name := nameOf(object)
-		found[name] = object
-		w.keep(object, false, false)
-		w.see(at, unversioned(object), false)
-	})
-	if err != nil {
-		return "", err
-	}
-	for name, object := range w.known {
-		if found[name] == nil {
-			w.keep(object, false, true)
-			w.see(at, unversioned(object), true)
-		}
-	}
-	w.known = found
-	return listVersion(list), nil
-}
-
-// follow sees changes until the watch ends for good, and says why it did.
-func (w *watcher) follow(ctx context.Context, version string) string {
-	source := &cache.ListWatch{WatchFuncWithContext: func(_ context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-		opts.LabelSelector = w.labels
-		return w.begin(ctx, opts)
-	}}
-	changes, err := toolswatch.NewRetryWatcherWithContext(ctx, version, source)
-	if err != nil {
-		return err.Error()
-	}
-	defer func() { changes.Stop(); <-changes.Done() }()
-	for change := range changes.ResultChan() {
-		at := w.observation.now()
-		switch change.Type {
-		case watch.Added, watch.Modified, watch.Deleted:
-			deleted := change.Type == watch.Deleted
-			if deleted {
-				delete(w.known, nameOf(change.Object))
-			} else {
-				w.known[nameOf(change.Object)] = change.Object
-			}
-			w.keep(change.Object, true, deleted)
-			w.see(at, change.Object, deleted)
-		case watch.Error:
-			return apierrors.FromObject(change.Object).Error()
-		case watch.Bookmark:
-		}
-	}
-	return "watch ended"
-}
-
-func (w *watcher) keep(object runtime.Object, delivered, deleted bool) {
-	if w.resource != "" {
-		w.observation.keep(w.resource, object, delivered, deleted)
-	}
-}
-
-// begin begins a watch and says what goes wrong in a way that RetryWatcher understands.
-func (w *watcher) begin(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-	changes, err := w.watch(opts)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, io.EOF // the end of the observation is not an error to log
-	case apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
-		// As the answer to a request it would be tried again for ever, with the same version. As an event it ends the watch.
-		gone := make(chan watch.Event, 1)
-		gone <- watch.Event{Type: watch.Error, Object: &metav1.Status{
-			Status: metav1.StatusFailure, Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: err.Error(),
-		}}
-		return watch.NewProxyWatcher(gone), nil
-	}
-	return changes, err
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }

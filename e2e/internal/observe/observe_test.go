@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -15,6 +16,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kube "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
@@ -387,7 +389,7 @@ func TestGap(t *testing.T) {
 					s.comeBack(path, true)
 				}
 				after(10 * sec)
-				back := o.now()
+				back := o.record.now()
 				setLeaving(kept)
 				s.put(kept)
 				s.put(aSlice("app-x", endpoint("app-1", terminating), endpoint("app-2", serving)))
@@ -458,7 +460,7 @@ func TestGapSlices(t *testing.T) {
 		put(1)
 		s.comeBack(slicePath, true)
 		after(10 * sec)
-		gone := o.now()
+		gone := o.record.now()
 		for i := range n {
 			s.remove(aSlice(fmt.Sprintf("app-%c", 'a'+i)))
 		}
@@ -563,7 +565,7 @@ func TestStartFails(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *apiServer) {
 				s.put(aReadyPod("app-0"))
 				s.refuse(tt.path, "list", apierrors.NewForbidden(podsResource, "", assert.AnError))
-				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}})
+				o, err := Start(t.Context(), timeline.NewClock(time.Now()), Config{Client: s.client, Namespace: namespace, Selector: "app=app", Services: []string{"app"}})
 				require.ErrorContains(t, err, tt.want)
 				assert.Nil(t, o)
 				assert.True(t, apierrors.IsForbidden(err))
@@ -593,7 +595,7 @@ func TestStop(t *testing.T) {
 				defer cancel()
 				start := time.Now().Add(10 * sec)
 				after(10 * sec)
-				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, App: "app", Services: []string{"app"}, Container: "app"})
+				o, err := Start(ctx, timeline.NewClock(start), Config{Client: s.client, Namespace: namespace, Selector: "app=app", Services: []string{"app"}, Container: "app"})
 				require.NoError(t, err)
 				after(sec)
 				for i := range 3 {
@@ -603,11 +605,13 @@ func TestStop(t *testing.T) {
 					s.say(fmt.Sprintf("app-%d", i), fmt.Sprintf(`{"event":"start","unixNano":%d}`+"\n", start.Add(-time.Duration(i)*sec).UnixNano()))
 				}
 				after(sec)
+				running := []string{"(*watcher).follow(", "(*lifeLog).read("}
+				for _, function := range running {
+					assert.Contains(t, stacks(), function)
+				}
 				events := tt.end(o, cancel)
-				stacks := make([]byte, 1<<20)
-				stacks = stacks[:runtime.Stack(stacks, true)]
-				for _, function := range []string{"(*watcher).follow(", "(*Observation).readLog("} {
-					assert.NotContains(t, string(stacks), function, "Stop waits for all that it stops: what comes later would change the events")
+				for _, function := range running {
+					assert.NotContains(t, stacks(), function, "Stop waits for all that it stops: what comes later would change the events")
 				}
 				type step struct {
 					at   time.Duration
@@ -634,13 +638,83 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// stacks are those of all goroutines.
+func stacks() string {
+	text := make([]byte, 1<<20)
+	return string(text[:runtime.Stack(text, true)])
+}
+
+// recorder returns a Recorder for what is recorded without a source, on a clock that starts then.
+func recorder(start time.Time) Recorder {
+	return Recorder{Record: newRecord(timeline.NewClock(start), 1), ready: func() {}}
+}
+
 // TestForeignObjects: what isn't of the kind that is watched, or has no name, is passed over.
 func TestForeignObjects(t *testing.T) {
-	o := &Observation{seen: map[mark]bool{}}
-	o.seePods(t.Context())(0, aSlice("app-x", endpoint("app-0", serving)), false)
-	o.seeSlices()(0, aPod("app-0"), false)
-	assert.Empty(t, o.events)
-	assert.Empty(t, nameOf(&metav1.Status{}))
-	assert.Empty(t, listVersion(&metav1.Status{Code: http.StatusTeapot}))
-	assert.ErrorContains(t, eachItem(&metav1.Status{}, nil), "read list")
+	to := recorder(time.Now())
+	podChanges(to, "app")(0, aSlice("app-x", endpoint("app-0", serving)), false)
+	sliceChanges(to)(0, aPod("app-0"), false)
+	nodeChanges(to)(0, aPod("app-0"), false)
+	kubeletEvents(to)(0, aPod("app-0"), false)
+	assert.Empty(t, to.Events)
+	status := &metav1.Status{Code: http.StatusTeapot}
+	assert.Empty(t, metaOf(status).GetName())
+	assert.Empty(t, metaOf(nil).GetResourceVersion())
+	w := watcher{to: to, api: api{list: func(context.Context, metav1.ListOptions) (kube.Object, error) { return status, nil }}}
+	_, err := w.listAll(t.Context())
+	assert.ErrorContains(t, err, "read list")
+}
+
+// fakeSource runs as it is given.
+type fakeSource func(ctx context.Context, to Recorder) error
+
+func (fakeSource) Name() string                                 { return "fake" }
+func (f fakeSource) Run(ctx context.Context, to Recorder) error { return f(ctx, to) }
+
+// TestSources: sources are waited for until they are ready, an error stops the start or is on record, and what they do
+// at the end is done in their order when all have ended.
+func TestSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := timeline.NewClock(time.Now())
+		var order []string
+		source := func(name string, ready, end time.Duration, err error) Source {
+			return fakeSource(func(ctx context.Context, to Recorder) error {
+				pause(ctx, ready)
+				to.Ready()
+				to.Ready() // again, which changes nothing
+				pause(ctx, end-ready)
+				to.AtEnd(func(all *Record) {
+					assert.ErrorIs(t, ctx.Err(), context.Canceled)
+					order = append(order, name)
+					all.Sources = append(all.Sources, timeline.Source{Node: name})
+				})
+				return err
+			})
+		}
+		o, err := start(t.Context(), clock, []Source{
+			source("fails when the watch is over", sec, time.Hour, assert.AnError),
+			source("fails when it is ready", 3*sec, 4*sec, assert.AnError),
+			source("is done", 2*sec, 3*sec, nil),
+			fakeSource(func(context.Context, Recorder) error { return nil }), // has nothing to do
+		})
+		require.NoError(t, err)
+		assert.Equal(t, 3*sec, o.record.now(), "the last one was ready then")
+		after(10 * sec)
+		seen := o.Stop()
+		assert.Equal(t, []timeline.Event{
+			{At: 4 * sec, Kind: timeline.WatchGap, Detail: "fake: " + assert.AnError.Error()},
+		}, seen.Events)
+		assert.Equal(t, []string{"fails when the watch is over", "fails when it is ready", "is done"}, order)
+		assert.Len(t, seen.Sources, 3)
+		assert.Equal(t, seen, o.Stop(), "twice")
+		assert.Len(t, order, 3, "done once")
+
+		stopped := false
+		_, err = start(t.Context(), clock, []Source{
+			fakeSource(func(ctx context.Context, to Recorder) error { <-ctx.Done(); stopped = true; return nil }),
+			fakeSource(func(context.Context, Recorder) error { return assert.AnError }),
+		})
+		assert.ErrorIs(t, err, assert.AnError)
+		assert.True(t, stopped)
+	})
 }

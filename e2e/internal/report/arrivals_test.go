@@ -31,20 +31,29 @@ func TestArrivalPercentiles(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := laneSum{Deleted: tt.deleted, Arrivals: tt.arrivals}
+			s := aggregate{N: 1, Deleted: tt.deleted}
+			for _, after := range tt.arrivals {
+				s.Arrivals = append(s.Arrivals, verdict.Arrival{After: after})
+			}
 			before := slices.Clone(tt.arrivals)
-			assert.Equal(t, []time.Duration{tt.p50, tt.p99, tt.max}, []time.Duration{s.arrival(0.50), s.arrival(0.99), s.arrival(1)})
+			want := []string{hundredths(tt.p50), hundredths(tt.p99), hundredths(tt.max)}
+			if tt.deleted == 0 {
+				want = []string{None, None, None}
+			}
+			assert.Equal(t, want, []string{s.arrival(0.50), s.arrival(0.99), s.delay()})
 			assert.Equal(t, before, tt.arrivals, "the order of what was given")
 		})
 	}
 }
 
 func TestArrivals(t *testing.T) {
-	first := lifted("prestop-sleep", 3, arrived("service/new", second, 2*second, second), arrived("service/reused", 15*second, 15*second))
+	first := lifted("prestop-sleep", 3, arrived("service/new", second, 2*second, second),
+		arrived("service/reused", 15*second, 15*second))
 	again := lifted("prestop-sleep", 2, arrived("service/new", second, 4*second), arrived("service/reused", 15*second))
 	still := lifted("no-handler", 2, arrived("service/new"), arrived("service/reused"))
-	uneven := lifted("no-handler", 3, arrived("service/new", second, second), arrived("service/reused"), arrived("service/slow", second, second))
-	uneven.Lanes[1].Moments = map[verdict.Moment]int{verdict.Unattributed: 1}
+	uneven := lifted("no-handler", 3, arrived("service/new", second, second), arrived("service/reused"),
+		arrived("service/slow", second, second))
+	uneven.Lanes[1].Phases = map[verdict.LifecyclePhase]int{verdict.Unattributed: 1}
 	nothing := lifted("in-app-delay", 0, arrived("service/new"))
 	tests := []struct {
 		name string
@@ -58,9 +67,13 @@ func TestArrivals(t *testing.T) {
 			"over all Pods of all repeats",
 			[]int{100},
 			[]verdict.Verdict{first, again},
-			[][]string{{"rolling-update", "prestop-sleep", "5", "1.00s", "4.00s", "4.00s", "15.00s", "15.00s", "15.00s"}},
+			[][]string{{
+				"rolling-update", "prestop-sleep", "5", "1.00s", "4.00s", "4.00s", "15.00s", "15.00s",
+				"15.00s",
+			}},
 			[]string{
-				"Pods without arrival, which got nothing of a lane after their deletion, count as 0: prestop-sleep/rolling-update 2 of 5 on service/reused",
+				"Pods without arrival, which got nothing of a lane after their deletion, count as 0: " +
+					"prestop-sleep/rolling-update 2 of 5 on service/reused",
 				"resolution: 10ms, the time between two requests of a lane (1/rate)",
 			},
 		},
@@ -69,13 +82,17 @@ func TestArrivals(t *testing.T) {
 			[]int{0},
 			[]verdict.Verdict{still, nothing},
 			[][]string{{"rolling-update", "no-handler", "2", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s", "0.00s"}},
-			[]string{"Pods without arrival, which got nothing of a lane after their deletion, count as 0: no-handler/rolling-update 2 of 2 on every lane"},
+			[]string{"Pods without arrival, which got nothing of a lane after their deletion, count as 0: " +
+				"no-handler/rolling-update 2 of 2 on every lane"},
 		},
 		{
 			"lanes that differ, also in rate, and one that may have got something later",
 			[]int{100, 20, 0},
 			[]verdict.Verdict{uneven},
-			[][]string{{"rolling-update", "no-handler", "3", "1.00s", "1.00s", "1.00s", "0.00s", "0.00s", "≥ 0.00s", "1.00s", "1.00s", "1.00s"}},
+			[][]string{{
+				"rolling-update", "no-handler", "3", "1.00s", "1.00s", "1.00s", "0.00s", "0.00s", "≥ 0.00s",
+				"1.00s", "1.00s", "1.00s",
+			}},
 			[]string{
 				"Pods without arrival, which got nothing of a lane after their deletion, count as 0: " +
 					"no-handler/rolling-update 1 of 3 on service/new and service/slow, 3 of 3 on service/reused",
@@ -83,12 +100,37 @@ func TestArrivals(t *testing.T) {
 			},
 		},
 		{
+			"one that came until the Pod's own end is in no percentile",
+			[]int{100},
+			[]verdict.Verdict{lifted("prestop-sleep", 3, ended(arrived("service/new", second, 2*second, 15*second), 2),
+				ended(arrived("dns/one", 15*second), 0))},
+			[][]string{{
+				"rolling-update", "prestop-sleep", "3", "1.00s", "2.00s", "≥ 15.00s", "0.00s", "0.00s",
+				"≥ 15.00s",
+			}},
+			[]string{
+				"Pods without arrival, which got nothing of a lane after their deletion, count as 0: " +
+					"prestop-sleep/rolling-update 2 of 3 on dns/one",
+				"resolution: 10ms, the time between two requests of a lane (1/rate)",
+			},
+		},
+		{
+			"nothing but such",
+			[]int{100},
+			[]verdict.Verdict{lifted("prestop-sleep", 1, ended(arrived("dns/one", 15*second), 0))},
+			[][]string{{"rolling-update", "prestop-sleep", "1", None, None, "≥ 15.00s"}},
+			[]string{"resolution: 10ms, the time between two requests of a lane (1/rate)"},
+		},
+		{
 			"a lane that the row doesn't have, and the resolution of a low rate",
 			[]int{3},
-			[]verdict.Verdict{lifted("prestop-sleep", 1, arrived("service/new", second)), lifted("prestop-http", 1, arrived("service/reused", second))},
+			[]verdict.Verdict{
+				lifted("prestop-sleep", 1, arrived("service/new", second)),
+				lifted("prestop-http", 1, arrived("service/reused", second)),
+			},
 			[][]string{
-				{"rolling-update", "prestop-sleep", "1", "1.00s", "1.00s", "1.00s", none, none, none},
-				{"rolling-update", "prestop-http", "1", none, none, none, "1.00s", "1.00s", "1.00s"},
+				{"rolling-update", "prestop-sleep", "1", "1.00s", "1.00s", "1.00s", None, None, None},
+				{"rolling-update", "prestop-http", "1", None, None, None, "1.00s", "1.00s", "1.00s"},
 			},
 			[]string{"resolution: 333ms, the time between two requests of a lane (1/rate)"},
 		},

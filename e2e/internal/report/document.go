@@ -1,5 +1,7 @@
 package report
 
+import "slices"
+
 // document is a report in words, before it is laid out for a terminal or a web page.
 type document struct {
 	Verdict  string   // the line that opens and closes it
@@ -9,7 +11,8 @@ type document struct {
 	Closing  []string // times, artifacts
 }
 
-// section is a part of a document under a title. A folded one is for who asks: it may be hidden behind its title.
+// section is a part of a document under a title. A folded one is for who asks: it may be hidden
+// behind its title.
 type section struct {
 	Title  string
 	Folded bool
@@ -20,18 +23,18 @@ type section struct {
 type block struct {
 	Heading string
 	Text    string
-	Table   table
+	Table   Table
 	List    []string
 }
 
-// table is cells in words. Parts holds the rows in groups that a reader compares within.
-type table struct {
-	Columns []header
+// Table is cells in words. Parts holds the rows in groups that a reader compares within.
+type Table struct {
+	Columns []Header
 	Parts   [][][]string
 }
 
-// header is the top of a column.
-type header struct {
+// Header is the top of a column.
+type Header struct {
 	Group string // shared by neighbours, written once over them; may be empty
 	Name  string // under the group
 	Full  string // stands alone, where there are no groups
@@ -39,18 +42,45 @@ type header struct {
 	Left  bool   // words, not numbers
 }
 
-// column says what a column of a table shows of a row of type R: everything there is to know about a column is in one such value.
-type column[R any] struct {
-	header
-	cell func(R) string
-	// hide drops the column if it holds for every row. Nil keeps it.
-	hide func(R) bool
+// Column says what a column of a table shows of a row of type R: everything there is to know about
+// a column is in one such value.
+type Column[R any] struct {
+	Header
+	Cell func(R) string
+	// Hide drops the column if it holds for every row. Nil keeps it.
+	Hide func(R) bool
 }
 
-// tabulate makes a table of parts of rows.
-func tabulate[R any](columns []column[R], parts [][]R) table {
-	var out table
-	out.Parts = make([][][]string, len(parts))
+// Key is a column of words that says what a row is about.
+func Key[R any](name string, cell func(R) string) Column[R] {
+	return Column[R]{Header: Header{Name: name, Key: true, Left: true}, Cell: cell}
+}
+
+// Words is a column of words.
+func Words[R any](name string, cell func(R) string) Column[R] {
+	return Column[R]{Header: Header{Name: name, Left: true}, Cell: cell}
+}
+
+// Number is a column of numbers.
+func Number[R any](name string, cell func(R) string) Column[R] {
+	return Column[R]{Header: Header{Name: name}, Cell: cell}
+}
+
+// Unless drops the column if what is given holds for every row.
+func (c Column[R]) Unless(hide func(R) bool) Column[R] {
+	c.Hide = hide
+	return c
+}
+
+// under puts the column under the name of a group.
+func (c Column[R]) under(group, full string) Column[R] {
+	c.Group, c.Full = group, full
+	return c
+}
+
+// Tabulate makes a table of parts of rows.
+func Tabulate[R any](columns []Column[R], parts [][]R) Table {
+	out := Table{Parts: make([][][]string, len(parts))}
 	for i := range parts {
 		out.Parts[i] = make([][]string, len(parts[i]))
 	}
@@ -61,26 +91,16 @@ func tabulate[R any](columns []column[R], parts [][]R) table {
 		if c.Full == "" {
 			c.Full = c.Name
 		}
-		out.Columns = append(out.Columns, c.header)
+		out.Columns = append(out.Columns, c.Header)
 		for i, rows := range parts {
 			for j, r := range rows {
-				out.Parts[i][j] = append(out.Parts[i][j], c.cell(r))
+				out.Parts[i][j] = append(out.Parts[i][j], c.Cell(r))
 			}
 		}
 	}
 	return out
 }
 
-func (c column[R]) hidden(parts [][]R) bool {
-	if c.hide == nil {
-		return false
-	}
-	for _, rows := range parts {
-		for _, r := range rows {
-			if !c.hide(r) {
-				return false
-			}
-		}
-	}
-	return true
+func (c Column[R]) hidden(parts [][]R) bool {
+	return c.Hide != nil && !slices.ContainsFunc(slices.Concat(parts...), func(r R) bool { return !c.Hide(r) })
 }

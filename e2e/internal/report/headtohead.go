@@ -3,160 +3,138 @@ package report
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
-	"github.com/zerodrop/zerodrop/fixtures"
 )
 
-// side is one of the two answers to the question that this tool is asked most: preStop or in-app delay?
-type side struct {
-	name   string
-	prefix string // of the names of its strategies
-}
+// groups are the two answers to the question that this tool is asked most, as timeline.Spec.Group
+// has them: where does the delay belong?
+var groups = [2]string{"preStop", "in-app delay"}
 
-var sides = [2]side{{"preStop", "prestop-"}, {"in-app delay", "in-app-"}}
-
-// has says whether a strategy speaks for the side. One of which nothing is expected, as its delay is too short for it, say, does not.
-func (s side) has(strategy string) bool {
-	return strings.HasPrefix(strategy, s.prefix) && !strings.HasSuffix(strategy, fixtures.MeasuredSuffix)
-}
-
-// side is the place of a row among those that a reader compares: 0 and 1 for the strategies of either side, then the rest, and controls last.
+// side is the place of a row among those that a reader compares: 0 and 1 for the strategies of the
+// two groups, then the rest, and controls last.
 func (r row) side() int {
-	i := slices.IndexFunc(sides[:], func(s side) bool { return s.has(r.Strategy) })
+	i := slices.Index(groups[:], r.Group)
 	switch {
-	case r.control():
-		return len(sides) + 1
+	case r.Control:
+		return len(groups) + 1
 	case i < 0:
-		return len(sides)
+		return len(groups)
 	}
 	return i
 }
 
-// fights says whether the row is on either side.
-func (r row) fights() bool { return r.side() < len(sides) }
+// compares says whether the row is of one of the two groups.
+func (r row) compares() bool { return r.side() < len(groups) }
 
-// missing says which side has no row; "" if both have one.
+// missing says which group has no row; "" if both have one.
 func missing(rows []row, verb string) string {
 	var absent []string
-	for i, s := range sides {
+	for i, group := range groups {
 		if !slices.ContainsFunc(rows, func(r row) bool { return r.side() == i }) {
-			absent = append(absent, fmt.Sprintf("no %s strategy (%s…)", s.name, s.prefix))
+			absent = append(absent, fmt.Sprintf("no %s strategy", group))
 		}
 	}
 	if len(absent) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Nothing to compare: %s %s.", enumerate(absent), verb)
+	return fmt.Sprintf("Nothing to compare: %s %s.", Enumerate(absent), verb)
 }
 
-// duel is the two sides under one disruption.
-type duel struct {
-	lanes []string
-	sides [2][]row // believed runs only
-}
-
-// duelOf says how the two sides compare under one disruption; nothing where neither has anything, as without a disruption. Only runs that can be believed are
-// compared.
-func (m model) duelOf(part []row) []string {
-	d := duel{lanes: m.Lanes}
+// compare says how the two groups compare under one disruption; nothing where neither has anything,
+// as without a disruption. Only conclusive runs are compared.
+func (m model) compare(part []row) []string {
+	var rows []row
 	var out, left []string
-	fought := false
 	for _, r := range part {
-		if !r.fights() {
+		if !r.compares() {
 			continue
 		}
-		fought = true
-		kept := row{Strategy: r.Strategy, Disruption: r.Disruption, Runs: r.believed()}
+		kept := r.conclusive()
 		if n := len(r.Runs) - len(kept.Runs); n > 0 {
-			left = append(left, fmt.Sprintf("%s (%d of %s)", r.Strategy, n, count(len(r.Runs), "run")))
+			left = append(left, fmt.Sprintf("%s (%d of %s)", r.Strategy, n, Count(len(r.Runs), "run")))
 		}
 		if len(kept.Runs) > 0 {
-			d.sides[r.side()] = append(d.sides[r.side()], kept)
+			rows = append(rows, kept)
 		}
 	}
-	if !fought {
+	if len(left) > 0 {
+		out = append(out, "Left out, not measured or not conclusive: "+Enumerate(left)+".")
+	}
+	if len(rows)+len(left) == 0 {
 		return nil
 	}
-	if len(left) > 0 {
-		out = append(out, "Left out, not measured or not to be believed: "+enumerate(left)+".")
-	}
-	if line := missing(d.rows(), "has a run that can be believed"); line != "" {
+	if line := missing(rows, "has a conclusive run"); line != "" {
 		return append(out, line)
 	}
-	if line := d.clean(); line != "" {
+	if line := m.clean(rows); line != "" {
 		out = append(out, line)
 	}
-	return append(out, d.conclusions()...)
+	return append(out, differences(rows)...)
 }
 
-func (d duel) rows() []row { return slices.Concat(d.sides[0], d.sides[1]) }
-
-// clean says on which lanes neither side lost anything, and what that is worth; "" if there is none.
-func (d duel) clean() string {
+// clean says on which lanes neither group dropped anything, and what that is worth; "" if there is
+// none.
+func (m model) clean(rows []row) string {
 	var lanes []string
-	for _, lane := range d.lanes {
-		if !slices.ContainsFunc(d.rows(), func(r row) bool { return r.lane(lane).lost() }) {
+	for _, lane := range names(m.Lanes) {
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.lane(lane).dropped() }) {
 			lanes = append(lanes, lane)
 		}
 	}
-	where := "On " + enumerate(lanes)
+	where := "On " + Enumerate(lanes)
 	switch len(lanes) {
 	case 0:
 		return ""
-	case len(d.lanes):
+	case len(m.Lanes):
 		where = "On all lanes"
 	}
-	n := d.fewest()
-	return fmt.Sprintf("%s, no request was lost with either side (%s each: up to %s of rollouts may still lose some).",
-		where, count(n, "rollout"), percent(verdict.ClopperPearson(0, n)))
+	n := slices.Min(sizes(rows))
+	return fmt.Sprintf("%s, no request was dropped with either (%s each: up to %s of rollouts may still drop some).",
+		where, Count(n, "rollout"), percent(verdict.ClopperPearson(0, n)))
 }
 
-// metric is a number of a run that tells strategies apart.
-type metric struct {
-	name  string
-	of    func(row) []float64 // one value per run
-	write func(float64) string
+// sizes is the number of runs of each strategy.
+func sizes(rows []row) []int {
+	var out []int
+	for _, r := range rows {
+		out = append(out, len(r.Runs))
+	}
+	return out
 }
 
-var costMetrics = []metric{
-	{"rollout time", func(r row) []float64 { return floats(r.rollouts()) }, func(v float64) string { return duration(time.Duration(v)) }},
-	{"most Pods at once", func(r row) []float64 { return floats(r.peaks()) }, func(v float64) string { return integer(int(v)) }},
-	{"extra Pod-seconds", row.extras, podSeconds},
-}
-
-// comparison is one test of a pair of strategies, and what to say if they differ.
-type comparison struct {
-	what string // is compared: a lane, a cost
-	pair string
-	how  string
-	test verdict.Test
-}
-
-// conclusions says which of the differences can't be put down to chance, comparing per rollout and never by requests: those of one rollout are lost
-// together. All tests of the duel are corrected for each other. Of a pair that differs on a lane in how many rollouts lost something, how much is not told.
-func (d duel) conclusions() []string {
-	all := d.comparisons()
-	tests := make([]*verdict.Test, 0, len(all))
-	made := 0
-	for i := range all {
-		tests = append(tests, &all[i].test)
-		if all[i].test.Made {
-			made++
+// differences says which of the differences between strategies of the two groups can't be put down
+// to chance. All tests are corrected for each other.
+func differences(rows []row) []string {
+	var all []verdict.Comparison
+	for _, a := range rows {
+		for _, b := range rows {
+			if a.side() < b.side() {
+				all = append(all, verdict.Compare(a.Runs, b.Runs))
+			}
 		}
 	}
-	verdict.Correct(tests)
+	made := verdict.Correct(all)
 	var out []string
-	told := map[[2]string]bool{}
 	for _, c := range all {
-		if key := [2]string{c.what, c.pair}; c.test.Differs() && !told[key] {
-			told[key] = true
-			out = append(out, fmt.Sprintf("More than noise: %s, %s: %s (%s).", c.what, c.pair, c.how, corrected(c.test, made)))
+		for _, r := range c.Rows {
+			how, test, differs := r.Difference()
+			if !differs {
+				continue
+			}
+			p := probability(test.P)
+			if made > 1 {
+				p += ", corrected " + probability(test.Corrected)
+			}
+			out = append(out, fmt.Sprintf("More than noise: %s, %s against %s: %s (%s).",
+				r.What, c.Base, c.Now, how, p))
 		}
 	}
-	runs := d.runs()
+	least, most := slices.Min(sizes(rows)), slices.Max(sizes(rows))
+	runs := Count(most, "run") + " each"
+	if least != most {
+		runs = fmt.Sprintf("%d to %d runs each", least, most)
+	}
 	if made > 1 {
 		runs += fmt.Sprintf(", %d comparisons corrected for each other", made)
 	}
@@ -164,87 +142,8 @@ func (d duel) conclusions() []string {
 		return append(out, fmt.Sprintf("No other difference can be told from noise at the 5 %% level (%s).", runs))
 	}
 	line := fmt.Sprintf("No difference above can be told from noise at the 5 %% level (%s)", runs)
-	if fewest := verdict.FewestRuns(made); d.most() < fewest {
+	if fewest := verdict.FewestRuns(made); most < fewest {
 		line += fmt.Sprintf("; %d runs of each are the least that could show one", fewest)
 	}
 	return []string{line + "."}
-}
-
-// comparisons is every test of one strategy from each side: on each lane how many rollouts lost something, and how much each lost; and the costs.
-func (d duel) comparisons() []comparison {
-	var out []comparison
-	each := func(what string, compare func(a, b row) []comparison) {
-		for _, a := range d.sides[0] {
-			for _, b := range d.sides[1] {
-				for _, c := range compare(a, b) {
-					c.what, c.pair = what, a.Strategy+" against "+b.Strategy
-					out = append(out, c)
-				}
-			}
-		}
-	}
-	for _, lane := range d.lanes {
-		each(lane, func(a, b row) []comparison { return compareLosses(a.lane(lane).Rollouts, b.lane(lane).Rollouts) })
-	}
-	for _, c := range costMetrics {
-		each(c.name, func(a, b row) []comparison {
-			return []comparison{{how: apart(c.of(a), c.of(b), c.write), test: verdict.CompareAmounts(c.of(a), c.of(b))}}
-		})
-	}
-	return out
-}
-
-func compareLosses(a, b verdict.Arm) []comparison {
-	return []comparison{
-		{
-			how:  fmt.Sprintf("lost something in %d of %d against %d of %d rollouts", a.Lossy(), len(a.Losses), b.Lossy(), len(b.Losses)),
-			test: verdict.CompareShares(a, b),
-		},
-		{
-			how:  "lost per rollout " + apart(a.Floats(), b.Floats(), func(v float64) string { return fmt.Sprintf("%g", v) }),
-			test: verdict.CompareAmounts(a.Floats(), b.Floats()),
-		},
-	}
-}
-
-// corrected is the p of one of several tests: "p = 0.004, corrected p = 0.024".
-func corrected(t verdict.Test, made int) string {
-	if made < 2 {
-		return probability(t.P)
-	}
-	return probability(t.P) + ", corrected " + probability(t.Corrected)
-}
-
-// apart is two samples in words: "3–6 against 0–1".
-func apart(a, b []float64, write func(float64) string) string {
-	return extent(a, write) + " against " + extent(b, write)
-}
-
-// runs is how many runs the compared strategies have: "1 run each", "2 to 3 runs each".
-func (d duel) runs() string {
-	if least, most := d.fewest(), d.most(); least != most {
-		return fmt.Sprintf("%d to %d runs each", least, most)
-	}
-	return count(d.most(), "run") + " each"
-}
-
-func (d duel) fewest() int { return slices.Min(d.sizes()) }
-
-func (d duel) most() int { return slices.Max(d.sizes()) }
-
-// sizes is the number of runs of each strategy.
-func (d duel) sizes() []int {
-	var out []int
-	for _, r := range d.rows() {
-		out = append(out, len(r.Runs))
-	}
-	return out
-}
-
-func floats[N ~int | ~int64](values []N) []float64 {
-	out := make([]float64, 0, len(values))
-	for _, v := range values {
-		out = append(out, float64(v))
-	}
-	return out
 }

@@ -2,7 +2,9 @@ package report
 
 import (
 	"bytes"
+	"embed"
 	"fmt"
+	"html/template"
 	"io"
 	"slices"
 
@@ -31,7 +33,25 @@ type runLink struct {
 	Href          string // empty if there is no picture
 }
 
-// Index writes a report as one HTML page: strategy × disruption first, with a link from each run to its picture, then what the other formats say.
+//go:embed page
+var page embed.FS
+
+// pages are the templates of this package.
+var pages = Pages()
+
+// Pages are the templates that every page needs: its head with the style sheet, and tables. To draw
+// one in the same hand, parse its template on top of them.
+func Pages() *template.Template {
+	css := func() (template.CSS, error) {
+		raw, err := page.ReadFile("page/page.css")
+		return template.CSS(bytes.TrimSpace(raw)), err
+	}
+	shared := template.New("").Funcs(template.FuncMap{"css": css, "heads": Table.heads})
+	return template.Must(shared.ParseFS(page, "page/*.html"))
+}
+
+// Index writes a report as one HTML page: strategy × disruption first, with a link from each run to
+// its picture, then what the other formats say.
 func Index(w io.Writer, r Report) error {
 	var out bytes.Buffer
 	if err := pages.ExecuteTemplate(&out, "index.html", newIndex(r)); err != nil {
@@ -53,30 +73,31 @@ func newIndex(r Report) index {
 		repeats[v.Name()]++
 	}
 	for i, v := range r.Suite.Runs {
-		row := slices.IndexFunc(out.Strategies, func(s strategyRuns) bool { return s.Strategy == v.Strategy })
+		row := slices.IndexFunc(out.Strategies, func(s strategyRuns) bool { return s.Strategy == v.Spec.Strategy })
 		if row < 0 {
 			row, out.Strategies = len(out.Strategies), append(out.Strategies, strategyRuns{
-				Strategy: v.Strategy, Summary: plain(r.Summaries[v.Strategy]), Cells: make([][]runLink, len(out.Disruptions)),
+				Strategy: v.Spec.Strategy, Summary: Plain(v.Spec.Summary),
+				Cells: make([][]runLink, len(out.Disruptions)),
 			})
 		}
-		if v.Control {
+		if v.Spec.Control {
 			out.Strategies[row].Control = controlMark
 		}
-		link := runLink{Outcome: v.Outcome.String(), Text: lostOf(v)}
+		link := runLink{Outcome: v.Outcome.String(), Text: droppedOf(v)}
 		if repeats[v.Name()] > 1 {
 			link.Repeat = v.Repeat
 		}
 		if i < len(r.Pictures) {
 			link.Href = r.Pictures[i]
 		}
-		cell := &out.Strategies[row].Cells[slices.Index(out.Disruptions, v.Disruption)]
+		cell := &out.Strategies[row].Cells[slices.Index(out.Disruptions, v.Spec.Disruption)]
 		*cell = append(*cell, link)
 	}
 	return out
 }
 
-// lostOf is dropped/sent, of all lanes together.
-func lostOf(v verdict.Verdict) string {
+// droppedOf is dropped/sent, of all lanes together.
+func droppedOf(v verdict.Verdict) string {
 	sent, dropped := 0, 0
 	for _, l := range v.Lanes {
 		sent, dropped = sent+l.Sent, dropped+l.Dropped
@@ -84,7 +105,7 @@ func lostOf(v verdict.Verdict) string {
 	if sent == 0 {
 		return "nothing sent"
 	}
-	return fmt.Sprintf("%d/%d", dropped, sent)
+	return ratio(dropped, sent)
 }
 
 // tableHead is a cell over columns of one group.
@@ -94,9 +115,9 @@ type tableHead struct {
 }
 
 // heads are the names of groups with the columns that they span; none if there is only one group.
-func (t table) heads() []tableHead {
+func (t Table) heads() []tableHead {
 	groups := t.groups()
-	if len(groups) < 2 || !slices.ContainsFunc(t.Columns, func(h header) bool { return h.Group != "" }) {
+	if len(groups) < 2 || !slices.ContainsFunc(t.Columns, func(h Header) bool { return h.Group != "" }) {
 		return nil
 	}
 	var out []tableHead

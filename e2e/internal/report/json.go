@@ -7,335 +7,378 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// SchemaVersion names the contract that report.json keeps. What it binds doesn't change under the same name; fields may be added.
-const SchemaVersion = "zerodrop.report/v1"
+// SchemaVersion names the contract that report.json keeps. What it binds doesn't change under the
+// same name; fields may be added.
+const SchemaVersion = "zerodrop.report/v2"
 
-// Schema is the JSON Schema of report.json, for who reads it with a program.
+// Schema is the JSON Schema of report.json, for who reads it with a program. It says what each
+// field means.
 //
 //go:embed report.schema.json
 var Schema []byte
 
-type jsonReport struct {
-	Schema         string      `json:"schema"`
-	Outcome        string      `json:"outcome"`
-	Reasons        []string    `json:"reasons"`
-	Profile        string      `json:"profile"`
-	Rate           int         `json:"rate"`    // requests/s per lane
-	Started        *time.Time  `json:"started"` // null if unknown
-	ElapsedSeconds float64     `json:"elapsedSeconds"`
-	Replay         bool        `json:"replay"`
-	Cluster        jsonCluster `json:"cluster"`
-	Phases         []jsonPhase `json:"phases"`
-	Runs           []jsonRun   `json:"runs"`
-	Twins          []jsonTwin  `json:"twins,omitempty"` // only where a strategy ran under two names
+// File is what report.json says: the same code writes and reads it.
+type File struct {
+	Schema         string               `json:"schema"`
+	Outcome        verdict.Outcome      `json:"outcome"`
+	Reasons        []string             `json:"reasons"`
+	Profile        string               `json:"profile"`
+	Rate           int                  `json:"rate"`    // requests/s per lane
+	Started        *time.Time           `json:"started"` // null if unknown
+	ElapsedSeconds float64              `json:"elapsedSeconds"`
+	Replay         bool                 `json:"replay"`
+	Cluster        timeline.Environment `json:"cluster"`
+	Phases         []FilePhase          `json:"phases"`
+	Runs           []FileRun            `json:"runs"`
+	AA             []FileAA             `json:"aa,omitempty"` // only where a strategy ran under two names
 }
 
-type jsonTwin struct {
-	Strategy   string    `json:"strategy"`
-	Disruption string    `json:"disruption"`
-	Lane       string    `json:"lane"`
-	Losses     [2][]int  `json:"losses"` // per rollout, of the strategy and of its twin
-	Share      *jsonTest `json:"share"`  // null if it could not be made
-	Amount     *jsonTest `json:"amount"`
-}
-
-type jsonTest struct {
-	P         float64 `json:"p"`
-	Corrected float64 `json:"corrected"`
-}
-
-type jsonCluster struct {
-	Kubernetes    string `json:"kubernetes"`
-	Nodes         int    `json:"nodes"`
-	ProxyMode     string `json:"proxyMode"`
-	MinSyncPeriod string `json:"minSyncPeriod"`
-	Kernel        string `json:"kernel"`
-	Runtime       string `json:"runtime"`
-	CPUs          int    `json:"cpus"`
-}
-
-type jsonPhase struct {
+// FilePhase is a Phase of a File.
+type FilePhase struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
 }
 
-type jsonRun struct {
-	Strategy        string   `json:"strategy"`
-	Disruption      string   `json:"disruption"`
-	Repeat          int      `json:"repeat"`
-	Control         bool     `json:"control"`
-	Outcome         string   `json:"outcome"`
-	Reasons         []string `json:"reasons"`
-	PodsReplaced    int      `json:"podsReplaced"`
-	PodsDeleted     int      `json:"podsDeleted"`
-	RolloutSeconds  float64  `json:"rolloutSeconds"`
-	PeakPods        int      `json:"peakPods"`
-	ExtraPodSeconds float64  `json:"extraPodSeconds"`
-	OverheadSeconds float64  `json:"overheadSeconds"`
-	// DeletionSeenMs is how long after it was asked for each deletion was seen; not there if the disruption asked for none itself.
+// FileAA is one lane of a strategy that ran under two names.
+type FileAA struct {
+	Strategy   string            `json:"strategy"`
+	SecondName string            `json:"secondName"`
+	Disruption string            `json:"disruption"`
+	Lane       string            `json:"lane"`
+	Dropped    [2]verdict.Sample `json:"dropped"` // per rollout, under its own name and under the second
+	Share      *FileTest         `json:"share"`   // null if it could not be made
+	Amount     *FileTest         `json:"amount"`
+}
+
+// FileTest is a statistical test: its p by itself, and corrected for all that were made together.
+type FileTest struct {
+	P         float64 `json:"p"`
+	Corrected float64 `json:"corrected"`
+}
+
+// FileRun is a run of a File.
+type FileRun struct {
+	Strategy        string          `json:"strategy"`
+	Group           string          `json:"group,omitempty"` // preStop, in-app delay
+	Disruption      string          `json:"disruption"`
+	Repeat          int             `json:"repeat"`
+	Control         bool            `json:"control"`
+	Outcome         verdict.Outcome `json:"outcome"`
+	Conclusive      bool            `json:"conclusive"`
+	Reasons         []string        `json:"reasons"`
+	PodsReplaced    int             `json:"podsReplaced"`
+	PodsDeleted     int             `json:"podsDeleted"`
+	RolloutSeconds  float64         `json:"rolloutSeconds"`
+	PeakPods        int             `json:"peakPods"`
+	ExtraPodSeconds float64         `json:"extraPodSeconds"`
+	OverheadSeconds float64         `json:"overheadSeconds"`
+	// DeletionSeenMs is how long after it was asked for each deletion was seen; not there if the
+	// disruption asked for none itself.
 	DeletionSeenMs []float64 `json:"deletionSeenMs,omitempty"`
-	// DeletionLateMs is how much later than it happened the watch told of each deletion; not there where etcd doesn't tell when that was.
-	DeletionLateMs []float64    `json:"deletionLateMs,omitempty"`
-	Cluster        *jsonCluster `json:"cluster,omitempty"` // only of a run that was measured elsewhere than the report says
-	Lanes          []jsonLane   `json:"lanes"`
+	// DeletionLateMs is how much later than it happened the watch told of each deletion; not there
+	// where etcd doesn't tell when that was.
+	DeletionLateMs []float64 `json:"deletionLateMs,omitempty"`
+	// only of a run that was measured elsewhere than the report says
+	Cluster *timeline.Environment `json:"cluster,omitempty"`
+	Lanes   []FileLane            `json:"lanes"`
 }
 
-type jsonLane struct {
-	Lane                string         `json:"lane"`
-	From                string         `json:"from,omitempty"`       // host, cluster; not there if the timeline doesn't say
-	Replayable          bool           `json:"replayable,omitempty"` // masked is what http.Transport sent again
-	Expect              string         `json:"expect"`
-	Outcome             string         `json:"outcome"`
-	Reasons             []string       `json:"reasons"`
-	Planned             int            `json:"planned"`
-	Sent                int            `json:"sent"`
-	Unsent              int            `json:"unsent"`
-	OK                  int            `json:"ok"`
-	Dropped             int            `json:"dropped"`
-	Masked              int            `json:"masked"`
-	Causes              map[string]int `json:"causes"`
-	Moments             map[string]int `json:"moments"`
-	Unattributed        map[string]int `json:"unattributed"`        // by reason
-	FirstDroppedSeconds *float64       `json:"firstDroppedSeconds"` // since the start of the disruption; null without losses
-	LastDroppedSeconds  *float64       `json:"lastDroppedSeconds"`
-	OutageCount         int            `json:"outageCount"`
-	Outages             []jsonOutage   `json:"outages"`            // at most mostOutages
-	LastArrivalSeconds  *float64       `json:"lastArrivalSeconds"` // null if no Pod was deleted, or none got anything afterwards
-	Arrivals            []jsonArrival  `json:"arrivals"`
-	WindowMs            float64        `json:"windowMs"`
-	LagP50Ms            float64        `json:"lagP50Ms"`
-	LagP99Ms            float64        `json:"lagP99Ms"`
-	LagMaxMs            float64        `json:"lagMaxMs"`
-	LatencyP50Ms        float64        `json:"latencyP50Ms"`
-	LatencyP99Ms        float64        `json:"latencyP99Ms"`
+// FileLane is a lane of a run.
+type FileLane struct {
+	Lane     string         `json:"lane"`
+	Consumer string         `json:"consumer"`
+	From     timeline.Place `json:"from"`
+	// masked is what http.Transport sent again
+	Replayable   bool                           `json:"replayable,omitempty"`
+	Outcome      verdict.Outcome                `json:"outcome"`
+	Reasons      []string                       `json:"reasons"`
+	Classes      []FileClass                    `json:"classes"`
+	Planned      int                            `json:"planned"`
+	Sent         int                            `json:"sent"`
+	Unsent       int                            `json:"unsent"`
+	OK           int                            `json:"ok"`
+	Dropped      int                            `json:"dropped"`
+	Masked       int                            `json:"masked"`
+	Lookups      int                            `json:"lookups,omitempty"`
+	Causes       map[timeline.Cause]int         `json:"causes"`
+	Phases       map[verdict.LifecyclePhase]int `json:"phases"`
+	Unattributed map[string]int                 `json:"unattributed"` // by reason
+	// since the start of the disruption; null if nothing was dropped
+	FirstDroppedSeconds *float64     `json:"firstDroppedSeconds"`
+	LastDroppedSeconds  *float64     `json:"lastDroppedSeconds"`
+	OutageCount         int          `json:"outageCount"`
+	Outages             []FileOutage `json:"outages"` // at most mostOutages
+	// null if no Pod was deleted, or none got anything afterwards
+	LastArrival           *FileArrival  `json:"lastArrival"`
+	Arrivals              []FileArrival `json:"arrivals"`
+	MinDetectableOutageMs float64       `json:"minDetectableOutageMs"`
+	LagP50Ms              float64       `json:"lagP50Ms"`
+	LagP99Ms              float64       `json:"lagP99Ms"`
+	LagMaxMs              float64       `json:"lagMaxMs"`
+	LatencyP50Ms          float64       `json:"latencyP50Ms"`
+	LatencyP99Ms          float64       `json:"latencyP99Ms"`
 }
 
-type jsonOutage struct {
-	FromSeconds float64        `json:"fromSeconds"` // since the start of the disruption, as those of the lane
-	ToSeconds   float64        `json:"toSeconds"`
-	Lost        int            `json:"lost"`
-	Causes      map[string]int `json:"causes"`
-	Moments     map[string]int `json:"moments"`
-	Pods        []string       `json:"pods"`
+// FileClass is what became of a lane's requests of one class.
+type FileClass struct {
+	Class   timeline.Class  `json:"class"`
+	Expect  timeline.Expect `json:"expect,omitempty"` // not there where nothing was declared
+	Source  string          `json:"source,omitempty"`
+	Dropped int             `json:"dropped"`
+	Masked  int             `json:"masked"`
+	Outcome verdict.Outcome `json:"outcome"`
 }
 
-type jsonArrival struct {
-	Pod     string  `json:"pod"`
-	Seconds float64 `json:"seconds"`
+// FileOutage is a time in which a lane dropped every request.
+type FileOutage struct {
+	// since the start of the disruption, as those of the lane
+	FromSeconds float64                        `json:"fromSeconds"`
+	ToSeconds   float64                        `json:"toSeconds"`
+	Dropped     int                            `json:"dropped"`
+	Causes      map[timeline.Cause]int         `json:"causes"`
+	Phases      map[verdict.LifecyclePhase]int `json:"phases"`
+	Pods        []string                       `json:"pods"`
 }
 
-// mostOutages is how many outages of a lane are told. Where one of three Pods loses what it gets, a run has a thousand of one request each, which tell no more
-// than their count.
+// FileArrival is the last arrival at a Pod after its deletion.
+type FileArrival struct {
+	Pod      string  `json:"pod"`
+	Seconds  float64 `json:"seconds"`
+	Censored bool    `json:"censored"` // requests came until the Pod's own end: a lower bound
+}
+
+// mostOutages is how many outages of a lane are told. Where one of three Pods drops what it gets, a
+// run has a thousand of one request each, which tell no more than their count.
 const mostOutages = 100
 
-// JSON writes a report for programs, as Schema says. A value that the schema has no word for is an error: nobody reads a contract that is broken now and
-// then.
-func JSON(w io.Writer, r Report) error {
-	out, err := newJSONReport(r)
-	if err != nil {
+// JSON writes a report for programs, as Schema says.
+func JSON(w io.Writer, r Report) error { return NewFile(r).Write(w) }
+
+// Write writes what Read reads. A value that the schema has no word for is an error: nobody reads a
+// contract that is broken now and then.
+func (f File) Write(w io.Writer) error {
+	if err := f.check(); err != nil {
 		return fmt.Errorf("write JSON report: %w", err)
 	}
+	return writeJSON(w, "JSON report", f)
+}
+
+// Read reads a report.json, to compare with for instance. Another version of the schema is an
+// error.
+func Read(r io.Reader) (File, error) {
+	var f File
+	if err := readJSON(r, SchemaVersion, &f); err != nil {
+		return f, fmt.Errorf("read JSON report: %w", err)
+	}
+	if err := f.check(); err != nil {
+		return f, fmt.Errorf("read JSON report: %w", err)
+	}
+	return f, nil
+}
+
+func writeJSON(w io.Writer, what string, v any) error {
 	var buffer bytes.Buffer
 	enc := json.NewEncoder(&buffer)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(out); err != nil {
-		return fmt.Errorf("write JSON report: %w", err)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write %s: %w", what, err)
 	}
 	if _, err := w.Write(buffer.Bytes()); err != nil {
-		return fmt.Errorf("write JSON report: %w", err)
+		return fmt.Errorf("write %s: %w", what, err)
 	}
 	return nil
 }
 
-func newJSONReport(r Report) (jsonReport, error) {
-	out := jsonReport{
-		Schema:         SchemaVersion,
-		Reasons:        because(r.Suite.Outcome, r.Suite.Reasons),
-		Profile:        r.Profile,
-		Rate:           r.Rate,
-		ElapsedSeconds: seconds(r.Elapsed),
-		Replay:         r.Replay,
-		Cluster:        newJSONCluster(r.Cluster),
-		Phases:         []jsonPhase{},
-		Runs:           []jsonRun{},
+// readJSON asks for the version first: the fields of another one may be of other types.
+func readJSON(r io.Reader, version string, into any) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
 	}
-	var err error
-	if out.Outcome, err = outcomeWord(r.Suite.Outcome); err != nil {
-		return out, err
+	var head struct {
+		Schema string `json:"schema"`
 	}
-	if !r.Started.IsZero() {
-		started := r.Started.UTC().Truncate(time.Millisecond)
-		out.Started = &started
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return err
 	}
-	for _, p := range r.Phases {
-		out.Phases = append(out.Phases, jsonPhase{p.Name, seconds(p.Took)})
+	if head.Schema != version {
+		return fmt.Errorf("schema %q: want %q", head.Schema, version)
 	}
-	for _, v := range r.Suite.Runs {
-		run, err := newJSONRun(v, r.Cluster)
-		if err != nil {
-			return out, fmt.Errorf("run %s: %w", v.Name(), err)
-		}
-		out.Runs = append(out.Runs, run)
-	}
-	for _, t := range r.Suite.Twins {
-		out.Twins = append(out.Twins, jsonTwin{
-			t.Strategy, t.Disruption, t.Lane, [2][]int{t.Arms[0].Losses, t.Arms[1].Losses}, newJSONTest(t.Share), newJSONTest(t.Amount),
-		})
-	}
-	return out, nil
+	return json.Unmarshal(raw, into)
 }
 
-func newJSONTest(t verdict.Test) *jsonTest {
+// check says where the file has a word that the schema doesn't have.
+func (f File) check() error {
+	if err := checkWord("outcome", verdict.Outcomes(), f.Outcome); err != nil {
+		return err
+	}
+	for _, run := range f.Runs {
+		err := checkWord("outcome", verdict.Outcomes(), run.Outcome)
+		for _, l := range run.Lanes {
+			err = cmp.Or(err, l.check())
+		}
+		if err != nil {
+			return fmt.Errorf("run %s/%s: %w", run.Strategy, run.Disruption, err)
+		}
+	}
+	return nil
+}
+
+func (l FileLane) check() error {
+	err := cmp.Or(checkWord("outcome", verdict.Outcomes(), l.Outcome), checkCounts(l.Causes, l.Phases))
+	for _, c := range l.Classes {
+		expects := []timeline.Expect{timeline.Clean, timeline.Drops, timeline.Measured, ""}
+		err = cmp.Or(err, checkWord("class", timeline.Classes(), c.Class), checkWord("expectation", expects, c.Expect),
+			checkWord("outcome", verdict.Outcomes(), c.Outcome))
+	}
+	for _, o := range l.Outages {
+		err = cmp.Or(err, checkCounts(o.Causes, o.Phases))
+	}
+	if err != nil {
+		return fmt.Errorf("lane %s: %w", l.Lane, err)
+	}
+	return nil
+}
+
+func checkCounts(causes map[timeline.Cause]int, phases map[verdict.LifecyclePhase]int) (err error) {
+	for cause := range causes {
+		err = cmp.Or(err, checkWord("cause of a dropped request", timeline.Causes(), cause))
+	}
+	for phase := range phases {
+		err = cmp.Or(err, checkWord("phase of a Pod's life", verdict.LifecyclePhases(), phase))
+	}
+	return err
+}
+
+func checkWord[T comparable](what string, words []T, word T) error {
+	if !slices.Contains(words, word) {
+		return fmt.Errorf("%v is no %s", word, what)
+	}
+	return nil
+}
+
+// NewFile is a report as report.json says it.
+func NewFile(r Report) File {
+	out := File{
+		Schema: SchemaVersion, Outcome: r.Suite.Outcome, Reasons: Because(r.Suite.Outcome, r.Suite.Reasons),
+		Profile: r.Profile, Rate: r.Rate, ElapsedSeconds: seconds(r.Elapsed), Replay: r.Replay,
+		Cluster: r.Cluster, Phases: []FilePhase{}, Runs: []FileRun{},
+	}
+	if !r.Started.IsZero() {
+		out.Started = new(r.Started.UTC().Truncate(time.Millisecond))
+	}
+	for _, p := range r.Phases {
+		out.Phases = append(out.Phases, FilePhase{p.Name, seconds(p.Took)})
+	}
+	for _, v := range r.Suite.Runs {
+		out.Runs = append(out.Runs, newFileRun(v, r.Cluster))
+	}
+	for _, c := range r.Suite.AA {
+		for _, l := range c.Rows {
+			out.AA = append(out.AA, FileAA{
+				c.Base, c.Now, c.Disruption, l.What,
+				[2]verdict.Sample{l.Base, l.Now},
+				newFileTest(l.Share), newFileTest(l.Amount),
+			})
+		}
+	}
+	return out
+}
+
+func newFileTest(t verdict.Test) *FileTest {
 	if !t.Made {
 		return nil
 	}
-	return &jsonTest{t.P, t.Corrected}
+	return &FileTest{t.P, t.Corrected}
 }
 
-func newJSONCluster(e timeline.Environment) jsonCluster { return jsonCluster(e) }
-
-func newJSONRun(v verdict.Verdict, cluster timeline.Environment) (jsonRun, error) {
-	out := jsonRun{
-		Strategy:        v.Strategy,
-		Disruption:      v.Disruption,
-		Repeat:          v.Repeat,
-		Control:         v.Control,
-		Reasons:         because(v.Outcome, v.Reasons),
-		PodsReplaced:    v.PodsReplaced,
-		PodsDeleted:     deleted(v),
-		RolloutSeconds:  seconds(v.Rollout),
-		PeakPods:        v.PeakPods,
-		ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
-		OverheadSeconds: seconds(v.Overhead),
-		DeletionSeenMs:  millisecondsOf(v.DeletionSeen),
-		DeletionLateMs:  millisecondsOf(v.DeletionLate),
-		Lanes:           []jsonLane{},
+func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
+	out := FileRun{
+		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption, Repeat: v.Repeat,
+		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
+		PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
+		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
+		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
+		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
-		elsewhere := newJSONCluster(v.Environment)
-		out.Cluster = &elsewhere
-	}
-	var err error
-	if out.Outcome, err = outcomeWord(v.Outcome); err != nil {
-		return out, err
+		out.Cluster = &v.Environment
 	}
 	for _, l := range v.Lanes {
-		lane, err := newJSONLane(v, l)
-		if err != nil {
-			return out, fmt.Errorf("lane %s: %w", l.Name, err)
-		}
-		out.Lanes = append(out.Lanes, lane)
+		out.Lanes = append(out.Lanes, newFileLane(v, l))
 	}
-	return out, nil
+	return out
 }
 
-func newJSONLane(v verdict.Verdict, l verdict.Lane) (jsonLane, error) {
-	out := jsonLane{
-		Lane:         l.Name,
-		From:         l.From,
-		Replayable:   l.Replayable,
-		Expect:       l.Expect.String(),
-		Reasons:      because(l.Outcome, l.Reasons),
-		Planned:      l.Planned,
-		Sent:         l.Sent,
-		Unsent:       l.Unsent,
-		OK:           l.OK,
-		Dropped:      l.Dropped,
-		Masked:       l.Masked,
-		Unattributed: map[string]int{},
-		OutageCount:  len(l.Outages),
-		Arrivals:     []jsonArrival{},
-		WindowMs:     milliseconds(l.Window),
-		LagP50Ms:     milliseconds(l.LagP50),
-		LagP99Ms:     milliseconds(l.LagP99),
-		LagMaxMs:     milliseconds(l.LagMax),
-		LatencyP50Ms: milliseconds(l.LatencyP50),
-		LatencyP99Ms: milliseconds(l.LatencyP99),
+func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
+	out := FileLane{
+		Lane: l.Name, Consumer: l.Consumer, From: l.From, Replayable: l.Replayable, Outcome: l.Outcome,
+		Reasons: Because(l.Outcome, l.Reasons), Classes: []FileClass{}, Planned: l.Planned, Sent: l.Sent,
+		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, Lookups: l.Lookups,
+		Causes: above0(l.Causes), Phases: above0(l.Phases), Unattributed: above0(l.Unattributed),
+		OutageCount: len(l.Outages), Outages: newFileOutages(l, v.DisruptStart), Arrivals: []FileArrival{},
+		MinDetectableOutageMs: milliseconds(l.MinDetectableOutage),
+		LagP50Ms:              milliseconds(l.LagP50),
+		LagP99Ms:              milliseconds(l.LagP99),
+		LagMaxMs:              milliseconds(l.LagMax),
+		LatencyP50Ms:          milliseconds(l.LatencyP50),
+		LatencyP99Ms:          milliseconds(l.LatencyP99),
 	}
-	var err error
-	if out.Outcome, err = outcomeWord(l.Outcome); err != nil {
-		return out, err
-	}
-	if _, err := scenarios.ParseExpect(out.Expect); err != nil {
-		return out, err
-	}
-	if out.Causes, out.Moments, err = jsonCounts(l.Causes, l.Moments); err != nil {
-		return out, err
-	}
-	maps.Copy(out.Unattributed, l.Unattributed)
-	if out.Outages, err = jsonOutages(l, v.DisruptStart); err != nil {
-		return out, err
+	for _, c := range l.Classes {
+		p := c.Promise
+		out.Classes = append(out.Classes, FileClass{c.Class, p.Expect, p.Source, c.Dropped, c.Masked, c.Outcome})
 	}
 	for _, a := range l.Arrivals {
-		out.Arrivals = append(out.Arrivals, jsonArrival{a.Pod, seconds(a.After)})
-	}
-	if l.Dropped > 0 {
-		first, last := seconds(l.FirstDropped), seconds(l.DroppedEnd)
-		out.FirstDroppedSeconds, out.LastDroppedSeconds = &first, &last
+		out.Arrivals = append(out.Arrivals, newFileArrival(a))
 	}
 	if l.LastArrival != nil {
-		last := seconds(*l.LastArrival)
-		out.LastArrivalSeconds = &last
+		out.LastArrival = new(newFileArrival(*l.LastArrival))
 	}
-	return out, nil
+	if l.Dropped > 0 {
+		out.FirstDroppedSeconds, out.LastDroppedSeconds = new(seconds(l.FirstDropped)), new(seconds(l.DroppedEnd))
+	}
+	return out
 }
 
-// jsonCounts is dropped requests by cause and by moment, in the words of the schema.
-func jsonCounts(byCause map[timeline.Cause]int, byMoment map[verdict.Moment]int) (causes, moments map[string]int, err error) {
-	causes, moments = map[string]int{}, map[string]int{}
-	for cause, n := range byCause {
-		if !slices.Contains(timeline.Causes(), cause) {
-			return nil, nil, fmt.Errorf("%s is not a cause of a dropped request", cause)
-		}
-		if n != 0 {
-			causes[cause.String()] = n
-		}
-	}
-	for moment, n := range byMoment {
-		if !slices.Contains(verdict.Moments(), moment) {
-			return nil, nil, fmt.Errorf("%s is not a moment of a Pod's life", moment)
-		}
-		if n != 0 {
-			moments[moment.String()] = n
-		}
-	}
-	return causes, moments, nil
+func newFileArrival(a verdict.Arrival) FileArrival {
+	return FileArrival{a.Pod, seconds(a.After), a.Censored}
 }
 
-// jsonOutages is the longest outages of a lane by the requests that they lost, in the order of their time.
-func jsonOutages(l verdict.Lane, disruptStart time.Duration) ([]jsonOutage, error) {
-	out := []jsonOutage{}
+// newFileOutages is the longest outages of a lane by the requests that they dropped, in the order
+// of their time.
+func newFileOutages(l verdict.Lane, disruptStart time.Duration) []FileOutage {
+	out := []FileOutage{}
 	kept := slices.Clone(l.Outages)
-	slices.SortStableFunc(kept, func(a, b verdict.Outage) int { return cmp.Compare(b.Lost, a.Lost) })
+	slices.SortStableFunc(kept, func(a, b verdict.Outage) int { return cmp.Compare(b.Dropped, a.Dropped) })
 	kept = kept[:min(len(kept), mostOutages)]
 	slices.SortStableFunc(kept, func(a, b verdict.Outage) int { return cmp.Compare(a.From, b.From) })
 	for _, o := range kept {
-		causes, moments, err := jsonCounts(o.Causes, o.Moments)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, jsonOutage{seconds(o.From - disruptStart), seconds(o.To - disruptStart), o.Lost, causes, moments, append([]string{}, o.Pods...)})
+		out = append(out, FileOutage{
+			seconds(o.From - disruptStart), seconds(o.To - disruptStart), o.Dropped,
+			above0(o.Causes), above0(o.Phases), append([]string{}, o.Pods...),
+		})
 	}
-	return out, nil
+	return out
 }
 
-func outcomeWord(o verdict.Outcome) (string, error) {
-	var known verdict.Outcome
-	if err := known.UnmarshalText([]byte(o.String())); err != nil {
-		return "", err
+// above0 is the counts of what occurred.
+func above0[K comparable](counts map[K]int) map[K]int {
+	out := map[K]int{}
+	for k, n := range counts {
+		if n != 0 {
+			out[k] = n
+		}
 	}
-	return known.String(), nil
+	return out
 }
 
 // seconds and milliseconds are rounded to a thousandth: the clock is finer, what it measures isn't.

@@ -16,7 +16,6 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 func compiledSchema(t *testing.T) *jsonschema.Schema {
@@ -33,9 +32,12 @@ func compiledSchema(t *testing.T) *jsonschema.Schema {
 
 func TestJSONKeepsItsSchema(t *testing.T) {
 	schema := compiledSchema(t)
-	reports := map[string]report.Report{"full": full(), "zero": {}, "never judged": {Suite: verdict.Suite{Runs: []verdict.Verdict{{
-		Strategy: "a", Disruption: "b", Lanes: []verdict.Lane{{Name: "c"}},
-	}}}}}
+	reports := map[string]report.Report{
+		"full": full(), "zero": {},
+		"never judged": {Suite: verdict.Suite{Runs: []verdict.Verdict{{
+			Spec: timeline.Spec{Strategy: "a", Disruption: "b"}, Lanes: []verdict.Lane{{LaneSpec: specOf("c", clean)}},
+		}}}},
+	}
 	for _, s := range goldenSuites {
 		reports[s.name] = s.report
 	}
@@ -53,7 +55,7 @@ func TestSchemaRejectsBrokenReports(t *testing.T) {
 		old  string // in the report of the failing suite
 		new  string
 	}{
-		{"another version", `"zerodrop.report/v1"`, `"zerodrop.report/v2"`},
+		{"another version", `"zerodrop.report/v2"`, `"zerodrop.report/v3"`},
 		{"unknown field of the report", `"profile": "quick"`, `"profile": "quick", "colour": "red"`},
 		{"unknown field of a run", `"control": false`, `"control": false, "colour": "red"`},
 		{"unknown field of a lane", `"unsent": 0`, `"unsent": 0, "colour": "red"`},
@@ -67,18 +69,22 @@ func TestSchemaRejectsBrokenReports(t *testing.T) {
 		{"a cause of nothing", `"timeout": 12`, `"timeout": 0`},
 		{"null for no reasons", `"reasons": []`, `"reasons": null`},
 		{"null for no causes", `"causes": {}`, `"causes": null`},
-		{"a failure without a reason", "\"outcome\": \"fail\",\n  \"reasons\": [", "\"outcome\": \"fail\",\n  \"reasons\": [], \"old\": ["},
+		{"a failure without a reason", "\"outcome\": \"fail\",\n  \"reasons\": [", "\"outcome\": \"fail\",\n  " +
+			"\"reasons\": [], \"old\": ["},
 		{"a pass with reasons", `"outcome": "fail"`, `"outcome": "pass"`},
 		{"a negative count", `"sent": 3890`, `"sent": -1`},
 		{"a count with a fraction", `"sent": 3890`, `"sent": 3890.5`},
 		{"a word for a number", `"rolloutSeconds": 25.9`, `"rolloutSeconds": "25.9s"`},
-		{"unknown moment", `"after-exit": 1`, `"much-later": 1`},
-		{"a moment of nothing", `"cut-at-exit": 5`, `"cut-at-exit": 0`},
-		{"an outage of nothing", `"lost": 3`, `"lost": 0`},
+		{"unknown phase", `"after-exit": 1`, `"much-later": 1`},
+		{"a phase of nothing", `"cut-at-exit": 5`, `"cut-at-exit": 0`},
+		{
+			"an outage of nothing", "\"toSeconds\": 3.4,\n              \"dropped\": 1",
+			"\"toSeconds\": 3.4, \"dropped\": 0",
+		},
 		{"an outage without an end", `"toSeconds": `, `"to": `},
 		{"an arrival at nobody", `"pod": "app-1"`, `"pod": ""`},
 		{"an arrival before the deletion", `"seconds": 0.9`, `"seconds": -0.9`},
-		{"no time of the first loss", `"firstDroppedSeconds": 3.4`, `"firstDroppedSeconds": null`},
+		{"no time of the first drop", `"firstDroppedSeconds": 3.4`, `"firstDroppedSeconds": null`},
 		{"a start that is no instant", `"2026-10-01T07:30:12.345Z"`, `"yesterday"`},
 	}
 	valid := written(t, report.JSON, failing())
@@ -103,15 +109,15 @@ func TestSchemaKnowsEveryCause(t *testing.T) {
 	assert.Equal(t, want, schema.object("$defs").object("causes").object("propertyNames")["enum"])
 }
 
-// So must a moment.
-func TestSchemaKnowsEveryMoment(t *testing.T) {
+// So must a phase.
+func TestSchemaKnowsEveryPhase(t *testing.T) {
 	var schema object
 	require.NoError(t, json.Unmarshal(report.Schema, &schema))
 	var want []any
-	for _, m := range verdict.Moments() {
+	for _, m := range verdict.LifecyclePhases() {
 		want = append(want, m.String())
 	}
-	assert.Equal(t, want, schema.object("$defs").object("moments").object("propertyNames")["enum"])
+	assert.Equal(t, want, schema.object("$defs").object("phases").object("propertyNames")["enum"])
 }
 
 // object is decoded JSON, name by name as written.
@@ -140,62 +146,87 @@ func TestJSONContract(t *testing.T) {
 	odd := &r.Suite.Runs[5].Lanes[0]
 	odd.Sent, odd.Unsent, odd.OK, odd.Masked = 3757, 3, 3757, 2
 	got := decoded(t, r)
-	assert.Equal(t, "zerodrop.report/v1", got["schema"])
-	assertHas(t, object{"kubernetes": "v1.37.2", "nodes": 3.0, "proxyMode": "iptables", "minSyncPeriod": "1s"}, got.object("cluster"))
+	assert.Equal(t, "zerodrop.report/v2", got["schema"])
+	assertHas(t, object{"kubernetes": "v1.37.2", "nodes": 3.0, "proxyMode": "iptables", "minSyncPeriod": "1s"},
+		got.object("cluster"))
 	runs := got.list("runs")
 	require.Len(t, runs, 11)
 	assertHas(t, object{
-		"strategy": "in-app-delay", "disruption": "rolling-update", "repeat": 1.0, "outcome": "pass", "reasons": []any{}, "podsReplaced": 3.0,
+		"strategy": "in-app-delay", "disruption": "rolling-update", "repeat": 1.0, "outcome": "pass",
+		"reasons": []any{}, "podsReplaced": 3.0,
 		"rolloutSeconds": 24.6, "peakPods": 6.0, "extraPodSeconds": 47.9,
 	}, runs[5])
 	assertHas(t, object{
-		"lane": "nodeport/new", "expect": "clean", "outcome": "pass", "planned": 3760.0, "sent": 3757.0, "unsent": 3.0, "ok": 3757.0, "dropped": 0.0,
-		"masked": 2.0, "causes": map[string]any{}, "lagP99Ms": 1.46, "lastArrivalSeconds": 1.31,
+		"lane": "nodeport/new", "consumer": "nodeport", "outcome": "pass", "planned": 3760.0, "sent": 3757.0,
+		"unsent": 3.0, "ok": 3757.0, "dropped": 0.0,
+		"masked": 2.0, "causes": map[string]any{}, "lagP99Ms": 1.46,
+		"lastArrival": map[string]any{"pod": "app-1", "seconds": 1.31, "censored": false},
+		"classes": []any{map[string]any{
+			"class": "new", "expect": "clean", "source": "strategy", "dropped": 0.0, "masked": 0.0, "outcome": "pass",
+		}},
 	}, runs[5].list("lanes")[0])
 	assertHas(t, object{
-		"lane": "nodeport/new", "expect": "drops", "planned": 2270.0, "sent": 2270.0, "ok": 2186.0, "dropped": 84.0,
+		"lane": "nodeport/new", "planned": 2270.0, "sent": 2270.0, "ok": 2186.0, "dropped": 84.0,
 		"causes": map[string]any{"timeout": 61.0, "eof": 18.0, "reset": 5.0},
 	}, runs[1].list("lanes")[0])
-	assertHas(t, object{"lastArrivalSeconds": nil, "firstDroppedSeconds": nil}, runs[0].list("lanes")[0])
+	assertHas(t, object{"lastArrival": nil, "firstDroppedSeconds": nil}, runs[0].list("lanes")[0])
 }
 
-// Who lost what, and how long requests came to Pods that were to go, is there lane by lane.
+// Who dropped what, and how long requests came to Pods that were to go, is there lane by lane.
 func TestJSONContractOfAttribution(t *testing.T) {
 	l := lane("service/new", drops, 2270, causes{timeline.Timeout: 2, timeline.EOF: 2}, 140*ms)
-	l.Moments = map[verdict.Moment]int{verdict.AfterExit: 2, verdict.CutAtExit: 1, verdict.Unattributed: 1, verdict.PreStop: 0}
+	l.Phases = map[verdict.LifecyclePhase]int{
+		verdict.AfterExit: 2, verdict.CutAtExit: 1, verdict.Unattributed: 1,
+		verdict.PreStop: 0,
+	}
 	l.Unattributed = map[string]int{"connection tracking saw no choice for its port": 1}
-	l.Arrivals = []verdict.Arrival{{Pod: "app-2", After: 140 * ms}, {Pod: "app-1", After: 90 * ms}}
+	l.Arrivals = []verdict.Arrival{{Pod: "app-2", After: 140 * ms, Censored: true}, {Pod: "app-1", After: 90 * ms}}
 	l.Outages = []verdict.Outage{
 		{
-			From: 4900 * ms, To: 5120 * ms, Lost: 3, Causes: causes{timeline.Timeout: 2, timeline.EOF: 1},
-			Moments: map[verdict.Moment]int{verdict.AfterExit: 2, verdict.CutAtExit: 1}, Pods: []string{"app-1", "app-2"},
+			From: 4900 * ms, To: 5120 * ms, Dropped: 3, Causes: causes{timeline.Timeout: 2, timeline.EOF: 1},
+			Phases: map[verdict.LifecyclePhase]int{verdict.AfterExit: 2, verdict.CutAtExit: 1},
+			Pods:   []string{"app-1", "app-2"},
 		},
-		{From: 6 * time.Second, To: 6 * time.Second, Lost: 1, Causes: causes{timeline.EOF: 1}, Moments: map[verdict.Moment]int{verdict.Unattributed: 1}},
+		{
+			From: 6 * time.Second, To: 6 * time.Second, Dropped: 1, Causes: causes{timeline.EOF: 1},
+			Phases: map[verdict.LifecyclePhase]int{verdict.Unattributed: 1},
+		},
 	}
 	l.FirstDropped = -100 * ms
 	v := run("no-handler", "rolling-update", time.Second, 1, lane("service/slow", measured, 100, nil, 0), l)
-	v.Lives = []verdict.Life{
-		{Pod: "app-1", Marks: map[timeline.Kind]time.Duration{timeline.PodDeleted: time.Second}},
-		{Pod: "app-2", Marks: map[timeline.Kind]time.Duration{timeline.PodDeleted: 2 * time.Second, timeline.PodGone: 3 * time.Second}},
-		{Pod: "app-3", Marks: map[timeline.Kind]time.Duration{timeline.PodCreated: 2 * time.Second}},
+	v.Pods = []verdict.PodLifecycle{
+		{Pod: "app-1", FirstSeen: map[timeline.Kind]time.Duration{timeline.PodDeleted: time.Second}},
+		{Pod: "app-2", FirstSeen: map[timeline.Kind]time.Duration{
+			timeline.PodDeleted: 2 * time.Second,
+			timeline.PodGone:    3 * time.Second,
+		}},
+		{Pod: "app-3", FirstSeen: map[timeline.Kind]time.Duration{timeline.PodCreated: 2 * time.Second}},
 	}
 	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{v})}
 	got := decoded(t, r).list("runs")[0]
 	assert.InDelta(t, 2, got["podsDeleted"], 0)
-	assertHas(t, object{"moments": map[string]any{}, "unattributed": map[string]any{}, "outageCount": 0.0, "outages": []any{}, "arrivals": []any{}}, got.list("lanes")[0])
 	assertHas(t, object{
-		"moments":            map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0, "unattributed": 1.0},
-		"unattributed":       map[string]any{"connection tracking saw no choice for its port": 1.0},
-		"lastArrivalSeconds": 0.14,
-		"arrivals":           []any{map[string]any{"pod": "app-2", "seconds": 0.14}, map[string]any{"pod": "app-1", "seconds": 0.09}},
-		"outageCount":        2.0,
+		"phases": map[string]any{}, "unattributed": map[string]any{}, "outageCount": 0.0,
+		"outages": []any{}, "arrivals": []any{},
+	}, got.list("lanes")[0])
+	assertHas(t, object{
+		"phases":       map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0, "unattributed": 1.0},
+		"unattributed": map[string]any{"connection tracking saw no choice for its port": 1.0},
+		"lastArrival":  map[string]any{"pod": "app-1", "seconds": 0.14, "censored": false},
+		"arrivals": []any{
+			map[string]any{"pod": "app-2", "seconds": 0.14, "censored": true},
+			map[string]any{"pod": "app-1", "seconds": 0.09, "censored": false},
+		},
+		"outageCount": 2.0,
 		"outages": []any{
 			map[string]any{
-				"fromSeconds": -0.1, "toSeconds": 0.12, "lost": 3.0, "causes": map[string]any{"timeout": 2.0, "eof": 1.0},
-				"moments": map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0}, "pods": []any{"app-1", "app-2"},
+				"fromSeconds": -0.1, "toSeconds": 0.12, "dropped": 3.0,
+				"causes": map[string]any{"timeout": 2.0, "eof": 1.0},
+				"phases": map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0}, "pods": []any{"app-1", "app-2"},
 			},
 			map[string]any{
-				"fromSeconds": 1.0, "toSeconds": 1.0, "lost": 1.0, "causes": map[string]any{"eof": 1.0}, "moments": map[string]any{"unattributed": 1.0}, "pods": []any{},
+				"fromSeconds": 1.0, "toSeconds": 1.0, "dropped": 1.0, "causes": map[string]any{"eof": 1.0},
+				"phases": map[string]any{"unattributed": 1.0}, "pods": []any{},
 			},
 		},
 	}, got.list("lanes")[1])
@@ -204,17 +235,19 @@ func TestJSONContractOfAttribution(t *testing.T) {
 	require.NoError(t, compiledSchema(t).Validate(doc))
 }
 
-// A lane that loses every third request has thousands of outages: the hundred that lost most are told, in their order, and how many there are.
+// A lane that drops every third request has thousands of outages: the hundred that dropped most are
+// told, in their order, and how many there are.
 func TestJSONBoundsOutages(t *testing.T) {
 	l := lane("service/new", drops, 2270, causes{timeline.Timeout: 2}, 0)
 	for i := range 2000 {
 		at := disruptStart + time.Duration(i)*time.Second
-		l.Outages = append(l.Outages, verdict.Outage{From: at, To: at, Lost: 1})
+		l.Outages = append(l.Outages, verdict.Outage{From: at, To: at, Dropped: 1})
 	}
 	for i := range 60 {
-		l.Outages[1900-20*i].Lost = 2 + i
+		l.Outages[1900-20*i].Dropped = 2 + i
 	}
-	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{run("no-handler", "rolling-update", time.Second, 1, l)})}
+	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{run("no-handler", "rolling-update", time.Second, 1,
+		l)})}
 	before := slices.Clone(l.Outages)
 	got := decoded(t, r).list("runs")[0].list("lanes")[0]
 	assert.InDelta(t, 2000, got["outageCount"], 0)
@@ -222,7 +255,7 @@ func TestJSONBoundsOutages(t *testing.T) {
 	require.Len(t, outages, 100)
 	long := 0
 	for i, o := range outages {
-		if o["lost"].(float64) > 1 {
+		if o["dropped"].(float64) > 1 {
 			long++
 		}
 		if i > 0 {
@@ -230,7 +263,7 @@ func TestJSONBoundsOutages(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 60, long)
-	assert.InDelta(t, 39, outages[39]["fromSeconds"], 0, "of those that lost as much, the first")
+	assert.InDelta(t, 39, outages[39]["fromSeconds"], 0, "of those that dropped as much, the first")
 	assert.Equal(t, before, r.Suite.Runs[0].Lanes[0].Outages, "the verdict is left as it was")
 }
 
@@ -250,15 +283,30 @@ func TestJSONRefusesWhatTheSchemaHasNoWordFor(t *testing.T) {
 		spoil func(*report.Report)
 		want  string
 	}{
-		{"outcome of the suite", func(r *report.Report) { r.Suite.Outcome = 9 }, `unknown outcome "outcome(9)"`},
-		{"outcome of a run", func(r *report.Report) { r.Suite.Runs[0].Outcome = 9 }, "run no-handler/none: unknown outcome"},
-		{"outcome of a lane", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Outcome = 9 }, "run no-handler/none: lane nodeport/new: unknown outcome"},
-		{"expectation", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Expect = scenarios.Expect{Max: 5} }, `unknown expectation "0..5"`},
-		{"cause", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Causes = causes{timeline.OK: 1} }, "ok is not a cause"},
-		{"moment", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Moments = map[verdict.Moment]int{77: 1} }, "moment(77) is not a moment of a Pod's life"},
-		{"moment of an outage", func(r *report.Report) {
-			r.Suite.Runs[0].Lanes[0].Outages = []verdict.Outage{{Lost: 1, Moments: map[verdict.Moment]int{77: 1}}}
-		}, "moment(77)"},
+		{"outcome of the suite", func(r *report.Report) { r.Suite.Outcome = 9 }, "outcome(9) is no outcome"},
+		{"outcome of a run", func(r *report.Report) { r.Suite.Runs[0].Outcome = 9 }, "run no-handler/none: " +
+			"outcome(9) is no outcome"},
+		{"outcome of a lane", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Outcome = 9 }, "run no-handler/none: " +
+			"lane nodeport/new: outcome(9) is no outcome"},
+		{
+			"expectation", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Classes[0].Promise.Expect = "0..5" },
+			"0..5 is no expectation",
+		},
+		{"class", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Classes[0].Class = "old" }, "old is no class"},
+		{
+			"cause", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Causes = causes{timeline.OK: 1} },
+			"ok is no cause of a dropped request",
+		},
+		{
+			"phase", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Phases = map[verdict.LifecyclePhase]int{77: 1} },
+			"phase(77) is no phase of a Pod's life",
+		},
+		{"phase of an outage", func(r *report.Report) {
+			r.Suite.Runs[0].Lanes[0].Outages = []verdict.Outage{{
+				Dropped: 1,
+				Phases:  map[verdict.LifecyclePhase]int{77: 1},
+			}}
+		}, "phase(77)"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -276,4 +324,31 @@ func TestJSONRefusesANumberThatIsNone(t *testing.T) {
 	zero := 0.0
 	r.Suite.Runs[0].ExtraPodSeconds = 1 / zero
 	assert.ErrorContains(t, report.JSON(io.Discard, r), "unsupported value")
+}
+
+// What is written is read, and is the same.
+func TestJSONIsReadAsItWasWritten(t *testing.T) {
+	for _, r := range []report.Report{quick(), failing(), aa(true), infrastructure(), {}} {
+		want := report.NewFile(r)
+		got, err := report.Read(strings.NewReader(written(t, report.JSON, r)))
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	valid := written(t, report.JSON, failing())
+	for _, tt := range []struct{ name, old, new, want string }{
+		{"another version", "report/v2", "report/v1", `read JSON report: schema "zerodrop.report/v1": want "zerodrop.report/v2"`},
+		{"no JSON", "{", "", "read JSON report: "},
+		{"an unknown outcome", `"outcome": "pass"`, `"outcome": "flaky"`, `unknown outcome "flaky"`},
+		{"what is no cause", `"timeout": 12`, `"ok": 12`, "ok is no cause of a dropped request"},
+		{"an unknown class", `"class": "new"`, `"class": "old"`, "old is no class"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Contains(t, valid, tt.old)
+			_, err := report.Read(strings.NewReader(strings.Replace(valid, tt.old, tt.new, 1)))
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
 }

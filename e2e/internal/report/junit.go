@@ -14,19 +14,19 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
-// JUnit writes a report for CI: a testsuite per disruption and a testcase per run. What failed is a failure; what can't be believed, or could not be
-// measured, is an error. The
-// time of a testcase is that of its rollout.
+// JUnit writes a report for CI: a testsuite per disruption and a testcase per run. What failed is a
+// failure; what is not conclusive, or could not be measured, is an error. The time of a testcase is
+// that of its rollout.
 func JUnit(w io.Writer, r Report) error {
 	all := junit.Testsuites{Name: "zerodrop"}
 	var total float64
 	m := newModel(r)
 	for _, part := range m.Parts {
-		suite := junit.Testsuite{Name: plain(part[0].Disruption), ID: len(all.Suites)}
+		suite := junit.Testsuite{Name: Plain(part[0].Disruption), ID: len(all.Suites)}
 		properties(&suite, r)
 		var took float64
 		for _, v := range r.Suite.Runs {
-			if v.Disruption == part[0].Disruption {
+			if v.Spec.Disruption == part[0].Disruption {
 				suite.AddTestcase(testcase(m, v))
 				took += v.Rollout.Seconds()
 			}
@@ -36,7 +36,8 @@ func JUnit(w io.Writer, r Report) error {
 		all.AddSuite(suite)
 	}
 	// A red suite must not look green, nor empty, nor better than it is, because no run says why.
-	if !slices.ContainsFunc(r.Suite.Runs, func(v verdict.Verdict) bool { return v.Outcome == r.Suite.Outcome }) && r.Suite.Outcome != verdict.Pass {
+	if !slices.ContainsFunc(r.Suite.Runs, func(v verdict.Verdict) bool { return v.Outcome == r.Suite.Outcome }) &&
+		r.Suite.Outcome != verdict.Pass {
 		suite := junit.Testsuite{Name: "suite", ID: len(all.Suites), Time: xmlSeconds(0)}
 		properties(&suite, r)
 		tc := junit.Testcase{Name: "suite", Classname: "zerodrop", Time: xmlSeconds(0)}
@@ -57,14 +58,17 @@ func JUnit(w io.Writer, r Report) error {
 }
 
 func testcase(m model, v verdict.Verdict) junit.Testcase {
-	tc := junit.Testcase{Name: plain(m.name(v)), Classname: "zerodrop." + plain(v.Disruption), Time: xmlSeconds(v.Rollout.Seconds())}
+	tc := junit.Testcase{
+		Name: Plain(m.name(v)), Classname: "zerodrop." + Plain(v.Spec.Disruption),
+		Time: xmlSeconds(v.Rollout.Seconds()),
+	}
 	if v.Outcome != verdict.Pass {
 		tc.Failure, tc.Error = result(v.Outcome, v.Reasons)
 	}
 	var out []string
-	for _, lane := range m.Lanes {
-		if sum := sumLane([]verdict.Verdict{v}, lane); sum.Runs > 0 {
-			out = append(out, fmt.Sprintf("%s: dropped %d of %d (%s)", lane, sum.Dropped, sum.Sent, sum.causes()))
+	for _, lane := range names(m.Lanes) {
+		if a := (row{Runs: []verdict.Verdict{v}}).lane(lane); a.N > 0 {
+			out = append(out, fmt.Sprintf("%s: dropped %d of %d (%s)", lane, a.Dropped, a.Sent, a.causes()))
 		}
 	}
 	if len(out) > 0 {
@@ -75,7 +79,7 @@ func testcase(m model, v verdict.Verdict) junit.Testcase {
 
 // result is the failure or the error of what isn't a pass.
 func result(o verdict.Outcome, reasons []string) (failure, problem *junit.Result) {
-	reasons = because(o, reasons)
+	reasons = Because(o, reasons)
 	r := &junit.Result{Message: strings.Join(plains(reasons), "; "), Type: o.String(), Data: plainLines(reasons)}
 	if o == verdict.Fail {
 		return r, nil
@@ -102,7 +106,7 @@ func properties(s *junit.Testsuite, r Report) {
 		{"ratePerLane", strconv.Itoa(r.Rate)},
 		{"replay", strconv.FormatBool(r.Replay)},
 	} {
-		s.AddProperty(p[0], plain(p[1]))
+		s.AddProperty(p[0], Plain(p[1]))
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
-// Markdown writes a report in GitHub's markdown, for a job summary or a comment. Reasons come first, long parts are folded.
+// Markdown writes a report in GitHub's markdown, for a job summary or a comment. Reasons come
+// first, long parts are folded.
 func Markdown(w io.Writer, r Report) error {
 	d := newDocument(r)
 	var out strings.Builder
@@ -69,8 +70,9 @@ func markdownList(out *strings.Builder, items []string) {
 	}
 }
 
-// markdownTable draws a table. It is never cut: a browser scrolls. Markdown has no groups of columns, so each column has its full name.
-func markdownTable(t table) string {
+// markdownTable draws a table. It is never cut: a browser scrolls. Markdown has no groups of
+// columns, so each column has its full name.
+func markdownTable(t Table) string {
 	w := prettytable.NewWriter()
 	names := prettytable.Row{}
 	for _, c := range t.Columns {
@@ -94,9 +96,29 @@ func markdownTable(t table) string {
 	return w.RenderMarkdown()
 }
 
-// escape takes from characters what they mean in markdown and HTML. The pipe is left to the table writer: outside of tables it means nothing.
+// escape takes from characters what they mean in markdown and HTML. The pipe is left to the table
+// writer: outside of tables it means nothing.
 var escaper = strings.NewReplacer(
-	`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "~", `\~`, "&", "&amp;", "<", "&lt;", ">", "&gt;",
+	`\`,
+	`\\`,
+	"`",
+	"\\`",
+	"*",
+	`\*`,
+	"_",
+	`\_`,
+	"[",
+	`\[`,
+	"]",
+	`\]`,
+	"~",
+	`\~`,
+	"&",
+	"&amp;",
+	"<",
+	"&lt;",
+	">",
+	"&gt;",
 )
 
 func escape(s string) string {

@@ -1,12 +1,15 @@
-// Package report puts verdicts into words: for a terminal, for a job summary, for programs and for CI. It is pure: it reads no clock, no environment and
-// no file, so that the same Report gives the same bytes.
+// Package report puts verdicts into words: for a terminal, for a job summary, for programs and for
+// CI. It is pure: it reads no clock, no environment and no file, so that the same Report gives the
+// same bytes.
 //
-// A Report becomes a model (rows.go: runs of the same strategy and disruption in one row), the model becomes a document (document.go; sections.go, and
-// decision.go, headtohead.go, moments.go and arrivals.go for the sections that need more room), and the text, markdown and HTML writers only lay that document
-// out. The JSON and JUnit writers start from the runs as they are.
+// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row), the
+// model becomes a document (document.go; sections.go, and decision.go, headtohead.go, phases.go and
+// arrivals.go for the sections that need more room), and the text, markdown and HTML writers only
+// lay that document out. The JSON and JUnit writers start from the runs as they are; what JSON has
+// is a File, which Read gives back.
 //
-// A run has a picture of its own (picture.go), which is drawn from its verdict and its timeline on one axis of time (axis.go): Pods' lives (lifelines.go) and
-// what was lost (marks.go).
+// The page of a single run is drawn by package picture, in the words and with the tables of this
+// package.
 package report
 
 import (
@@ -27,9 +30,9 @@ type Report struct {
 	Elapsed   time.Duration        // of the suite, all phases together; zero if unknown
 	Artifacts string               // folder of timelines, logs and reports, as the reader would type it
 	Phases    []Phase              // where the time went, in order
-	Summaries map[string]string    // strategy name → what it does, in one line
 	Replay    bool                 // judged again from stored timelines, without a cluster
-	// Pictures are where the runs' pictures are, in the order of Suite.Runs: paths from the artifacts' folder, with slashes; empty for a run that has none.
+	// Pictures are where the runs' pictures are, in the order of Suite.Runs: paths from the
+	// artifacts' folder, with slashes; empty for a run that has none.
 	Pictures []string
 }
 

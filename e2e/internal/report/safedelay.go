@@ -1,10 +1,10 @@
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
@@ -19,7 +19,9 @@ type SafeDelay struct {
 	Rate     int    // requests per second per lane
 	Cluster  timeline.Environment
 	Estimate verdict.SafeDelay
-	Trials   []Trial // at the recommended delay and beside it, in order; none if none was recommended or nothing was to be proved
+	// at the recommended delay and beside it, in order; none if none was recommended or nothing was
+	// to be proved
+	Trials []Trial
 }
 
 // Trial is the runs at one delay.
@@ -31,26 +33,21 @@ type Trial struct {
 	Lanes    []TrialLane
 }
 
-// TrialLane is what one lane lost in all believed runs of a trial.
+// TrialLane is what one lane dropped in all conclusive runs of a trial.
 type TrialLane struct {
-	Lane                  string
-	Sent, Dropped, Masked int
+	Lane    string `json:"lane"`
+	Sent    int    `json:"sent"`
+	Dropped int    `json:"dropped"`
+	Masked  int    `json:"masked"`
 }
 
-// NewTrial counts what runs at one delay lost, of which there should be so many.
+// NewTrial counts what runs at one delay dropped, of which there should be so many.
 func NewTrial(what, strategy string, delay time.Duration, runs []verdict.Verdict, want int) Trial {
 	t := Trial{What: what, Strategy: strategy, Delay: delay, Proof: verdict.Prove(runs, want)}
-	for _, v := range runs {
-		if v.Outcome != verdict.Pass && v.Outcome != verdict.Fail {
-			continue
-		}
-		for _, l := range v.Lanes {
-			i := slices.IndexFunc(t.Lanes, func(t TrialLane) bool { return t.Lane == l.Name })
-			if i < 0 {
-				i, t.Lanes = len(t.Lanes), append(t.Lanes, TrialLane{Lane: l.Name})
-			}
-			t.Lanes[i].Sent, t.Lanes[i].Dropped, t.Lanes[i].Masked = t.Lanes[i].Sent+l.Sent, t.Lanes[i].Dropped+l.Dropped, t.Lanes[i].Masked+l.Masked
-		}
+	conclusive := row{Runs: runs}.conclusive()
+	for _, lane := range names(newModel(Report{Suite: verdict.Suite{Runs: conclusive.Runs}}).Lanes) {
+		a := conclusive.lane(lane)
+		t.Lanes = append(t.Lanes, TrialLane{lane, a.Sent, a.Dropped, a.Masked})
 	}
 	return t
 }
@@ -71,11 +68,15 @@ func SafeDelayFormats() []SafeDelayFormat {
 
 // limits are what no measurement of this kind can know.
 var limits = []string{
-	"It holds for this cluster as it was. One with more nodes, more Services or busier machines takes longer to tell every kube-proxy, and each one longer to act.",
-	"It holds for this minSyncPeriod of kube-proxy: with a longer one the delay has to grow by as much. Measure with -proxy-min-sync.",
-	"It holds for kube-proxy. An ingress controller, a cloud load balancer, a mesh or clients that keep a DNS answer have their own time, which comes on top: up to minutes.",
+	"It holds for this cluster as it was. One with more nodes, more Services or busier machines takes longer to tell " +
+		"every kube-proxy, and each one longer to act.",
+	"It holds for this minSyncPeriod of kube-proxy: with a longer one the delay has to grow by as much. Measure with " +
+		"-proxy-min-sync.",
+	"It holds for kube-proxy. An ingress controller, a cloud load balancer, a mesh or clients that keep a DNS answer " +
+		"have their own time, which comes on top: up to minutes.",
 	"A request in flight when the delay is over needs time to shut down, not delay: the grace period has to hold both.",
-	"A client that keeps its connection and is never told to close it doesn't leave at all, however long the delay is: the app has to answer with Connection: close.",
+	"A client that keeps its connection and is never told to close it doesn't leave at all, however long the delay " +
+		"is: the app has to answer with Connection: close.",
 }
 
 // WriteSafeDelay writes a safe delay as Text writes a report.
@@ -100,193 +101,241 @@ func safeDelaySections(s SafeDelay) []section {
 	e := s.Estimate
 	first := section{Title: "The safe delay", Blocks: []block{
 		{Text: conclusion(s)},
-		{Text: fmt.Sprintf("How long requests went on arriving at a Pod after its deletion: %s of %s, whose delay was %s, at %d requests/s "+
-			"per lane; Kubernetes %s, kube-proxy %s with minSyncPeriod %s.%s", count(e.Runs, "rolling update"), s.Strategy, e.With, s.Rate, known(s.Cluster.Kubernetes),
-			known(s.Cluster.ProxyMode), known(s.Cluster.MinSyncPeriod), doubts(e.Doubted))},
+		{Text: fmt.Sprintf("How long requests went on arriving at a Pod after its deletion: %s of %s, whose delay "+
+			"was %s, at %d requests/s per lane; Kubernetes %s, kube-proxy %s with minSyncPeriod %s.%s",
+			Count(e.Runs, "rolling update"),
+			s.Strategy, e.With, s.Rate,
+			known(s.Cluster.Kubernetes), known(s.Cluster.ProxyMode), known(s.Cluster.MinSyncPeriod),
+			leftOut(e.Inconclusive))},
 		{Table: delayTable(e.Lanes)},
 	}}
-	lanesOf := map[string][]string{} // by why they have no delay
-	var reasons []string
-	for _, l := range e.Lanes {
-		if l.Delay != nil {
-			continue
+	var list []string
+	for _, same := range groupBy(e.Lanes, func(l verdict.LaneDelay) string { return l.Why }) {
+		var lanes []string
+		for _, l := range same.items {
+			if l.Delay == nil {
+				lanes = append(lanes, l.Lane)
+			}
 		}
-		if lanesOf[l.Why] == nil {
-			reasons = append(reasons, l.Why)
+		if len(lanes) > 0 {
+			why := strings.TrimPrefix(Plain(same.key), "no delay: ")
+			list = append(list, fmt.Sprintf("No delay for %s: %s.", Enumerate(lanes), why))
 		}
-		lanesOf[l.Why] = append(lanesOf[l.Why], l.Lane)
 	}
-	var silent []string
-	for _, why := range reasons {
-		silent = append(silent, fmt.Sprintf("No delay for %s: %s.", enumerate(lanesOf[why]), plain(why)))
+	if slices.ContainsFunc(e.Lanes, func(l verdict.LaneDelay) bool { return l.Censored > 0 }) {
+		list = append(list, "≥ …, until it ended: so many Pods got requests until their own end, and are no "+
+			"observations.")
 	}
-	if len(silent) > 0 {
-		first.Blocks = append(first.Blocks, block{List: silent})
+	if len(list) > 0 {
+		first.Blocks = append(first.Blocks, block{List: list})
 	}
 	first.Blocks = append(first.Blocks, block{Text: bounds(e)})
 	out := []section{first}
 	if len(s.Trials) > 0 {
-		out = append(out, section{Title: "The proof", Blocks: []block{{Table: trialTable(s.Trials)}, {List: trialLosses(s.Trials)}}})
+		out = append(out, section{
+			Title:  "The proof",
+			Blocks: []block{{Table: trialTable(s.Trials)}, {List: trialDrops(s.Trials)}},
+		})
 	}
 	return append(out, section{Title: "What it can't know", Blocks: []block{{List: limits}}})
 }
 
 // conclusion is the answer in one sentence.
 func conclusion(s SafeDelay) string {
-	switch d := s.Estimate.Delay; {
-	case d == nil:
-		return fmt.Sprintf("No delay is recommended: %s.", plain(s.Why))
-	case s.Outcome == verdict.Pass && len(s.Trials) == 0:
-		return fmt.Sprintf("%s in the app, or %s of preStop sleep, is recommended; nothing was run to prove it.", *d, verdict.WholeSeconds(*d))
-	case s.Outcome == verdict.Pass:
-		return fmt.Sprintf("%s in the app, or %s of preStop sleep, which takes whole seconds, is safe here: it was run, and no new connection was lost.",
-			*d, verdict.WholeSeconds(*d))
-	default:
-		return fmt.Sprintf("%s in the app, or %s of preStop sleep, is recommended and NOT proved (%s): %s.", *d, verdict.WholeSeconds(*d), s.Outcome, plain(s.Why))
+	d := s.Estimate.Delay
+	if d == nil {
+		return fmt.Sprintf("No delay is recommended: %s.", Plain(s.Why))
 	}
+	preStop := verdict.WholeSeconds(*d)
+	switch {
+	case s.Outcome == verdict.Pass && len(s.Trials) == 0:
+		return fmt.Sprintf("%s in the app, or %s of preStop sleep, is recommended; nothing was run to prove it.", *d,
+			preStop)
+	case s.Outcome == verdict.Pass:
+		return fmt.Sprintf("%s in the app, or %s of preStop sleep, which takes whole seconds, is safe here: it was "+
+			"run, and no new connection was dropped.", *d, preStop)
+	}
+	return fmt.Sprintf("%s in the app, or %s of preStop sleep, is recommended and NOT proved (%s): %s.", *d, preStop,
+		s.Outcome, Plain(s.Why))
 }
 
-func doubts(n int) string {
-	if n == 0 {
+func leftOut(n int) string {
+	switch n {
+	case 0:
 		return ""
+	case 1:
+		return " 1 other is not conclusive, and counts for nothing."
 	}
-	return fmt.Sprintf(" %s could not be believed, and counts for nothing.", count(n, "other"))
+	return fmt.Sprintf(" %d others are not conclusive, and count for nothing.", n)
 }
 
 func bounds(e verdict.SafeDelay) string {
-	return fmt.Sprintf("May be longer: the share of removals that may take longer than the greatest, with 95 %% confidence, whatever their distribution (1 − 0.05^(1/n) "+
-		"after n observations; Wilks 1941). It takes observations for independent. Pods of one rollout share updates of kube-proxy: by rollouts alone (%d), "+
-		"up to %s of them may hold a longer one. Delay: the greatest, one interval of the lane, and a margin (a quarter of the greatest; 0.3 s or ten "+
-		"intervals at least), rounded up to %s.", e.Runs, percent(e.RunBound), verdict.DelayStep)
+	return fmt.Sprintf("May be longer: the share of removals that may take longer than the greatest, with 95 %% "+
+		"confidence, whatever their distribution (1 − 0.05^(1/n) after n observations; Wilks 1941). It takes "+
+		"observations for independent. Pods of one rollout share updates of kube-proxy: by rollouts alone (%d), "+
+		"up to %s of them may hold a longer one. Delay: the greatest, one interval of the lane, and a margin "+
+		"(a quarter of the greatest; 0.3 s or ten intervals at least), rounded up to %s.", e.Runs,
+		percent(e.RunBound), verdict.DelayStep)
 }
 
-func delayTable(lanes []verdict.LaneDelay) table {
+func delayTable(lanes []verdict.LaneDelay) Table {
 	seen := func(l verdict.LaneDelay, d time.Duration) string {
 		if l.N == 0 {
-			return none
+			return None
 		}
-		return duration(d)
+		return Duration(d)
 	}
-	return tabulate([]column[verdict.LaneDelay]{
-		{header: header{Name: "lane", Key: true, Left: true}, cell: func(l verdict.LaneDelay) string { return l.Lane }},
-		{header: header{Name: "Pods"}, cell: func(l verdict.LaneDelay) string { return integer(l.N) }},
-		{header: header{Name: "p50"}, cell: func(l verdict.LaneDelay) string { return seen(l, l.P50) }},
-		{header: header{Name: "greatest"}, cell: func(l verdict.LaneDelay) string { return seen(l, l.Max) }},
-		{header: header{Name: "known to"}, cell: func(l verdict.LaneDelay) string { return duration(l.Resolution) }},
-		{header: header{Name: "may be longer"}, cell: func(l verdict.LaneDelay) string { return percent(l.Bound) }},
-		{header: header{Name: "delay"}, cell: func(l verdict.LaneDelay) string {
+	return Tabulate([]Column[verdict.LaneDelay]{
+		Key("lane", func(l verdict.LaneDelay) string { return l.Lane }),
+		Number("Pods", func(l verdict.LaneDelay) string { return integer(l.N) }),
+		Number("p50", func(l verdict.LaneDelay) string { return seen(l, l.P50) }),
+		Number("greatest", func(l verdict.LaneDelay) string {
+			if l.Censored > 0 && l.AtLeast >= l.Max {
+				return atLeast + Duration(l.AtLeast)
+			}
+			return seen(l, l.Max)
+		}),
+		Number("until it ended", func(l verdict.LaneDelay) string { return integer(l.Censored) }).
+			Unless(func(l verdict.LaneDelay) bool { return l.Censored == 0 }),
+		Number("known to", func(l verdict.LaneDelay) string { return Duration(l.Resolution) }),
+		Number("may be longer", func(l verdict.LaneDelay) string { return percent(l.Bound) }),
+		Number("delay", func(l verdict.LaneDelay) string {
 			if l.Delay == nil {
-				return none
+				return None
 			}
 			return l.Delay.String()
-		}},
+		}),
 	}, [][]verdict.LaneDelay{lanes})
 }
 
-func trialTable(trials []Trial) table {
-	return tabulate([]column[Trial]{
-		{header: header{Name: "what", Key: true, Left: true}, cell: func(t Trial) string { return t.What }},
-		{header: header{Name: "strategy", Left: true}, cell: func(t Trial) string { return t.Strategy }},
-		{header: header{Name: "outcome", Left: true}, cell: func(t Trial) string { return t.Proof.Outcome.String() }},
-		{header: header{Name: "rollouts that lost"}, cell: func(t Trial) string { return fmt.Sprintf("%d/%d", t.Proof.Lossy, t.Proof.Runs) }},
-		{header: header{Name: "dropped/sent"}, cell: func(t Trial) string { return fmt.Sprintf("%d/%d", t.Proof.Dropped, t.Proof.Sent) }},
-		{header: header{Name: "may lose"}, cell: func(t Trial) string { return percent(t.Proof.Bound) }},
-		{header: header{Name: "reused"}, cell: func(t Trial) string { return fmt.Sprintf("%d/%d", t.Proof.ReusedDropped, t.Proof.ReusedSent) }},
-		{header: header{Name: "masked"}, cell: func(t Trial) string { return integer(t.Proof.Masked) }},
+func trialTable(trials []Trial) Table {
+	return Tabulate([]Column[Trial]{
+		Key("what", func(t Trial) string { return t.What }),
+		Words("strategy", func(t Trial) string { return t.Strategy }),
+		Words("outcome", func(t Trial) string { return t.Proof.Outcome.String() }),
+		Number("rollouts with drops", func(t Trial) string { return ratio(t.Proof.Lossy, t.Proof.Runs) }),
+		Number("dropped/sent", func(t Trial) string { return ratio(t.Proof.Dropped, t.Proof.Sent) }),
+		Number("may drop", func(t Trial) string { return percent(t.Proof.Bound) }),
+		Number("reused", func(t Trial) string { return ratio(t.Proof.ReusedDropped, t.Proof.ReusedSent) }),
+		Number("masked", func(t Trial) string { return integer(t.Proof.Masked) }),
 	}, [][]Trial{trials})
 }
 
-// trialLosses says which lanes lost something, trial by trial.
-func trialLosses(trials []Trial) []string {
+// trialDrops says which lanes dropped something, trial by trial.
+func trialDrops(trials []Trial) []string {
 	var list []string
 	for _, t := range trials {
 		var lanes []string
 		for _, l := range t.Lanes {
+			line := fmt.Sprintf("%d of %d on %s", l.Dropped, l.Sent, l.Lane)
 			switch {
 			case l.Dropped > 0 && l.Masked > 0:
-				lanes = append(lanes, fmt.Sprintf("%d of %d on %s with another %d masked", l.Dropped, l.Sent, l.Lane, l.Masked))
-			case l.Dropped > 0:
-				lanes = append(lanes, fmt.Sprintf("%d of %d on %s", l.Dropped, l.Sent, l.Lane))
+				line += fmt.Sprintf(" with another %d masked", l.Masked)
 			case l.Masked > 0:
-				lanes = append(lanes, fmt.Sprintf("0 of %d on %s with %d masked", l.Sent, l.Lane, l.Masked))
+				line += fmt.Sprintf(" with %d masked", l.Masked)
+			case l.Dropped == 0:
+				continue
 			}
+			lanes = append(lanes, line)
 		}
 		if len(lanes) > 0 {
-			list = append(list, fmt.Sprintf("%s lost %s.", t.Strategy, enumerate(lanes)))
+			list = append(list, fmt.Sprintf("%s dropped %s.", t.Strategy, Enumerate(lanes)))
 		}
 	}
 	return list
 }
 
-// SafeDelaySchema names the contract that safe-delay.json keeps. What it binds doesn't change under the same name; fields may be added.
-const SafeDelaySchema = "zerodrop.safe-delay/v1"
+// SafeDelaySchema names the contract that safe-delay.json keeps. What it binds doesn't change under
+// the same name; fields may be added.
+const SafeDelaySchema = "zerodrop.safe-delay/v2"
 
-type jsonSafeDelay struct {
-	Schema              string          `json:"schema"`
-	Outcome             string          `json:"outcome"`
-	Why                 string          `json:"why,omitempty"`
-	Strategy            string          `json:"strategy"`
-	MeasuredWithSeconds float64         `json:"measuredWithSeconds"`
-	Rate                int             `json:"rate"` // requests/s per lane
-	Cluster             jsonCluster     `json:"cluster"`
-	Rollouts            int             `json:"rollouts"`       // that were believed
-	Doubted             int             `json:"doubted"`        // that were not
-	RolloutBound        float64         `json:"rolloutBound"`   // share of rollouts that may hold a removal that takes longer, 95 %
-	DelaySeconds        *float64        `json:"delaySeconds"`   // in the app; null if none is recommended
-	PreStopSeconds      *float64        `json:"preStopSeconds"` // as the kubelet's sleep action; null if none is recommended
-	Lanes               []jsonLaneDelay `json:"lanes"`
-	Trials              []jsonTrial     `json:"trials"`
-	Limits              []string        `json:"limits"`
+// SafeDelayFile is what safe-delay.json says: the same code writes and reads it.
+type SafeDelayFile struct {
+	Schema              string               `json:"schema"`
+	Outcome             verdict.Outcome      `json:"outcome"`
+	Why                 string               `json:"why,omitempty"`
+	Strategy            string               `json:"strategy"`
+	MeasuredWithSeconds float64              `json:"measuredWithSeconds"`
+	Rate                int                  `json:"rate"` // requests/s per lane
+	Cluster             timeline.Environment `json:"cluster"`
+	Rollouts            int                  `json:"rollouts"`     // that were conclusive
+	Inconclusive        int                  `json:"inconclusive"` // that were not
+	// share of rollouts that may hold a removal that takes longer, 95 %
+	RolloutBound float64  `json:"rolloutBound"`
+	DelaySeconds *float64 `json:"delaySeconds"` // in the app; null if none is recommended
+	// as the kubelet's sleep action; null if none is recommended
+	PreStopSeconds *float64         `json:"preStopSeconds"`
+	Lanes          []SafeDelayLane  `json:"lanes"`
+	Trials         []SafeDelayTrial `json:"trials"`
+	Limits         []string         `json:"limits"`
 }
 
-type jsonLaneDelay struct {
-	Lane              string   `json:"lane"`
-	Observations      int      `json:"observations"` // Pods
-	P50Seconds        *float64 `json:"p50Seconds"`   // null without an observation
-	MaxSeconds        *float64 `json:"maxSeconds"`
+// SafeDelayLane is a lane of a SafeDelayFile.
+type SafeDelayLane struct {
+	Lane         string         `json:"lane"`
+	Class        timeline.Class `json:"class"`        // of its connections
+	Observations int            `json:"observations"` // Pods
+	P50Seconds   *float64       `json:"p50Seconds"`   // null without an observation
+	MaxSeconds   *float64       `json:"maxSeconds"`
+	// Pods that got requests until their own end: no observations
+	Censored          int      `json:"censored"`
+	AtLeastSeconds    *float64 `json:"atLeastSeconds,omitempty"` // of those, the longest: a lower bound
+	TooShort          bool     `json:"tooShort"`                 // a longer delay would have shown more
 	ResolutionSeconds float64  `json:"resolutionSeconds"`
 	Bound             float64  `json:"bound"` // share of removals that may take longer than the greatest, 95 %
 	DelaySeconds      *float64 `json:"delaySeconds"`
 	Why               string   `json:"why,omitempty"` // there is no delay
 }
 
-type jsonTrial struct {
-	What          string          `json:"what"`
-	Strategy      string          `json:"strategy"`
-	DelaySeconds  float64         `json:"delaySeconds"`
-	Outcome       string          `json:"outcome"`
-	Rollouts      int             `json:"rollouts"`
-	LossyRollouts int             `json:"lossyRollouts"`
-	Sent          int             `json:"sent"` // on new connections, as Dropped and LossyRollouts
-	Dropped       int             `json:"dropped"`
-	Bound         float64         `json:"bound"` // share of rollouts that may lose something all the same, 95 %
-	ReusedSent    int             `json:"reusedSent"`
-	ReusedDropped int             `json:"reusedDropped"`
-	Masked        int             `json:"masked"` // on reused connections
-	Lanes         []jsonTrialLane `json:"lanes"`
+// SafeDelayTrial is a Trial of a SafeDelayFile.
+type SafeDelayTrial struct {
+	What             string          `json:"what"`
+	Strategy         string          `json:"strategy"`
+	DelaySeconds     float64         `json:"delaySeconds"`
+	Outcome          verdict.Outcome `json:"outcome"`
+	Rollouts         int             `json:"rollouts"`
+	DroppingRollouts int             `json:"droppingRollouts"`
+	Sent             int             `json:"sent"` // on new connections, as Dropped and DroppingRollouts
+	Dropped          int             `json:"dropped"`
+	Bound            float64         `json:"bound"` // share of rollouts that may drop something all the same, 95 %
+	ReusedSent       int             `json:"reusedSent"`
+	ReusedDropped    int             `json:"reusedDropped"`
+	Masked           int             `json:"masked"` // on reused connections
+	Lanes            []TrialLane     `json:"lanes"`
 }
 
-type jsonTrialLane struct {
-	Lane    string `json:"lane"`
-	Sent    int    `json:"sent"`
-	Dropped int    `json:"dropped"`
-	Masked  int    `json:"masked"`
+// ReadSafeDelay reads a safe-delay.json. Another version of the schema is an error.
+func ReadSafeDelay(r io.Reader) (f SafeDelayFile, err error) {
+	if err := readJSON(r, SafeDelaySchema, &f); err != nil {
+		return f, fmt.Errorf("read safe delay: %w", err)
+	}
+	return f, nil
 }
 
 func writeSafeDelayJSON(w io.Writer, s SafeDelay) error {
+	return writeJSON(w, "safe delay", newSafeDelayFile(s))
+}
+
+func newSafeDelayFile(s SafeDelay) SafeDelayFile {
 	e := s.Estimate
-	out := jsonSafeDelay{
-		Schema: SafeDelaySchema, Outcome: s.Outcome.String(), Why: plain(s.Why), Strategy: s.Strategy, MeasuredWithSeconds: seconds(e.With), Rate: s.Rate,
-		Cluster: jsonCluster(s.Cluster), Rollouts: e.Runs, Doubted: e.Doubted, RolloutBound: e.RunBound,
-		Lanes: []jsonLaneDelay{}, Trials: []jsonTrial{}, Limits: limits,
+	out := SafeDelayFile{
+		Schema: SafeDelaySchema, Outcome: s.Outcome, Why: Plain(s.Why), Strategy: s.Strategy, Rate: s.Rate,
+		MeasuredWithSeconds: seconds(e.With), Cluster: s.Cluster, Rollouts: e.Runs, Inconclusive: e.Inconclusive,
+		RolloutBound: e.RunBound, Lanes: []SafeDelayLane{}, Trials: []SafeDelayTrial{}, Limits: limits,
 	}
 	if e.Delay != nil {
 		out.DelaySeconds, out.PreStopSeconds = new(seconds(*e.Delay)), new(seconds(verdict.WholeSeconds(*e.Delay)))
 	}
 	for _, l := range e.Lanes {
-		lane := jsonLaneDelay{Lane: l.Lane, Observations: l.N, ResolutionSeconds: seconds(l.Resolution), Bound: l.Bound, Why: plain(l.Why)}
+		lane := SafeDelayLane{
+			Lane: l.Lane, Class: l.Class, Observations: l.N, Censored: l.Censored, TooShort: l.TooShort,
+			ResolutionSeconds: seconds(l.Resolution), Bound: l.Bound, Why: Plain(l.Why),
+		}
 		if l.N > 0 {
 			lane.P50Seconds, lane.MaxSeconds = new(seconds(l.P50)), new(seconds(l.Max))
+		}
+		if l.Censored > 0 {
+			lane.AtLeastSeconds = new(seconds(l.AtLeast))
 		}
 		if l.Delay != nil {
 			lane.DelaySeconds = new(seconds(*l.Delay))
@@ -294,22 +343,13 @@ func writeSafeDelayJSON(w io.Writer, s SafeDelay) error {
 		out.Lanes = append(out.Lanes, lane)
 	}
 	for _, t := range s.Trials {
-		trial := jsonTrial{
-			What: t.What, Strategy: t.Strategy, DelaySeconds: seconds(t.Delay), Outcome: t.Proof.Outcome.String(), Rollouts: t.Proof.Runs,
-			LossyRollouts: t.Proof.Lossy, Sent: t.Proof.Sent, Dropped: t.Proof.Dropped, Bound: t.Proof.Bound,
-			ReusedSent: t.Proof.ReusedSent, ReusedDropped: t.Proof.ReusedDropped, Masked: t.Proof.Masked, Lanes: []jsonTrialLane{},
-		}
-		for _, l := range t.Lanes {
-			trial.Lanes = append(trial.Lanes, jsonTrialLane(l))
-		}
-		out.Trials = append(out.Trials, trial)
+		p := t.Proof
+		out.Trials = append(out.Trials, SafeDelayTrial{
+			What: t.What, Strategy: t.Strategy, DelaySeconds: seconds(t.Delay), Outcome: p.Outcome,
+			Rollouts: p.Runs, DroppingRollouts: p.Lossy, Sent: p.Sent, Dropped: p.Dropped, Bound: p.Bound,
+			ReusedSent: p.ReusedSent, ReusedDropped: p.ReusedDropped, Masked: p.Masked,
+			Lanes: append([]TrialLane{}, t.Lanes...),
+		})
 	}
-	raw, err := json.MarshalIndent(out, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write safe delay: %w", err)
-	}
-	if _, err := w.Write(append(raw, '\n')); err != nil {
-		return fmt.Errorf("write safe delay: %w", err)
-	}
-	return nil
+	return out
 }

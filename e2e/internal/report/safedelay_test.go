@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,15 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/report"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // arrivals is a run whose lanes got a last request from each Pod so long after its deletion.
 func arrivals(o verdict.Outcome, after map[string][]time.Duration) verdict.Verdict {
 	v := verdict.Verdict{Outcome: o}
 	for _, name := range []string{"service/new", "service/reused", "nodeport/slow"} {
-		l := lane(name, scenarios.Clean, 2600, nil, 0)
+		l := lane(name, clean, 2600, nil, 0)
 		for _, d := range after[name] {
 			l.Arrivals = append(l.Arrivals, verdict.Arrival{Pod: "app", After: d})
 		}
@@ -30,43 +31,64 @@ func arrivals(o verdict.Outcome, after map[string][]time.Duration) verdict.Verdi
 	return v
 }
 
-func lost(o verdict.Outcome, dropped, masked int) verdict.Verdict {
+func dropped(o verdict.Outcome, n, masked int) verdict.Verdict {
 	v := arrivals(o, nil)
-	v.Lanes[0].Dropped, v.Lanes[1].Dropped, v.Lanes[1].Masked = dropped, dropped/2, masked
+	v.Lanes[0].Dropped, v.Lanes[1].Dropped, v.Lanes[1].Masked = n, n/2, masked
 	return v
 }
 
 func safeDelay(outcome verdict.Outcome, why string, runs []verdict.Verdict, trials ...report.Trial) report.SafeDelay {
 	return report.SafeDelay{
 		Strategy: "in-app-delay-close", Outcome: outcome, Why: why, Rate: 100, Cluster: quick().Cluster,
-		Estimate: verdict.NewSafeDelay(runs, 15*time.Second, 100), Trials: trials,
+		Estimate: verdict.NewSafeDelay(runs, 15*time.Second), Trials: trials,
 	}
 }
 
 func TestSafeDelayGolden(t *testing.T) {
 	const ms = time.Millisecond
 	measured := []verdict.Verdict{
-		arrivals(verdict.Pass, map[string][]time.Duration{"service/new": {310 * ms, 900 * ms, 1012 * ms}, "service/reused": {25 * ms, 1030 * ms}, "nodeport/slow": {400 * ms}}),
-		arrivals(verdict.Pass, map[string][]time.Duration{"service/new": {530 * ms, 740 * ms, 1112 * ms}, "service/reused": {300 * ms}, "nodeport/slow": {700 * ms}}),
+		arrivals(verdict.Pass, map[string][]time.Duration{
+			"service/new":    {310 * ms, 900 * ms, 1012 * ms},
+			"service/reused": {25 * ms, 1030 * ms}, "nodeport/slow": {400 * ms},
+		}),
+		arrivals(verdict.Pass, map[string][]time.Duration{
+			"service/new":    {530 * ms, 740 * ms, 1112 * ms},
+			"service/reused": {300 * ms}, "nodeport/slow": {700 * ms},
+		}),
 	}
-	clean := []verdict.Verdict{lost(verdict.Pass, 0, 0), lost(verdict.Pass, 0, 0), lost(verdict.Pass, 0, 0)}
-	third := report.NewTrial("a third of it", "in-app-delay-close@500ms+measured", 500*ms, []verdict.Verdict{lost(verdict.Pass, 12, 0), lost(verdict.Pass, 7, 2), clean[0]}, 3)
+	clean := []verdict.Verdict{dropped(verdict.Pass, 0, 0), dropped(verdict.Pass, 0, 0), dropped(verdict.Pass, 0, 0)}
+	third := report.NewTrial("a third of it", "in-app-delay-close@500ms", 500*ms,
+		[]verdict.Verdict{dropped(verdict.Pass, 12, 0), dropped(verdict.Pass, 7, 2), clean[0]}, 3)
 	preStop := report.NewTrial("as preStop sleep", "prestop-sleep@2s", 2*time.Second, clean, 3)
 	proof := func(runs ...verdict.Verdict) report.Trial {
 		return report.NewTrial("the recommended delay", "in-app-delay-close@1.5s", 1500*ms, runs, 3)
 	}
 	doubted := arrivals(verdict.Inconclusive, map[string][]time.Duration{"service/new": {400 * ms}})
-	silent := arrivals(verdict.Pass, map[string][]time.Duration{"service/new": {310 * ms}, "nodeport/slow": {14800 * ms}})
+	silent := arrivals(verdict.Pass, map[string][]time.Duration{
+		"service/new":   {310 * ms},
+		"nodeport/slow": {14800 * ms},
+	})
+	endless := arrivals(verdict.Pass, map[string][]time.Duration{
+		"service/new":    {310 * ms, 15 * time.Second},
+		"service/reused": {15 * time.Second},
+	})
+	endless.Lanes[0].Arrivals[1].Censored, endless.Lanes[1].Arrivals[0].Censored = true, true
 	tests := []struct {
 		name string
 		in   report.SafeDelay
 	}{
 		{"proved", safeDelay(verdict.Pass, "", measured, proof(clean...), preStop, third)},
-		{"disproved", safeDelay(verdict.Fail, "in-app-delay-close@1.5s lost 3 requests", measured, proof(clean[0], clean[1], lost(verdict.Fail, 3, 0)), preStop, third)},
-		{"not-proved", safeDelay(verdict.Inconclusive, "1 of 3 runs is believed", measured, proof(clean[0], lost(verdict.Inconclusive, 99, 9)))},
+		{"disproved", safeDelay(verdict.Fail, "in-app-delay-close@1.5s dropped 3 requests", measured,
+			proof(clean[0], clean[1], dropped(verdict.Fail, 3, 0)), preStop, third)},
+		{"not-proved", safeDelay(verdict.Inconclusive, "1 of 3 runs is conclusive", measured,
+			proof(clean[0], dropped(verdict.Inconclusive, 99, 9)))},
 		{"recommended", safeDelay(verdict.Pass, "", append([]verdict.Verdict{doubted}, measured...))},
-		{"none", safeDelay(verdict.Inconclusive, "nodeport/slow: requests went on arriving for 14.8s", []verdict.Verdict{silent})},
-		{"not-believed", safeDelay(verdict.Inconclusive, "service/new: none of 1 runs can be believed", []verdict.Verdict{doubted})},
+		{"none", safeDelay(verdict.Inconclusive, "nodeport/slow: requests went on arriving for 14.8s",
+			[]verdict.Verdict{silent})},
+		{"censored", safeDelay(verdict.Inconclusive, "service/new: a longer delay has to show their end",
+			[]verdict.Verdict{endless})},
+		{"not-conclusive", safeDelay(verdict.Inconclusive, "service/new: none of 1 runs is conclusive",
+			[]verdict.Verdict{doubted})},
 	}
 	for _, tt := range tests {
 		for _, f := range report.SafeDelayFormats() {
@@ -81,6 +103,17 @@ func TestSafeDelayGolden(t *testing.T) {
 				want, err := os.ReadFile(file)
 				require.NoError(t, err, "run go test -update")
 				require.Equal(t, string(want), got.String())
+				if f.File != "safe-delay.json" {
+					return
+				}
+				read, err := report.ReadSafeDelay(&got)
+				require.NoError(t, err)
+				assert.Equal(t, tt.in.Outcome, read.Outcome)
+				assert.Len(t, read.Trials, len(tt.in.Trials))
+				for i, l := range tt.in.Estimate.Lanes {
+					assert.Equal(t, l.Censored, read.Lanes[i].Censored)
+					assert.Equal(t, l.TooShort, read.Lanes[i].TooShort)
+				}
 			})
 		}
 	}
@@ -91,14 +124,21 @@ func TestSafeDelayJSON(t *testing.T) {
 	var out bytes.Buffer
 	for _, f := range report.SafeDelayFormats() {
 		if filepath.Ext(f.File) == ".json" {
-			require.NoError(t, f.Write(&out, safeDelay(verdict.Inconclusive, "nothing", []verdict.Verdict{arrivals(verdict.Pass, nil)})))
+			require.NoError(t, f.Write(&out, safeDelay(verdict.Inconclusive, "nothing",
+				[]verdict.Verdict{arrivals(verdict.Pass, nil)})))
 		}
 	}
 	var got object
 	require.NoError(t, json.Unmarshal(out.Bytes(), &got))
-	assertHas(t, object{"schema": "zerodrop.safe-delay/v1", "delaySeconds": nil, "preStopSeconds": nil, "why": "nothing"}, got)
+	assertHas(t, object{
+		"schema": "zerodrop.safe-delay/v2", "delaySeconds": nil, "preStopSeconds": nil,
+		"why": "nothing",
+	}, got)
 	for _, l := range got.list("lanes") {
-		assertHas(t, object{"observations": 0.0, "p50Seconds": nil, "maxSeconds": nil, "delaySeconds": nil, "bound": 1.0}, l)
+		assertHas(t, object{
+			"observations": 0.0, "p50Seconds": nil, "maxSeconds": nil, "delaySeconds": nil,
+			"bound": 1.0,
+		}, l)
 	}
 	assert.Len(t, got.list("lanes"), 3)
 }
@@ -113,17 +153,18 @@ func TestSafeDelayCanNotWrite(t *testing.T) {
 	}
 }
 
-// TestMeasuredIsOnNoSide: a delay of which nothing is expected, as it is too short to be safe, doesn't speak for in-app delays.
-func TestMeasuredIsOnNoSide(t *testing.T) {
-	text := func(r report.Report) string {
-		var out bytes.Buffer
-		require.NoError(t, report.Text(&out, r))
-		return out.String()
-	}
+// A strategy that declares no group, as its delay is too short to be safe, say, doesn't speak for
+// in-app delays.
+func TestWhoHasNoGroupSpeaksForNone(t *testing.T) {
 	const absent = "no in-app delay strategy"
-	short := repeat(1, lost(verdict.Pass, 12, 0))
-	short.Strategy, short.Disruption = "in-app-delay@500ms+measured", "rolling-update"
-	assert.Contains(t, text(suite(preStopRolling, short)), absent)
-	short.Strategy = "in-app-delay@500ms"
-	assert.NotContains(t, text(suite(preStopRolling, short)), absent)
+	short := repeat(1, dropped(verdict.Pass, 12, 0))
+	short.Spec = timeline.Spec{Strategy: "in-app-delay@500ms", Disruption: "rolling-update"}
+	assert.Contains(t, written(t, report.Text, suite(preStopRolling, short)), absent)
+	short.Spec.Group = "in-app delay"
+	assert.NotContains(t, written(t, report.Text, suite(preStopRolling, short)), absent)
+}
+
+func TestReadSafeDelayRefusesAnotherVersion(t *testing.T) {
+	_, err := report.ReadSafeDelay(strings.NewReader(`{"schema": "zerodrop.safe-delay/v1"}`))
+	require.EqualError(t, err, `read safe delay: schema "zerodrop.safe-delay/v1": want "zerodrop.safe-delay/v2"`)
 }

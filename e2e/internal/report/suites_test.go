@@ -3,13 +3,12 @@ package report_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
-	"github.com/zerodrop/zerodrop/fixtures"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // Made-up suites with numbers as a real cluster gives them.
@@ -17,7 +16,8 @@ import (
 const ms = time.Millisecond
 
 var kindCluster = timeline.Environment{
-	Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", Kernel: "6.18.5", Runtime: "containerd://2.3.7", CPUs: 2,
+	Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", Kernel: "6.18.5",
+	Runtime: "containerd://2.3.7", CPUs: 2,
 }
 
 var summaries = map[string]string{
@@ -25,50 +25,65 @@ var summaries = map[string]string{
 	"shutdown-at-once":   "graceful shutdown at once: the listener closes at SIGTERM, requests in flight are finished",
 	"in-app-delay":       "the app serves on for 15 s after SIGTERM, then shuts down gracefully",
 	"in-app-delay-close": "as in-app-delay, and answers with Connection: close meanwhile, so that clients move on",
-	"prestop-exec-sleep": "preStop runs sleep 15 in the container, which needs that command in its image; then graceful shutdown",
-	"prestop-sleep":      "preStop with the kubelet's own sleep action, 15 s, which needs nothing in the image; then graceful shutdown",
+	"prestop-exec-sleep": "preStop runs sleep 15 in the container, which needs that command in its image; then " +
+		"graceful shutdown",
+	"prestop-sleep": "preStop with the kubelet's own sleep action, 15 s, which needs nothing in the image; then " +
+		"graceful shutdown",
 }
 
 type causes = map[timeline.Cause]int
 
-// connections is how the lane that is made up under a name uses them.
-func connections(lane string) string {
-	if _, load, _ := cutLast(lane); load == "reused" {
-		return string(scenarios.ReusedConnections)
+// specOf is the declaration of the lane that is made up under a name, held to an expectation.
+func specOf(name string, expect timeline.Expect) timeline.LaneSpec {
+	consumer, load, found := strings.Cut(name, "/")
+	if !found {
+		consumer, load = "", name
 	}
-	return string(scenarios.NewConnections)
+	l := timeline.LaneSpec{
+		Name: name, Consumer: consumer, Load: load, From: timeline.FromOutside, Rate: 100,
+		Connections: "new", Class: timeline.ClassNew,
+	}
+	if load == "reused" {
+		l.Connections, l.Class = timeline.Reused, timeline.ClassKeptAlive
+	}
+	l.Held = map[timeline.Class]timeline.Promise{l.Class: {Expect: expect, Source: "strategy"}}
+	return l
 }
 
 // lane makes a lane whose ledger balances, judged by its expectation.
-func lane(name string, expect scenarios.Expect, planned int, lost causes, lastArrival time.Duration) verdict.Lane {
+func lane(name string, expect timeline.Expect, planned int, causes causes, lastArrival time.Duration) verdict.Lane {
 	dropped := 0
-	for _, n := range lost {
+	for _, n := range causes {
 		dropped += n
 	}
 	l := verdict.Lane{
-		Name: name, Rate: scenarios.DefaultRate, Connections: connections(name), Expect: expect, Outcome: verdict.Pass, Planned: planned, Sent: planned, OK: planned - dropped, Dropped: dropped, Causes: lost,
+		LaneSpec: specOf(name, expect), Outcome: verdict.Pass, Planned: planned, Sent: planned, OK: planned - dropped,
+		Dropped: dropped, Causes: causes,
 		LagP50: 90 * time.Microsecond, LagP99: time.Duration(1200+planned%700) * time.Microsecond, LagMax: 14 * ms,
-		LatencyP50: 2100 * time.Microsecond, LatencyP99: 11 * ms, Window: 30 * ms,
+		LatencyP50: 2100 * time.Microsecond, LatencyP99: 11 * ms, MinDetectableOutage: 30 * ms,
 	}
 	if lastArrival > 0 {
-		l.LastArrival = &lastArrival
+		l.LastArrival = &verdict.Arrival{Pod: "app-1", After: lastArrival}
 	}
 	if dropped > 0 {
 		l.FirstDropped, l.DroppedEnd = 3400*ms, 3400*ms+time.Duration(dropped)*100*ms
 	}
 	switch {
-	case dropped < expect.Min:
-		l.Outcome, l.Reasons = verdict.Inconclusive, []string{fmt.Sprintf("lost 0 of %d where at least 1 must be lost: the instrument can't see losses", planned)}
-	case dropped > expect.Max:
-		l.Outcome, l.Reasons = verdict.Fail, []string{fmt.Sprintf("lost %d of %d where at most 0 may be lost", dropped, planned)}
+	case expect == drops && dropped == 0:
+		l.Outcome, l.Reasons = verdict.Inconclusive, []string{fmt.Sprintf("new: dropped none of %d where some must "+
+			"be dropped: the instrument can't see drops", planned)}
+	case expect == clean && dropped > 0:
+		l.Outcome, l.Reasons = verdict.Fail, []string{fmt.Sprintf("new: dropped %d of %d where none may be dropped",
+			dropped, planned)}
 	}
+	l.Classes = []verdict.ClassResult{{Class: l.Class, Dropped: dropped, Promise: l.Held[l.Class], Outcome: l.Outcome}}
 	return l
 }
 
 // run makes a run that is judged by its lanes.
 func run(strategy, disruption string, rollout time.Duration, extra float64, lanes ...verdict.Lane) verdict.Verdict {
 	v := verdict.Verdict{
-		Strategy: strategy, Disruption: disruption, Repeat: 1, Control: strategy == "no-handler", Outcome: verdict.Pass, Lanes: lanes,
+		Spec: specFor(strategy, disruption), Repeat: 1, Outcome: verdict.Pass, Lanes: lanes,
 		PodsReplaced: 3, DisruptStart: disruptStart, Rollout: rollout, PeakPods: 4, ExtraPodSeconds: extra,
 		Overhead: 300*ms + rollout/200, Environment: kindCluster,
 	}
@@ -87,12 +102,26 @@ func run(strategy, disruption string, rollout time.Duration, extra float64, lane
 	return v
 }
 
+func specFor(strategy, disruption string) timeline.Spec {
+	s := timeline.Spec{
+		Strategy: strategy, Disruption: disruption, Summary: summaries[strategy],
+		Control: strategy == "no-handler",
+	}
+	switch {
+	case strings.HasPrefix(strategy, "prestop-"):
+		s.Group = "preStop"
+	case strings.HasPrefix(strategy, "in-app-"):
+		s.Group = "in-app delay"
+	}
+	return s
+}
+
 func repeat(n int, v verdict.Verdict) verdict.Verdict {
 	v.Repeat = n
 	return v
 }
 
-func disbelieve(v verdict.Verdict, reasons ...string) verdict.Verdict {
+func doubt(v verdict.Verdict, reasons ...string) verdict.Verdict {
 	v.Outcome, v.Reasons = verdict.Inconclusive, reasons
 	return v
 }
@@ -100,68 +129,90 @@ func disbelieve(v verdict.Verdict, reasons ...string) verdict.Verdict {
 // disruptStart is when the disruption starts on the clock of every made-up run.
 const disruptStart = 5 * time.Second
 
-// attributed fills in who lost what, as it would be: a lane from outside knows the Pods of its kept-alive connections only, one from within the cluster knows
-// nearly all. Pods are deleted one by one; of those of the control, the last gets nothing afterwards.
+// attributed fills in who dropped what, as it would be: a lane from outside knows the Pods of its
+// kept-alive connections only, one from within the cluster knows nearly all. Pods are deleted one
+// by one; of those of the control, the last gets nothing afterwards.
 func attributed(v verdict.Verdict) verdict.Verdict {
-	v.Lanes, v.Lives, v.Losses = slices.Clone(v.Lanes), nil, nil
+	v.Lanes, v.Pods, v.DroppedRequests = slices.Clone(v.Lanes), nil, nil
 	for i := range v.PodsReplaced {
 		deleted := map[timeline.Kind]time.Duration{timeline.PodDeleted: disruptStart + time.Duration(i)*3*time.Second}
-		v.Lives = append(v.Lives, verdict.Life{Pod: fmt.Sprintf("app-%d", i+1), Marks: deleted})
+		v.Pods = append(v.Pods, verdict.PodLifecycle{Pod: fmt.Sprintf("app-%d", i+1), FirstSeen: deleted})
 	}
 	for i := range v.Lanes {
 		l := &v.Lanes[i]
 		l.Arrivals = nil
-		for n, life := range v.Lives {
-			if l.LastArrival != nil && (!v.Control || n != 2) {
-				l.Arrivals = append(l.Arrivals, verdict.Arrival{Pod: life.Pod, After: *l.LastArrival * time.Duration(8+(n+1)%3) / 10})
+		for n, life := range v.Pods {
+			if l.LastArrival != nil && (!v.Spec.Control || n != 2) {
+				l.Arrivals = append(l.Arrivals, verdict.Arrival{
+					Pod:   life.Pod,
+					After: l.LastArrival.After * time.Duration(8+(n+1)%3) / 10,
+				})
 			}
 		}
-		losses := lossesOf(*l, v.Lives)
-		l.Moments, l.Unattributed, l.Outages = map[verdict.Moment]int{}, map[string]int{}, nil
-		for n, loss := range losses {
-			if l.Moments[loss.Moment]++; loss.Why != "" {
-				l.Unattributed[loss.Why]++
+		dropped := droppedOf(*l, v.Pods)
+		l.Phases, l.Unattributed, l.Outages = map[verdict.LifecyclePhase]int{}, map[string]int{}, nil
+		for n, d := range dropped {
+			if l.Phases[d.Phase]++; d.Why != "" {
+				l.Unattributed[d.Why]++
 			}
-			if n%((len(losses)+3)/4) == 0 {
-				l.Outages = append(l.Outages, verdict.Outage{From: loss.Sent, Causes: causes{}, Moments: map[verdict.Moment]int{}})
+			if n%((len(dropped)+3)/4) == 0 {
+				l.Outages = append(l.Outages, verdict.Outage{
+					From: d.Sent, Causes: causes{},
+					Phases: map[verdict.LifecyclePhase]int{},
+				})
 			}
 			o := &l.Outages[len(l.Outages)-1]
-			o.To = loss.Sent
-			o.Lost++
-			o.Causes[loss.Cause]++
-			o.Moments[loss.Moment]++
-			if loss.Pod != "" && !slices.Contains(o.Pods, loss.Pod) {
-				o.Pods = append(o.Pods, loss.Pod)
+			o.To = d.Sent
+			o.Dropped++
+			o.Causes[d.Cause]++
+			o.Phases[d.Phase]++
+			if d.Pod != "" && !slices.Contains(o.Pods, d.Pod) {
+				o.Pods = append(o.Pods, d.Pod)
 			}
 		}
-		v.Losses = append(v.Losses, losses...)
+		if len(dropped) > 0 {
+			in := l.Phases[verdict.CutAtExit]
+			l.Classes = []verdict.ClassResult{
+				l.Classes[0],
+				{Class: timeline.ClassInFlight, Dropped: in, Promise: l.Held[l.Class], Outcome: l.Outcome},
+			}
+			l.Classes[0].Dropped = l.Dropped - in
+		}
+		v.DroppedRequests = append(v.DroppedRequests, dropped...)
 	}
 	return v
 }
 
-var momentOf = map[timeline.Cause]verdict.Moment{
-	timeline.Timeout: verdict.AfterExit, timeline.Refused: verdict.AfterExit, timeline.EOF: verdict.CutAtExit, timeline.Reset: verdict.ListenerClosed,
+var phaseOf = map[timeline.Cause]verdict.LifecyclePhase{
+	timeline.Timeout: verdict.AfterExit, timeline.Refused: verdict.AfterExit, timeline.EOF: verdict.CutAtExit,
+	timeline.Reset:     verdict.ListenerClosed,
 	timeline.WrongBody: verdict.BeforeDeletion,
 }
 
-func lossesOf(l verdict.Lane, pods []verdict.Life) []verdict.Loss {
-	var out []verdict.Loss
+func droppedOf(l verdict.Lane, pods []verdict.PodLifecycle) []verdict.DroppedRequest {
+	var out []verdict.DroppedRequest
 	for _, cause := range timeline.Causes() {
 		for range l.Causes[cause] {
-			loss := verdict.Loss{Lane: l.Name, Sent: disruptStart + l.FirstDropped, Cause: cause}
+			d := verdict.DroppedRequest{
+				Lane: l.Name, Class: l.Class, Owner: -1, Sent: disruptStart + l.FirstDropped,
+				Cause: cause,
+			}
 			if n := len(out); n > 0 {
-				loss.Sent += time.Duration(n+1) * 100 * ms
+				d.Sent += time.Duration(n+1) * 100 * ms
 			}
-			_, load, _ := cutLast(l.Name)
 			switch {
-			case l.From != fixtures.FromCluster && load != "reused":
-				loss.Why = "sent from outside the cluster, where the choice of a Pod for a new connection can't be seen"
+			case l.From != timeline.FromCluster && !l.Reuses():
+				d.Why = "sent from outside the cluster, where the choice of a Pod for a new connection can't be seen"
 			case len(out)%60 == 59 || len(pods) == 0:
-				loss.Why = "connection tracking saw no choice for its port"
+				d.Why = "connection tracking saw no choice for its port"
 			default:
-				loss.Pod, loss.Moment = pods[len(out)%len(pods)].Pod, momentOf[cause]
+				d.Owner, d.Phase = len(out)%len(pods), phaseOf[cause]
+				d.Pod = pods[d.Owner].Pod
 			}
-			out = append(out, loss)
+			if d.Phase == verdict.CutAtExit {
+				d.Class = timeline.ClassInFlight
+			}
+			out = append(out, d)
 		}
 	}
 	return out
@@ -173,8 +224,9 @@ func suite(runs ...verdict.Verdict) report.Report {
 		runs[i] = attributed(runs[i])
 	}
 	return report.Report{
-		Suite: verdict.JudgeSuite(runs), Cluster: kindCluster, Profile: "quick", Rate: scenarios.DefaultRate,
-		Started: time.Date(2026, 10, 1, 9, 30, 12, 345e6, time.FixedZone("CEST", 7200)), Elapsed: 7*time.Minute + 12*time.Second,
+		Suite: verdict.JudgeSuite(runs), Cluster: kindCluster, Profile: "quick", Rate: 100,
+		Started: time.Date(2026, 10, 1, 9, 30, 12, 345e6, time.FixedZone("CEST", 7200)), Elapsed: 7*time.Minute +
+			12*time.Second,
 		Phases: []report.Phase{
 			{Name: "docker", Took: 400 * ms},
 			{Name: "node image", Took: 2300 * ms},
@@ -183,15 +235,15 @@ func suite(runs ...verdict.Verdict) report.Report {
 			{Name: "runs", Took: 6*time.Minute + 28*time.Second},
 		},
 		Artifacts: "artifacts",
-		Summaries: summaries,
 	}
 }
 
 var (
-	clean, drops, measured = scenarios.Clean, scenarios.Drops, scenarios.Measured
+	clean, drops, measured = timeline.Clean, timeline.Drops, timeline.Measured
 
 	undisturbed = run("no-handler", "none", 40*ms, 0,
-		lane("nodeport/new", clean, 1300, nil, 0), lane("nodeport/reused", clean, 1300, nil, 0), lane("nodeport/slow", clean, 1300, nil, 0))
+		lane("nodeport/new", clean, 1300, nil, 0), lane("nodeport/reused", clean, 1300, nil, 0),
+		lane("nodeport/slow", clean, 1300, nil, 0))
 	noHandlerRolling = run("no-handler", "rolling-update", 9800*ms, 4.1,
 		lane("nodeport/new", drops, 2270, causes{timeline.Timeout: 61, timeline.EOF: 18, timeline.Reset: 5}, 140*ms),
 		lane("nodeport/reused", measured, 2270, causes{timeline.EOF: 31, timeline.Timeout: 12}, 90*ms),
@@ -234,24 +286,59 @@ var (
 		lane("nodeport/slow", clean, 3900, nil, 1160*ms))
 )
 
+// small has what the larger ones don't: DNS queries, arrivals that only a Pod's own end ended,
+// classes that are held to different things, and A/A of two rollouts.
+func small() report.Report {
+	fresh := lane("service/new", measured, 100, causes{timeline.Timeout: 2}, 140*ms)
+	cached := lane("dns/cached", measured, 100, causes{timeline.Refused: 1, timeline.EOF: 1}, 15*time.Second)
+	cached.Lookups, cached.LastArrival.Censored = 25, true
+	var runs []verdict.Verdict
+	for i, name := range []string{"shutdown-at-once", "shutdown-at-once+again"} {
+		fresh.From, cached.From = timeline.FromCluster, timeline.FromCluster
+		v := attributed(run(name, "rolling-update", 12*time.Second, 9.6, fresh, cached))
+		v.PodsReplaced = 3
+		for n := range v.Lanes {
+			l := &v.Lanes[n]
+			l.Outages = l.Outages[:1]
+			l.Arrivals = []verdict.Arrival{*l.LastArrival, {Pod: "app-2", After: 110 * ms}}
+			if len(l.Classes) > 1 {
+				l.Classes[1].Promise = timeline.Promise{Expect: timeline.Clean, Source: "strategy"}
+				l.Classes[1].Outcome, l.Classes[1].Dropped, l.Classes[0].Dropped = verdict.Pass, 0, l.Dropped
+			}
+		}
+		v.DroppedRequests = nil
+		if i == 1 {
+			v.Spec.SameAs = "shutdown-at-once"
+			v.Lanes[0].Dropped, v.Lanes[0].OK = 3, 97
+			v.Lanes[0].Causes = causes{timeline.Timeout: 3}
+		}
+		runs = append(runs, v)
+	}
+	r := suite()
+	r.Suite = verdict.JudgeSuite(runs)
+	return r
+}
+
 // quick is the default profile, as it should come out.
 func quick() report.Report {
-	r := suite(undisturbed, noHandlerRolling, noHandlerDeletion, atOnceRolling, atOnceDeletion, inAppRolling, inAppDeletion, execRolling, execDeletion,
+	r := suite(undisturbed, noHandlerRolling, noHandlerDeletion, atOnceRolling, atOnceDeletion, inAppRolling,
+		inAppDeletion, execRolling, execDeletion,
 		preStopRolling, preStopDeletion)
 	for i := range r.Suite.Runs {
 		v := &r.Suite.Runs[i]
-		r.Pictures = append(r.Pictures, v.Name()+"/"+report.PictureFile)
-		if v.Disruption == "pod-deletion" { // the only one that deletes Pods itself
+		r.Pictures = append(r.Pictures, v.Name()+"/"+"run.html")
+		if v.Spec.Disruption == "pod-deletion" { // the only one that deletes Pods itself
 			v.DeletionSeen = []time.Duration{14 * ms, time.Duration(10+i) * ms, 31 * ms}
 		}
-		if v.Strategy == "shutdown-at-once" { // as if the others were of a cluster whose etcd can't be asked
+		if v.Spec.Strategy == "shutdown-at-once" { // as if the others were of a cluster whose etcd can't be asked
 			v.DeletionLate = []time.Duration{4 * ms, 9 * ms, time.Duration(50+i) * ms}
 		}
 	}
 	return r
 }
 
-// failing has two strategies that lost requests where nothing may be lost, and a run that ended in mid-way.
+// failing has two strategies that dropped requests where nothing may be, and a run that ended in
+// mid-way.
 func failing() report.Report {
 	lossy := run("in-app-delay", "pod-deletion", 25900*ms, 46.1,
 		lane("nodeport/new", clean, 3890, causes{timeline.Timeout: 12, timeline.Refused: 1}, 1120*ms),
@@ -260,27 +347,35 @@ func failing() report.Report {
 	wrong := lane("nodeport/slow", clean, 3790, causes{timeline.WrongBody: 1}, 1320*ms)
 	wrong.Masked = 3
 	resent := lane("nodeport/new", clean, 3900, nil, 1110*ms)
-	resent.Masked, resent.Outcome, resent.Reasons = 2, verdict.Fail, []string{"2 of 3900 were lost once and sent again"}
+	resent.Masked, resent.Outcome, resent.Reasons = 2, verdict.Fail, []string{"new: 2 of 3900 were dropped once and " +
+		"sent again"}
 	r := suite(undisturbed, noHandlerRolling, noHandlerDeletion, inAppRolling, lossy,
 		run("prestop-sleep", "rolling-update", 24900*ms, 48.0,
-			lane("nodeport/new", clean, 3790, nil, 1290*ms), lane("nodeport/reused", measured, 3790, causes{timeline.EOF: 5}, 15020*ms), wrong),
-		run("prestop-sleep", "pod-deletion", 26000*ms, 46.3, resent, lane("nodeport/reused", measured, 3900, nil, 15010*ms)))
+			lane("nodeport/new", clean, 3790, nil, 1290*ms),
+			lane("nodeport/reused", measured, 3790, causes{timeline.EOF: 5}, 15020*ms), wrong),
+		run("prestop-sleep", "pod-deletion", 26000*ms, 46.3, resent,
+			lane("nodeport/reused", measured, 3900, nil, 15010*ms)))
 	return r
 }
 
-// inconclusive has a control that lost nothing, which takes the belief in all others away, a run that never settled and one with a sender too late.
+// inconclusive has a control that dropped nothing, after which no other is conclusive, a run
+// that never settled and one with a sender too late.
 func inconclusive() report.Report {
 	blind := run("no-handler", "rolling-update", 9800*ms, 4.1,
-		lane("nodeport/new", drops, 2270, nil, 140*ms), lane("nodeport/reused", measured, 2270, causes{timeline.EOF: 31}, 90*ms),
+		lane("nodeport/new", drops, 2270, nil, 140*ms),
+		lane("nodeport/reused", measured, 2270, causes{timeline.EOF: 31}, 90*ms),
 		lane("nodeport/slow", drops, 2270, causes{timeline.EOF: 588}, 120*ms))
 	late := lane("nodeport/new", clean, 3760, causes{timeline.Client: 40}, 1310*ms)
-	late.Outcome, late.Reasons, late.LagP99, late.LagMax = verdict.Inconclusive, []string{"requests left late: lag p99 412ms, at most 30ms at 100 requests/s"}, 412*ms, 1900*ms
+	late.Outcome, late.Reasons, late.LagP99, late.LagMax = verdict.Inconclusive, []string{"requests left late: lag " +
+		"p99 412ms, at most 30ms at 100 requests/s"}, 412*ms, 1900*ms
 	late.Sent, late.Unsent, late.OK = 3611, 149, 3571
-	torn := disbelieve(run("prestop-sleep", "pod-deletion", 1, 0), "the run ended early: delete Pod app-7c9f-x2x1k: Delete \"https://127.0.0.1:39211/api\":\n\tdial tcp 127.0.0.1:39211: connect: connection refused\x1b[0m")
+	torn := doubt(run("prestop-sleep", "pod-deletion", 1, 0), "the run ended early: delete Pod app-7c9f-x2x1k: "+
+		"Delete \"https://127.0.0.1:39211/api\":\n\tdial tcp 127.0.0.1:39211: connect: connection refused\x1b[0m")
 	torn.PodsReplaced, torn.Rollout, torn.PeakPods = 0, 0, 0
 	torn.Lanes = nil
 	return suite(undisturbed, blind, noHandlerDeletion, inAppDeletion,
-		disbelieve(run("in-app-delay", "rolling-update", 24600*ms, 47.9, late, lane("nodeport/reused", measured, 3760, nil, 15010*ms)),
+		doubt(run("in-app-delay", "rolling-update", 24600*ms, 47.9, late,
+			lane("nodeport/reused", measured, 3760, nil, 15010*ms)),
 			"nodeport/new: 149 of 3760 planned requests were not sent",
 			"nodeport/new: the sender had no port or descriptor for 40 of 3760 requests",
 			"nodeport/new: requests left late: lag p99 412ms, at most 30ms at 100 requests/s"),
@@ -317,36 +412,40 @@ func manyRepeats() report.Report {
 	var runs []verdict.Verdict
 	for i := range 10 {
 		runs = append(runs,
-			repeat(i+1, run("in-app-delay-close", "rolling-update", 24600*ms+time.Duration(i)*20*ms, 47.9+float64(i%3)/10,
-				lane("nodeport/new", clean, 3760, nil, 1310*ms), lane("nodeport/reused", measured, 3760, nil, 2210*ms))),
+			repeat(i+1, run("in-app-delay-close", "rolling-update", 24600*ms+time.Duration(i)*20*ms,
+				47.9+float64(i%3)/10,
+				lane("nodeport/new", clean, 3760, nil, 1310*ms),
+				lane("nodeport/reused", measured, 3760, nil, 2210*ms))),
 			repeat(i+1, run("prestop-exec-sleep", "rolling-update", 26900*ms+time.Duration(i)*30*ms, 48.0,
-				lane("nodeport/new", clean, 3990, nil, 1290*ms), lane("nodeport/reused", measured, 3990, causes{timeline.EOF: 3 + i%4}, 15020*ms))),
+				lane("nodeport/new", clean, 3990, nil, 1290*ms),
+				lane("nodeport/reused", measured, 3990, causes{timeline.EOF: 3 + i%4}, 15020*ms))),
 			repeat(i+1, run("prestop-sleep", "rolling-update", 24600*ms+time.Duration(i)*30*ms, 48.0,
-				lane("nodeport/new", clean, 3790, nil, 1290*ms), lane("nodeport/reused", measured, 3790, causes{timeline.EOF: i % 2}, 15020*ms))))
+				lane("nodeport/new", clean, 3790, nil, 1290*ms),
+				lane("nodeport/reused", measured, 3790, causes{timeline.EOF: i % 2}, 15020*ms))))
 	}
 	r := suite(runs...)
 	r.Profile, r.Elapsed, r.Replay = "nightly", 0, true
 	return r
 }
 
-// sevenLanes has the lanes of a run as it is: four from within the cluster, one of which may send requests again, and three from outside.
+// sevenLanes has the lanes of a run as it is: four from within the cluster, one of which may send
+// requests again, and three from outside.
 func sevenLanes() report.Report {
 	var runs []verdict.Verdict
 	for _, v := range quick().Suite.Runs {
 		outside := v.Lanes
 		v.Lanes = nil
 		for _, l := range outside {
-			l.From = fixtures.FromHost
+			l.From = timeline.FromOutside
 			v.Lanes = append(v.Lanes, l)
 		}
 		for _, l := range outside {
-			_, load, _ := cutLast(l.Name)
-			l.Name, l.From = "service/"+load, fixtures.FromCluster
+			l.Name, l.Consumer, l.From = "service/"+l.Load, "service", timeline.FromCluster
 			v.Lanes = append(v.Lanes, l)
-			if load != "reused" {
+			if !l.Reuses() {
 				continue
 			}
-			l.Name, l.Replayable = "service/replayable", true
+			l.Name, l.Load, l.Replayable = "service/replayable", "replayable", true
 			l.Masked, l.Dropped, l.Causes, l.OK = l.Dropped-l.Dropped/8, l.Dropped/8, nil, l.Sent-l.Dropped/8
 			if l.Dropped > 0 {
 				l.Causes = causes{timeline.EOF: l.Dropped}
@@ -358,51 +457,52 @@ func sevenLanes() report.Report {
 	return suite(runs...)
 }
 
-// infrastructure has runs that were never measured, one that was stopped, and one that passed before.
+// infrastructure has runs that were never measured, one that was stopped, and one that passed
+// before.
 func infrastructure() report.Report {
 	torn := verdict.Verdict{
-		Strategy: "in-app-delay", Disruption: "rolling-update", Repeat: 1, Outcome: verdict.Infrastructure,
+		Spec: specFor("in-app-delay", "rolling-update"), Repeat: 1, Outcome: verdict.Infrastructure,
 		Reasons: []string{"deploy in-app-delay: the API server is away"},
 	}
 	again := torn
-	again.Disruption = "pod-deletion"
+	again.Spec.Disruption = "pod-deletion"
 	return suite(undisturbed, noHandlerRolling, noHandlerDeletion, preStopRolling, torn, again,
-		disbelieve(run("prestop-sleep", "pod-deletion", 0, 0), "stopped by a signal"))
+		doubt(run("prestop-sleep", "pod-deletion", 0, 0), "stopped by a signal"))
 }
 
-// aa is ten rollouts of a strategy and of its twin; with different, the twin loses more.
+// aa is ten rollouts of a strategy and of its second name; with different, that one drops more.
 func aa(different bool) report.Report {
+	const second = "shutdown-at-once+again"
 	runs := []verdict.Verdict{undisturbed}
 	for i := range 10 {
 		more := 0
 		if different {
 			more = 60
 		}
-		arm := func(name string, lost int, reused causes) verdict.Verdict {
-			return repeat(i+1, run(name, "rolling-update", 11900*ms+time.Duration(lost)*10*ms, 9.6,
-				lane("nodeport/new", measured, 2480, causes{timeline.Timeout: lost}, 160*ms), lane("nodeport/reused", measured, 2480, reused, 2010*ms),
+		side := func(name string, dropped int, reused causes) verdict.Verdict {
+			return repeat(i+1, run(name, "rolling-update", 11900*ms+time.Duration(dropped)*10*ms, 9.6,
+				lane("nodeport/new", measured, 2480, causes{timeline.Timeout: dropped}, 160*ms),
+				lane("nodeport/reused", measured, 2480, reused, 2010*ms),
 				lane("nodeport/slow", measured, 2480, nil, 150*ms)))
 		}
-		runs = append(runs, arm("shutdown-at-once", 88+7*i%11, causes{timeline.EOF: i % 3}), arm("shutdown-at-once+twin", 86+5*i%13+more, causes{timeline.EOF: (i + 1) % 3}))
+		runs = append(runs, side("shutdown-at-once", 88+7*i%11, causes{timeline.EOF: i % 3}),
+			side(second, 86+5*i%13+more, causes{timeline.EOF: (i + 1) % 3}))
+	}
+	for i := range runs {
+		if runs[i].Spec.Strategy == second {
+			runs[i].Spec.SameAs = "shutdown-at-once"
+		}
 	}
 	r := suite(runs...)
 	r.Profile, r.Elapsed = "aa", 12*time.Minute
 	return r
 }
 
-func cutLast(name string) (before, after string, found bool) {
-	for i := len(name) - 1; i >= 0; i-- {
-		if name[i] == '/' {
-			return name[:i], name[i+1:], true
-		}
-	}
-	return "", name, false
-}
-
 // full is every strategy, with three paths: the widest table there is.
 func full() report.Report {
 	strategies := []string{
-		"no-handler", "ignore-sigterm", "shell-as-pid1", "shutdown-at-once", "in-app-delay", "in-app-delay-close", "in-app-delay-unready",
+		"no-handler", "ignore-sigterm", "shell-as-pid1", "shutdown-at-once", "in-app-delay", "in-app-delay-close",
+		"in-app-delay-unready",
 		"prestop-exec-sleep", "prestop-sleep", "prestop-http", "prestop-longer-than-grace", "no-readiness-probe",
 	}
 	var runs []verdict.Verdict
@@ -412,11 +512,15 @@ func full() report.Report {
 				var lanes []verdict.Lane
 				for _, path := range []string{"nodeport", "service", "ingress"} {
 					for _, load := range []string{"new", "reused", "slow"} {
-						lost := causes{timeline.Timeout: 1200, timeline.HTTP5xx: 310, timeline.EOF: 24, timeline.Reset: 3}
-						lanes = append(lanes, lane(path+"/"+load, measured, 12000, lost, 15*time.Second))
+						dropped := causes{
+							timeline.Timeout: 1200, timeline.HTTP5xx: 310, timeline.EOF: 24,
+							timeline.Reset: 3,
+						}
+						lanes = append(lanes, lane(path+"/"+load, measured, 12000, dropped, 15*time.Second))
 					}
 				}
-				runs = append(runs, repeat(n+1, run(strategy, disruption, 128*time.Second+time.Duration(n)*time.Second, 147.9+float64(n), lanes...)))
+				runs = append(runs, repeat(n+1, run(strategy, disruption, 128*time.Second+time.Duration(n)*time.Second,
+					147.9+float64(n), lanes...)))
 			}
 		}
 	}

@@ -10,15 +10,17 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// textWidth is the columns that a text report keeps to: a CI log doesn't wrap it, and lines of prose get hard to read beyond.
+// textWidth is the columns that a text report keeps to: a CI log doesn't wrap it, and lines of
+// prose get hard to read beyond.
 const textWidth = 120
 
-// tableWidth is what a table may take before it is cut: more than text, since a cut table is harder to read than a wide one. The table to decide by fits, and
-// so do the arrivals on four lanes.
+// tableWidth is what a table may take before it is cut: more than text, since a cut table is harder
+// to read than a wide one. The table to decide by fits, and so do the arrivals on four lanes.
 const tableWidth = 140
 
-// Text writes a report for a terminal: plain, without colours, at most 120 columns wide, tables 140, as far as the names in it allow. What matters most is at the
-// top and, since a terminal shows the end, again at the end.
+// Text writes a report for a terminal: plain, without colours, at most 120 columns wide, tables
+// 140, as far as the names in it allow. What matters most is at the top and, since a terminal shows
+// the end, again at the end.
 func Text(w io.Writer, r Report) error {
 	var t textWriter
 	d := newDocument(r)
@@ -99,8 +101,9 @@ func (t *textWriter) wrapped(first, rest, s string) {
 	}
 }
 
-// cut divides a table that is too wide into several, each with the key columns. Columns of one group stay together as long as they fit.
-func cut(t table, width int) []table {
+// cut divides a table that is too wide into several, each with the key columns. Columns of one
+// group stay together as long as they fit.
+func cut(t Table, width int) []Table {
 	var keys []int
 	var groups [][]int // columns that stay together
 	for i, c := range t.Columns {
@@ -113,7 +116,7 @@ func cut(t table, width int) []table {
 			groups = append(groups, []int{i})
 		}
 	}
-	var out []table
+	var out []Table
 	picked := keys
 	fits := func(more []int) bool {
 		return len(picked) == len(keys) && len(more) == 1 || drawnWidth(t.pick(slices.Concat(picked, more))) <= width
@@ -135,8 +138,8 @@ func cut(t table, width int) []table {
 }
 
 // pick is the table with only the given columns.
-func (t table) pick(columns []int) table {
-	out := table{Parts: make([][][]string, len(t.Parts))}
+func (t Table) pick(columns []int) Table {
+	out := Table{Parts: make([][][]string, len(t.Parts))}
 	for _, c := range columns {
 		out.Columns = append(out.Columns, t.Columns[c])
 	}

@@ -2,7 +2,8 @@ package timeline
 
 import "fmt"
 
-// Cause says how a request ended. The zero value is Unsent, so that a record nobody filled in counts as not sent and never as ok.
+// Cause says how a request ended. The zero value is Unsent, so that a record nobody filled in
+// counts as not sent and never as ok.
 type Cause uint8
 
 // The causes. Each dropped request has exactly one.
@@ -20,8 +21,8 @@ const (
 	DNS                      // the name could not be resolved
 	TLS                      // the TLS handshake failed
 	Unreachable              // no route to the host or network (EHOSTUNREACH, ENETUNREACH)
-	Client                   // the sender itself could not send: no free port, no file descriptor. Says nothing about the server
-	Other                    // an error of no known kind; its text is lost, its count is not
+	Client                   // the sender itself could not send: no free port, no file descriptor
+	Other                    // an error of no known kind
 
 	numCauses
 )

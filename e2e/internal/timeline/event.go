@@ -12,17 +12,20 @@ type Event struct {
 	IP     string        `json:"ip,omitempty"`
 	Code   int           `json:"code,omitempty"` // exit code of a container
 	Detail string        `json:"detail,omitempty"`
-	// Version is the resourceVersion of the object, of what a watch has delivered: etcd and audit logs know the same change by it.
+	// Version is the resourceVersion of the object, of what a watch has delivered: etcd and audit
+	// logs know the same change by it.
 	Version string `json:"version,omitempty"`
-	// SeenAfter is, of what a watch has delivered and etcd has dated, how much later the watch delivered it: a length, above zero. At is etcd's then.
+	// SeenAfter is, of what a watch has delivered and etcd has dated, how much later the watch
+	// delivered it: a length, above zero. At is etcd's then.
 	SeenAfter time.Duration `json:"seenAfter,omitempty"`
 }
 
 // Kind names what happened.
 type Kind string
 
-// Kinds seen by watching the API server: At is the instant at which etcd applied the change where SeenAfter is there, else the one at which the watch
-// delivered it, which on a busy machine is tens of milliseconds later.
+// Kinds seen by watching the API server: At is the instant at which etcd applied the change where
+// SeenAfter is there, else the one at which the watch delivered it, which on a busy machine is tens
+// of milliseconds later.
 const (
 	PodCreated          Kind = "pod-created"          // the Pod was first seen
 	PodScheduled        Kind = "pod-scheduled"        // it was given a node
@@ -36,22 +39,25 @@ const (
 	EndpointServing     Kind = "endpoint-serving"     // its endpoint became ready in an EndpointSlice; each time
 	EndpointUnready     Kind = "endpoint-unready"     // and unready again without terminating; each time
 	EndpointTerminating Kind = "endpoint-terminating" // its endpoint was first seen terminating
-	EndpointNotServing  Kind = "endpoint-not-serving" // terminating, it fails its readiness probe as well: nothing is routed there even if it is the last one
-	EndpointGone        Kind = "endpoint-gone"        // its endpoint left the EndpointSlices
-	NodeUnready         Kind = "node-unready"         // a Node stopped being ready: its Pods go, or stand still, for no reason of ours
-	KubeletKilling      Kind = "kubelet-killing"      // the kubelet's Event Killing: it has begun to stop the container. Comes late, and only if there is room for Events
-	PreStopFailed       Kind = "prestop-failed"       // the kubelet's Event FailedPreStopHook; Detail says why
-	LogCut              Kind = "log-cut"              // the log of the Pod could not be read to its end; Detail says why
-	WatchGap            Kind = "watch-gap"            // a watch was interrupted and changes may have been missed; Detail says which and why
+	// terminating and failing its readiness probe: nothing is routed there
+	EndpointNotServing Kind = "endpoint-not-serving"
+	EndpointGone       Kind = "endpoint-gone"   // its endpoint left the EndpointSlices
+	NodeUnready        Kind = "node-unready"    // a Node stopped being ready, for no reason of ours
+	KubeletKilling     Kind = "kubelet-killing" // the kubelet's Event Killing; comes late, or not at all
+	PreStopFailed      Kind = "prestop-failed"  // the kubelet's Event FailedPreStopHook; Detail says why
+	LogCut             Kind = "log-cut"         // its log could not be read to its end; Detail says why
+	WatchGap           Kind = "watch-gap"       // a watch was interrupted: changes may be missing; Detail
 )
 
 // Kinds told by this process of what it does itself: exact.
 const (
 	DeleteAsked    Kind = "delete-asked"    // the disruption is about to ask the API server to delete the Pod
 	DeleteAnswered Kind = "delete-answered" // the API server has said that it will: the Pod is terminating by now
+	NodeDisrupted  Kind = "node-disrupted"  // the disruption has chosen this Node: its Pods are those that have to go
 )
 
-// Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset. On one machine that is the same clock.
+// Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset.
+// On one machine that is the same clock.
 const (
 	AppStart           Kind = "app-start"            // the process runs
 	AppListening       Kind = "app-listening"        // the listener is open
@@ -66,7 +72,8 @@ const (
 	AppExit            Kind = "app-exit"             // the process is about to exit by itself
 )
 
-// Kinds told by the container runtime of the Pod's node: At is the runtime's wall clock, turned into an offset.
+// Kinds told by the container runtime of the Pod's node: At is the runtime's wall clock, turned
+// into an offset.
 const (
 	ProcessStart Kind = "process-start" // the container's process was started
 	ProcessExit  Kind = "process-exit"  // it has ended, as the runtime's shim reaped it; Code says how

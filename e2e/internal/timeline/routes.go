@@ -17,12 +17,13 @@ import (
 type Source struct {
 	Kind SourceKind `json:"kind"`
 	Node string     `json:"node,omitempty"` // of what a node tells
-	// Comparison is that of the source's clock. Where there is only one clock, nothing was measured.
+	// Comparison is that of the source's clock; zero where there is only one.
 	Comparison
-	// Drift is how much the harness' own wall clock was set forward during the run, against its monotonic clock: a length, which is on all that was told by
-	// wall clock. Only of SourceHarness.
+	// Drift is how much the harness' own wall clock was set forward during the run, against its
+	// monotonic clock: a length, which is on all that was told by wall clock. Only of
+	// SourceHarness.
 	Drift time.Duration `json:"drift,omitempty"`
-	// Missing says why the source could not be had, or why and when it ended; empty for one that told all there was.
+	// Missing says why the source could not be had, or why and when it ended; else empty.
 	Missing string `json:"missing,omitempty"`
 }
 
@@ -31,7 +32,8 @@ type SourceKind string
 
 // The kinds of sources.
 const (
-	SourceHarness   SourceKind = "harness"   // this process: requests from the host, what watches deliver. The run's clock
+	// this process: requests from the host, what watches deliver. The run's clock
+	SourceHarness   SourceKind = "harness"
 	SourceApp       SourceKind = "app"       // the logs of the Pods on a node
 	SourceRuntime   SourceKind = "runtime"   // the container runtime of a node
 	SourceConntrack SourceKind = "conntrack" // connection tracking of a node
@@ -44,7 +46,8 @@ type Routes struct {
 	List  []Route  // in the order of their time
 }
 
-// Route is one choice, as connection tracking on a node saw it. It has a fixed size of 16 bytes, as there may be one for each request.
+// Route is one choice, as connection tracking on a node saw it. It has a fixed size of 16 bytes, as
+// there may be one for each request.
 type Route struct {
 	At     time.Duration // by the node's wall clock, turned into an offset
 	Node   uint16        // index in Routes.Names: where the choice was made
@@ -64,7 +67,8 @@ func (r Routes) Name(i uint16) string {
 	return r.Names[i]
 }
 
-// Index is the index of a name, which is added if it is new. An error says that there are more names than a Route can tell apart.
+// Index is the index of a name, which is added if it is new. An error says that there are more
+// names than a Route can tell apart.
 func (r *Routes) Index(name string) (uint16, error) {
 	i := slices.Index(r.Names, name)
 	if i < 0 {
@@ -76,7 +80,8 @@ func (r *Routes) Index(name string) (uint16, error) {
 	return uint16(i), nil
 }
 
-// routeColumns are those of the CSV. since is in microseconds, from the route before: that takes a quarter less room than instants.
+// routeColumns are those of the CSV. since is in microseconds, from the route before: that takes a
+// quarter less room than instants.
 var routeColumns = []string{"since", "node", "source", "port", "target"}
 
 func writeRoutes(w io.Writer, routes Routes) error {

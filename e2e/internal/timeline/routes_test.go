@@ -138,7 +138,8 @@ func TestRouteNames(t *testing.T) {
 	}
 }
 
-// TestTooManyNames: 65,536 can be told apart, one more is an error and changes nothing. Each is found again.
+// TestTooManyNames: 65,536 can be told apart, one more is an error and changes nothing. Each is
+// found again.
 func TestTooManyNames(t *testing.T) {
 	var r Routes
 	for i := range 1 << 16 {

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// The files of a stored timeline: all but the requests as JSON, the requests as CSV, which every tool reads (zcat, DuckDB, pandas).
+// The files of a stored timeline: all but the requests as JSON, the requests as CSV, which every
+// tool reads (zcat, DuckDB, pandas).
 const (
 	JSONFile   = "timeline.json"
 	CSVFile    = "timeline.csv.gz"
@@ -24,13 +25,29 @@ const (
 )
 
 // Schema names the format of the stored files. A reader refuses any other.
-const Schema = "zerodrop.timeline/v1"
+const Schema = "zerodrop.timeline/v2"
 
 // ErrDamaged is the guarantee that a stored timeline is read whole or not at all.
 var ErrDamaged = errors.New("stored timeline is damaged or cut off")
 
-// columns of the CSV, durations in microseconds. pod is an index into the lane's pods, from 1; leaving is -1 for NotLeaving.
-var columns = []string{"lane", "seq", "planned", "lag", "latency", "cause", "code", "attempts", "pod", "leaving", "conn", "use", "port"}
+// columns of the CSV, durations in microseconds. pod and address are indices into
+// the lane's pods and addresses, from 1; leaving is -1 for NotLeaving.
+var columns = []string{
+	"lane",
+	"seq",
+	"planned",
+	"lag",
+	"latency",
+	"cause",
+	"code",
+	"attempts",
+	"pod",
+	"leaving",
+	"conn",
+	"use",
+	"port",
+	"address",
+}
 
 // stored is a Timeline as its JSON file has it.
 type stored struct {
@@ -39,13 +56,14 @@ type stored struct {
 	Chosen int   `json:"routes,omitempty"`
 }
 
-// Save writes the timeline into dir, which is made if need be. Files appear whole or not at all: what was there stays until the new one is complete.
-// Times are stored in microseconds.
+// Save writes the timeline into dir, which is made if need be. Files appear whole or not at all:
+// what was there stays until the new one is complete. Times are stored in microseconds.
 func Save(dir string, tl Timeline) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("save timeline: %w", err)
 	}
-	if err := replace(filepath.Join(dir, CSVFile), func(w io.Writer) error { return writeRequests(w, tl.Lanes) }); err != nil {
+	requests := func(w io.Writer) error { return writeRequests(w, tl.Lanes) }
+	if err := replace(filepath.Join(dir, CSVFile), requests); err != nil {
 		return fmt.Errorf("save timeline: %w", err)
 	}
 	routes := filepath.Join(dir, RoutesFile)
@@ -53,7 +71,7 @@ func Save(dir string, tl Timeline) error {
 		if err := replace(routes, func(w io.Writer) error { return writeRoutes(w, tl.Routes) }); err != nil {
 			return fmt.Errorf("save timeline: %w", err)
 		}
-	} else if err := os.Remove(routes); err != nil && !errors.Is(err, os.ErrNotExist) { // of a timeline that was here before
+	} else if err := os.Remove(routes); err != nil && !errors.Is(err, os.ErrNotExist) { // of one before
 		return fmt.Errorf("save timeline: %w", err)
 	}
 	// The JSON comes last: a folder with one is complete.
@@ -127,14 +145,15 @@ func writeRequests(w io.Writer, lanes []LaneRecord) error {
 			}
 			number(int64(r.Conn))
 			number(int64(r.ConnUse))
-			line = strconv.AppendUint(line, uint64(r.Port), 10)
+			number(int64(r.Port))
+			line = strconv.AppendUint(line, uint64(r.Address), 10)
 			_, _ = out.Write(append(line, '\n'))
 		}
 	}
 	return errors.Join(out.Flush(), zip.Close())
 }
 
-// Load reads what Save wrote. A file that is missing, cut off or changed is an error that wraps ErrDamaged and names it.
+// Load reads what Save wrote. Anything missing, cut off or changed is an error: ErrDamaged.
 func Load(dir string) (Timeline, error) {
 	tl, err := load(dir)
 	if err != nil {
@@ -156,7 +175,13 @@ func load(dir string) (Timeline, error) {
 		return Timeline{}, fmt.Errorf("%s: has schema %q: this program reads %q", JSONFile, in.Schema, Schema)
 	}
 	if len(in.Counts) != len(in.Lanes) {
-		return Timeline{}, fmt.Errorf("%s: %d lanes, %d counts of requests: %w", JSONFile, len(in.Lanes), len(in.Counts), ErrDamaged)
+		return Timeline{}, fmt.Errorf(
+			"%s: %d lanes, %d counts of requests: %w",
+			JSONFile,
+			len(in.Lanes),
+			len(in.Counts),
+			ErrDamaged,
+		)
 	}
 	f, err := os.Open(filepath.Join(dir, CSVFile))
 	if err != nil {
@@ -243,11 +268,12 @@ func parse(row []string, lane string, seq int) (Request, error) {
 		r.Leaving = NotLeaving
 	}
 	r.Conn, r.ConnUse = uint32(field(10, 33)), uint32(field(11, 33))
-	r.Port = uint16(field(12, 17))
+	r.Port, r.Address = uint16(field(12, 17)), uint16(field(13, 17))
 	return r, err
 }
 
-// Find returns the folders below dir that hold a stored timeline, sorted. That there is none is an error.
+// Find returns the folders below dir that hold a stored timeline, sorted. That there is none is an
+// error.
 func Find(dir string) ([]string, error) {
 	var found []string
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 	"unsafe"
@@ -17,17 +18,19 @@ import (
 
 func example() Timeline {
 	return Timeline{
-		Schema: Schema, Strategy: "prestop-sleep", Disruption: "rolling-update", Repeat: 2, Replicas: 3,
-		Start:  time.Date(2026, 11, 22, 3, 4, 5, 678, time.UTC),
-		Window: Window{DisruptStart: 2 * time.Second, DisruptEnd: 8 * time.Second, Settled: 23 * time.Second, LoadEnd: 29 * time.Second, Overhead: 12 * time.Millisecond},
+		Schema: Schema, Spec: exampleSpec(), Repeat: 2, Replicas: 3, Start: time.Date(2026, 11, 22, 3, 4, 5, 678, time.UTC),
+		Window: Window{
+			DisruptStart: 2 * time.Second, DisruptEnd: 8 * time.Second, Settled: 23 * time.Second, LoadEnd: 29 * time.Second,
+			Overhead: 12 * time.Millisecond,
+		},
 		Lanes: []LaneRecord{
 			{
-				Name: "nodeport/new", URL: "http://127.0.0.1:30080", Method: "GET", Connections: "new", Rate: 100, Timeout: 5 * time.Second, Planned: 3,
-				Pods: []string{"app-1", "app-2"},
+				Name: "nodeport/new", URL: "http://127.0.0.1:30080", Rate: 100, Planned: 3, Lookups: 7,
+				Pods: []string{"app-1", "app-2"}, Addresses: []string{"10.244.1.2", "10.244.2.2"},
 				Requests: []Request{
 					{
 						Planned: 10 * time.Millisecond, Lag: 83 * time.Microsecond, Latency: 1234 * time.Microsecond, Leaving: NotLeaving,
-						Conn: 7, ConnUse: 1, Pod: 2, Port: 65535, Code: 200, Cause: OK, Attempts: 1,
+						Conn: 7, ConnUse: 1, Pod: 2, Address: 2, Port: 65535, Code: 200, Cause: OK, Attempts: 1,
 					},
 					{Planned: 20 * time.Millisecond, Latency: 5 * time.Second, Leaving: NotLeaving, Cause: Timeout, Attempts: 255},
 					{Planned: 30 * time.Millisecond, Leaving: NotLeaving},
@@ -39,9 +42,68 @@ func example() Timeline {
 			},
 			{Name: "nodeport/reused", Requests: []Request{}},
 		},
-		Events:      []Event{{At: time.Second, Kind: PodDeleted, Pod: "app-1", Node: "worker", IP: "10.244.1.2"}, {At: 2 * time.Second, Kind: ContainerExit, Pod: "app-1", Code: 143, Detail: "Error"}},
+		Events: []Event{
+			{At: time.Second, Kind: PodDeleted, Pod: "app-1", Node: "worker", IP: "10.244.1.2"},
+			{At: 2 * time.Second, Kind: ContainerExit, Pod: "app-1", Code: 143, Detail: "Error"},
+		},
+		Served: []Served{{
+			Pod: "app-1", Answered: map[string]int{"nodeport/new": 3}, Unanswered: []Unanswered{{Lane: "nodeport/slow", Seq: 4}},
+		}},
 		Environment: Environment{Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", CPUs: 2},
-		Faults:      []string{"the cluster went away"},
+		Errors:      []string{"the cluster went away"},
+	}
+}
+
+// exampleSpec is a declaration in which no field is zero.
+func exampleSpec() Spec {
+	return Spec{
+		Strategy: "prestop-sleep+again", Summary: "waits", Group: "preStop", SameAs: "prestop-sleep", Delay: 15 * time.Second,
+		Disruption: "rolling-update", Scope: ScopeAll, Control: true,
+		Lanes: []LaneSpec{{
+			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
+			Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
+			Work: 2 * time.Second, Timeout: 5 * time.Second,
+			Held: map[Class]Promise{ClassKeptAlive: {Measured, "consumer nodeport"}, ClassInFlight: {Drops, "strategy prestop-sleep"}},
+		}},
+	}
+}
+
+// TestSpecIsWhole: a field that is added to a declaration is in the example, which makes the round
+// trip.
+func TestSpecIsWhole(t *testing.T) {
+	for _, of := range []any{exampleSpec(), exampleSpec().Lanes[0]} {
+		v := reflect.ValueOf(of)
+		for i := range v.NumField() {
+			assert.False(t, v.Field(i).IsZero(), v.Type().Field(i).Name)
+		}
+	}
+}
+
+func TestSpec(t *testing.T) {
+	s := exampleSpec()
+	assert.Equal(t, "prestop-sleep+again/rolling-update", s.Name())
+	l, ok := s.Lane("nodeport/slow")
+	assert.True(t, ok)
+	assert.Equal(t, s.Lanes[0], l)
+	l, ok = s.Lane("nodeport/new")
+	assert.False(t, ok)
+	assert.Equal(t, LaneSpec{Name: "nodeport/new"}, l, "of which nothing was declared")
+	tests := []struct {
+		name string
+		lane LaneSpec
+		want Class
+	}{
+		{"new", LaneSpec{Connections: "new", Class: ClassNew}, ClassNew},
+		{"with work", LaneSpec{Connections: "new", Class: ClassInFlight}, ClassNew},
+		{"reused", LaneSpec{Connections: Reused, Class: ClassKeptAlive}, ClassKeptAlive},
+		{"reused, with work", LaneSpec{Connections: Reused, Class: ClassInFlight}, ClassKeptAlive},
+		{"held", LaneSpec{Connections: Reused, Class: ClassHeld}, ClassHeld},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, tt.lane.ConnectionClass())
+			assert.Contains(t, Classes(), tt.want)
+		})
 	}
 }
 
@@ -56,11 +118,11 @@ func TestSaveAndLoad(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, entries, 2, "no temporary file is left")
 
-	want.Strategy = "another"
+	want.Spec.Strategy = "another"
 	require.NoError(t, Save(dir, want), "a second time, over the first")
 	got, err = Load(dir)
 	require.NoError(t, err)
-	assert.Equal(t, "another", got.Strategy)
+	assert.Equal(t, "another", got.Spec.Strategy)
 }
 
 // TestCutOffAnywhere cuts each file at every length: a timeline is read whole or not at all.
@@ -105,7 +167,10 @@ func TestDamage(t *testing.T) {
 		{"not gzip", func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, CSVFile), []byte("lane,seq"), 0o644))
 		}, "damaged"},
-		{"another schema", edit(func(s *stored) { s.Schema = "zerodrop.timeline/v2" }), `has schema "zerodrop.timeline/v2"`},
+		{
+			"an older schema", edit(func(s *stored) { s.Schema = "zerodrop.timeline/v1" }),
+			`has schema "zerodrop.timeline/v1": this program reads "zerodrop.timeline/v2"`,
+		},
 		{"more counted than stored", edit(func(s *stored) { s.Counts[0]++ }), "damaged"},
 		{"fewer counted than stored", edit(func(s *stored) { s.Counts[1] = 0 }), "more requests than counted"},
 		{"lanes in another order", edit(func(s *stored) { s.Lanes[0].Name = "nodeport/slow" }), "found nodeport/new 0 in its place"},
@@ -125,7 +190,7 @@ func TestDamage(t *testing.T) {
 
 func TestBadRows(t *testing.T) {
 	good := func() []string {
-		return []string{"a/b", "0", "1", "2", "3", "ok", "200", "1", "1", "-1", "1", "1", "1"}
+		return []string{"a/b", "0", "1", "2", "3", "ok", "200", "1", "1", "-1", "1", "1", "1", "1"}
 	}
 	_, err := parse(good(), "a/b", 0)
 	require.NoError(t, err)
@@ -166,7 +231,7 @@ func TestFind(t *testing.T) {
 }
 
 func TestRequestIsSmall(t *testing.T) {
-	assert.LessOrEqual(t, unsafe.Sizeof(Request{}), uintptr(64))
+	assert.LessOrEqual(t, unsafe.Sizeof(Request{}), uintptr(56))
 }
 
 func TestZeroRequestIsUnsent(t *testing.T) {
@@ -184,8 +249,11 @@ func TestRequest(t *testing.T) {
 	assert.Equal(t, "app-2", l.PodOf(r))
 	assert.Empty(t, l.PodOf(Request{Pod: 3}))
 	assert.Empty(t, l.PodOf(Request{}))
+	assert.Equal(t, "10.244.2.2", l.AddressOf(r))
+	assert.Empty(t, l.AddressOf(Request{Address: 3}))
+	assert.Empty(t, l.AddressOf(Request{}))
 	assert.True(t, Request{Cause: OK, Attempts: 2}.Masked())
-	assert.False(t, Request{Cause: Reset, Attempts: 2}.Masked(), "a loss that is told is not masked")
+	assert.False(t, Request{Cause: Reset, Attempts: 2}.Masked(), "a dropped request that is told of is not masked")
 	assert.True(t, Request{Cause: Reset}.Dropped())
 }
 
@@ -219,7 +287,8 @@ func TestClock(t *testing.T) {
 	assert.Equal(t, time.Second, c.Offset(start.Add(time.Second).Round(0)), "an instant that another process wrote down")
 }
 
-// large is a timeline of n requests, each on a new connection, with a route of its own. What varies on a real cluster varies here, in the same width.
+// large is a timeline of n requests, each on a new connection, with a route of its own. What varies
+// on a real cluster varies here, in the same width.
 func large(n int) Timeline {
 	tl := example()
 	tl.Routes.Names = []string{"zerodrop-worker", "10.244.1.9", "10.244.1.2", "10.244.2.2", "10.244.2.3"}
@@ -262,7 +331,8 @@ func TestSizeOnDisk(t *testing.T) {
 	assert.LessOrEqual(t, size, 20.0)
 }
 
-// BenchmarkLoad shows the time and the bytes on disk per request of a million-request timeline, with a route for each.
+// BenchmarkLoad shows the time and the bytes on disk per request of a million-request timeline,
+// with a route for each.
 func BenchmarkLoad(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

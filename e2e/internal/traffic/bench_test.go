@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -90,11 +91,11 @@ func BenchmarkMostRequests(b *testing.B) {
 func whole(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	h := w.Header()
-	h.Set(headerPod, "app-5d4f8c7b9-x2x4z")
-	h.Set(headerLeaving, "-1")
-	h.Set(headerConn, "3")
-	h.Set(headerConnUse, "4")
-	_, _ = io.WriteString(w, Body)
+	h.Set(protocol.HeaderPod, "app-5d4f8c7b9-x2x4z")
+	h.Set(protocol.HeaderLeaving, "-1")
+	h.Set(protocol.HeaderConn, "3")
+	h.Set(protocol.HeaderConnRequest, "4")
+	_, _ = io.WriteString(w, protocol.Body)
 }
 
 // sendOurs sends as Send does, but for the check of the load.
@@ -103,7 +104,7 @@ func sendOurs(tb testing.TB, load scenarios.Load, url string) (s sent) {
 	lane := Lane{Name: "bench/" + load.Name, URL: url, Start: lead, Load: load}
 	end, ledger := &End{}, NewLedger()
 	end.Set(lead + stretch - lane.Interval())
-	require.NoError(tb, sendShare(lane, Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute}, ledger))
+	require.NoError(tb, sendShard(lane, Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute}, ledger))
 	record := ledger.Record(lane, lead+stretch-lane.Interval())
 	s.planned = record.Planned
 	for _, r := range record.Requests {
@@ -138,7 +139,7 @@ func sendTheirs(_ testing.TB, load scenarios.Load, url string) (s sent) {
 		s.count++
 		// vegeta's first request is due after one interval (ConstantPacer.Pace).
 		s.lags = append(s.lags, max(0, r.Timestamp.Sub(began)-time.Duration(r.Seq+1)*interval))
-		if r.Error == "" && string(r.Body) == Body {
+		if r.Error == "" && string(r.Body) == protocol.Body {
 			s.ok++
 		}
 	}

@@ -8,18 +8,23 @@ import (
 	"syscall"
 )
 
-// attemptsKey is the context's key of a request's attempts. http.Transport hands the values of a request's context on to the dial that it starts.
+// attemptsKey is the context's key of a request's attempts. http.Transport hands the values of a
+// request's context on to the dial that it starts.
 type attemptsKey struct{}
 
 // lastPort is the port that was taken last, within ephemeral.
 var lastPort atomic.Uint32
 
-// ephemeral are the ports that bindNext takes: Linux' default range for clients (ip_local_port_range).
+// ephemeral are the ports that bindNext takes: Linux' default range for clients
+// (ip_local_port_range).
 var ephemeral = struct{ first, count uint32 }{32768, 28232}
 
-// bindNext binds a socket to the next port that is free, and returns that: so a port comes round again as late as can be. The kernel, when it chooses, chooses at random, and
-// now and then one that was in use a few seconds before. On the way to a Service that does harm: where the connection before was reset, connection tracking
-// remembers for ten seconds which Pod it went to, and sends the new one there as well, even if that Pod is gone by now (nf_conntrack_tcp_timeout_close).
+// bindNext binds a socket to the next port that is free, and returns that: so a port comes round
+// again as late as can be. The kernel, when it chooses, chooses at random, and now and then one
+// that was in use a few seconds before. On the way to a Service that does harm: where the
+// connection before was reset, connection tracking remembers for ten seconds which Pod it went to,
+// and sends the new one there as well, even if that Pod is gone by now
+// (nf_conntrack_tcp_timeout_close).
 func bindNext(fd int, v6 bool) (uint16, error) {
 	for range ephemeral.count {
 		port := int(ephemeral.first + lastPort.Add(1)%ephemeral.count)
@@ -34,9 +39,10 @@ func bindNext(fd int, v6 bool) (uint16, error) {
 	return 0, syscall.EADDRNOTAVAIL
 }
 
-// bindFirst gives a socket its local port before it connects, and writes that down. A connection that is refused or never answered has no address that
-// could be asked for afterwards; with its port, what the cluster did with it can still be found.
-func bindFirst(ctx context.Context, network, _ string, conn syscall.RawConn) error {
+// bindFirst gives a socket its local port before it connects, and writes that down. A connection
+// that is refused or never answered has no address that could be asked for afterwards; with its
+// port, what the cluster did with it can still be found.
+func bindFirst(ctx context.Context, network, address string, conn syscall.RawConn) error {
 	wire, ok := ctx.Value(attemptsKey{}).(*attempts)
 	if !ok {
 		return nil
@@ -45,7 +51,7 @@ func bindFirst(ctx context.Context, network, _ string, conn syscall.RawConn) err
 	controlErr := conn.Control(func(fd uintptr) {
 		var port uint16
 		if port, err = bindNext(int(fd), network == "tcp6"); err == nil {
-			wire.bound(port)
+			wire.bound(port, address)
 		}
 	})
 	if controlErr != nil {

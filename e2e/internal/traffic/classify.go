@@ -13,7 +13,8 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// classify gives the cause of an error that came instead of an answer. The first that fits counts; the order matters where one error wraps another.
+// classify gives the cause of an error that came instead of an answer. The first that fits counts;
+// the order matters where one error wraps another.
 func classify(err error) timeline.Cause {
 	var (
 		dns     *net.DNSError
@@ -24,7 +25,8 @@ func classify(err error) timeline.Cause {
 		return timeline.DNS
 	case isTLS(err):
 		return timeline.TLS
-	case is(err, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.EACCES, syscall.EPERM):
+	case is(err, syscall.EADDRNOTAVAIL, syscall.EADDRINUSE, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS,
+		syscall.EACCES, syscall.EPERM):
 		return timeline.Client
 	case is(err, syscall.ECONNREFUSED):
 		return timeline.Refused
@@ -38,23 +40,6 @@ func classify(err error) timeline.Cause {
 		return timeline.EOF
 	}
 	return timeline.Other
-}
-
-// classifyAnswer gives the cause of an answer: its status, then whether all of its body came, then whether it is the app's.
-func classifyAnswer(code int, body string, readErr error) timeline.Cause {
-	switch {
-	case code >= 500 && code <= 599:
-		return timeline.HTTP5xx
-	case code < 200 || code > 299:
-		return timeline.HTTPOther
-	case readErr != nil && classify(readErr) == timeline.Timeout:
-		return timeline.Timeout
-	case readErr != nil:
-		return timeline.Truncated // by FIN or by RST: the answer ended within its body
-	case body != Body:
-		return timeline.WrongBody
-	}
-	return timeline.OK
 }
 
 func is(err error, targets ...error) bool {
@@ -78,7 +63,8 @@ func isTLS(err error) bool {
 		errors.As(err, &host) || errors.As(err, &signer)
 }
 
-// isIdleClose knows net/http's errServerClosedIdle by its text, as it isn't exported: the server closed a kept-alive connection just as we took it.
+// isIdleClose knows net/http's errServerClosedIdle by its text, as it isn't exported: the server
+// closed a kept-alive connection just as we took it.
 func isIdleClose(err error) bool {
 	return strings.Contains(err.Error(), "server closed idle connection")
 }

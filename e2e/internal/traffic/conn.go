@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// conn is a connection that remembers how reading from it ended, and that leaves the first goodbye to the server.
+// conn is a connection that remembers how reading from it ended, and that leaves the first goodbye
+// to the server.
 type conn struct {
 	net.Conn
 	ended    atomic.Pointer[error] // how reading ended
@@ -31,17 +32,20 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// farewell is how long a server may take to close a connection after its last answer. Go's does so at once.
-const farewell = 500 * time.Millisecond
+// serverCloseTimeout is how long a server may take to close a connection after its last answer.
+// Go's does so at once.
+const serverCloseTimeout = 500 * time.Millisecond
 
-// Close closes the connection, but after a complete answer only when the server has closed its side. Who closes first keeps the port for a minute (TIME_WAIT),
-// and a port that a socket was bound to can't be had meanwhile: a client that does so at 1,000 connections/s has none left after half a minute. net/http's does.
-// A connection that is given up while it is read from, or before anything was, is closed at once.
+// Close closes the connection, but after a complete answer only when the server has closed its
+// side. Who closes first keeps the port for a minute (TIME_WAIT), and a port that a socket was
+// bound to can't be had meanwhile: a client that does so at 1,000 connections/s has none left after
+// half a minute. net/http's does. A connection that is given up while it is read from, or before
+// anything was, is closed at once.
 func (c *conn) Close() error {
 	if c.reading.Load() > 0 || !c.answered.Load() || c.ended.Load() != nil {
 		return c.Conn.Close()
 	}
-	if err := c.SetReadDeadline(time.Now().Add(farewell)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(serverCloseTimeout)); err != nil {
 		return c.Conn.Close()
 	}
 	go func() {
@@ -51,8 +55,11 @@ func (c *conn) Close() error {
 	return nil
 }
 
+// dialFunc opens a connection to an address, as net.Dialer does.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
 // wrapped makes the connections of a dial such.
-func wrapped(dial func(ctx context.Context, network, address string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+func wrapped(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dial(ctx, network, address)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -34,7 +35,7 @@ func TestServerClosesFirst(t *testing.T) {
 				if _, err := c.Read(make([]byte, 4<<10)); err != nil {
 					return
 				}
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 27\r\n\r\n"+Body)
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 27\r\n\r\n"+protocol.Body)
 				_ = c.SetReadDeadline(time.Now().Add(keep))
 				if _, err := c.Read(make([]byte, 1)); err == io.EOF { //nolint:errorlint // as net says it
 					early.Store(c.RemoteAddr().String(), true)
@@ -65,7 +66,7 @@ func TestConnectionIsGivenUp(t *testing.T) {
 	require.NoError(t, c.Close())
 	_, err = there.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF)
-	assert.GreaterOrEqual(t, time.Since(began), farewell-time.Millisecond)
+	assert.GreaterOrEqual(t, time.Since(began), serverCloseTimeout-time.Millisecond)
 }
 
 // TestClosedAtOnce: a connection that nothing was read from, or that is being read from, doesn't wait for anybody.
@@ -93,14 +94,14 @@ func TestClosedAtOnce(t *testing.T) {
 			require.NoError(t, c.Close())
 			_, err := there.Read(make([]byte, 1))
 			require.ErrorIs(t, err, io.EOF)
-			assert.Less(t, time.Since(began), farewell)
+			assert.Less(t, time.Since(began), serverCloseTimeout)
 		})
 	}
 }
 
 // TestPortsLast: a thousand connections, none of which keeps its port.
 func TestPortsLast(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, Body) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, protocol.Body) }))
 	defer server.Close()
 	record := send(t, scenarios.New(1000), server.URL, 1000)
 	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 1000}, count(record))
@@ -115,7 +116,7 @@ func TestPortsLast(t *testing.T) {
 
 // TestPortsComeRoundLate: no port is used twice within so many connections, whatever the kernel would choose.
 func TestPortsComeRoundLate(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, Body) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, protocol.Body) }))
 	defer server.Close()
 	seen := map[uint16]bool{}
 	for range 3 {

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// End is the instant, agreed among all lanes and senders, after which no request is due. The zero value is an open end.
+// End is the instant, agreed among all lanes and senders, after which no request is due. The zero
+// value is an open end.
 type End struct {
 	mu     sync.Mutex
 	offset time.Duration
@@ -13,8 +14,9 @@ type End struct {
 	closed chan struct{}
 }
 
-// Set closes the end. Only the first call counts. The end has to lie in the future by one interval of the slowest lane, at least: a pacer that sleeps
-// until its next request must hear of it in time.
+// Set closes the end. Only the first call counts. The end has to lie in the future by one interval
+// of the slowest lane, at least: a pacer that sleeps until its next request must hear of it in
+// time.
 func (e *End) Set(offset time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

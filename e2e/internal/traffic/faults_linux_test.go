@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // fault is one way in which a request can end, planted on the wire.
@@ -49,7 +50,7 @@ const (
 const late = 150 * time.Millisecond
 
 const (
-	wholeAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n" + Body
+	wholeAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n" + protocol.Body
 	halfAnswer  = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n" + "ok from"
 	halfHeader  = "HTTP/1.1 200 OK\r\nContent-Length: 27\r\nZero"
 )
@@ -76,13 +77,13 @@ func faults() []fault {
 		{name: "FIN within the body", commit: hang(halfAnswer, finish), code: 200, want: timeline.Truncated},
 		{name: "half a body and no more", commit: hang(halfAnswer, untilClientLeaves), timeout: patience, least: patience, code: 200, want: timeline.Timeout},
 		// The answer. The right body doesn't make a wrong status right.
-		{name: "status 500", commit: answer(500, Body), code: 500, want: timeline.HTTP5xx},
-		{name: "status 503", commit: answer(503, Body), code: 503, want: timeline.HTTP5xx},
-		{name: "status 404", commit: answer(404, Body), code: 404, want: timeline.HTTPOther},
-		{name: "redirect", commit: answer(302, Body), code: 302, want: timeline.HTTPOther},
+		{name: "status 500", commit: answer(500, protocol.Body), code: 500, want: timeline.HTTP5xx},
+		{name: "status 503", commit: answer(503, protocol.Body), code: 503, want: timeline.HTTP5xx},
+		{name: "status 404", commit: answer(404, protocol.Body), code: 404, want: timeline.HTTPOther},
+		{name: "redirect", commit: answer(302, protocol.Body), code: 302, want: timeline.HTTPOther},
 		{name: "another body", commit: answer(200, "It works!"), code: 200, want: timeline.WrongBody},
 		{name: "empty body", commit: answer(200, ""), code: 200, want: timeline.WrongBody},
-		{name: "body with something after it", commit: answer(200, Body+"\n"), code: 200, want: timeline.WrongBody},
+		{name: "body with something after it", commit: answer(200, protocol.Body+"\n"), code: 200, want: timeline.WrongBody},
 		// What looks like a fault and is none.
 		{name: "late answer", commit: slowly, least: late, code: 200, want: timeline.OK},
 		{name: "FIN on the idle connection", commit: (*exchange).last, closes: true, code: 200, want: timeline.OK},
@@ -104,7 +105,7 @@ func (e *exchange) whole() error {
 	if e.closes {
 		return e.last()
 	}
-	_, err := io.WriteString(e.conn, e.text(200, Body))
+	_, err := io.WriteString(e.conn, e.text(200, protocol.Body))
 	return err
 }
 
@@ -120,7 +121,7 @@ func (e *exchange) last() error {
 	}); controlErr != nil || err != nil {
 		return errors.Join(controlErr, err)
 	}
-	if _, err := io.WriteString(e.conn, e.text(200, Body)); err != nil {
+	if _, err := io.WriteString(e.conn, e.text(200, protocol.Body)); err != nil {
 		return err
 	}
 	return e.conn.CloseWrite()

@@ -11,12 +11,15 @@ import (
 
 // Sender sends lanes from some place.
 type Sender interface {
-	// Sync gets ready to send and finds out how the sender's clocks differ from the run's. It is called once, before the load is planned.
+	// Sync gets ready to send and finds out how the sender's clocks differ from the run's. It is
+	// called once, before the load is planned.
 	Sync(ctx context.Context, clock timeline.Clock) error
-	// Notice is how long before the first request is due Send has to be called, and how long before the end the end has to be known.
-	Notice() time.Duration
-	// Send sends the lanes and returns when the last request of each has ended. The plan ends it and nothing else; ctx is for reaching the sender, not for
-	// stopping it. What was recorded is returned also with an error, lane by lane in the order of the lanes.
+	// LeadTime is how long before the first request is due Send has to be called, and how long
+	// before the end the end has to be known.
+	LeadTime() time.Duration
+	// Send sends the lanes and returns when the last request of each has ended. The plan ends it
+	// and nothing else; ctx is for reaching the sender, not for stopping it. What was recorded is
+	// returned also with an error, lane by lane in the order of the lanes.
 	Send(ctx context.Context, lanes []Lane, plan Plan) ([]timeline.LaneRecord, []timeline.Sender, error)
 }
 
@@ -26,8 +29,8 @@ type Host struct{}
 // Sync does nothing: the run's clock is this process' own.
 func (Host) Sync(context.Context, timeline.Clock) error { return nil }
 
-// Notice is the time for all lanes to be ready.
-func (Host) Notice() time.Duration { return 100 * time.Millisecond }
+// LeadTime is the time for all lanes to be ready.
+func (Host) LeadTime() time.Duration { return 100 * time.Millisecond }
 
 // Send sends the lanes all at once.
 func (Host) Send(_ context.Context, lanes []Lane, plan Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {

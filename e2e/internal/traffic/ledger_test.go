@@ -55,15 +55,15 @@ func TestNothingGoesUncounted(t *testing.T) {
 	lane, ledger, end := Lane{Name: "test/new", URL: server.URL, Load: scenarios.New(200)}, NewLedger(), &End{}
 	end.Set(20 * time.Millisecond)
 	plan := Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute}
-	require.NoError(t, SendShare(lane, plan, ledger))
-	require.ErrorIs(t, SendShare(lane, plan, ledger), errUncounted)
+	require.NoError(t, SendShard(lane, plan, ledger))
+	require.ErrorIs(t, SendShard(lane, plan, ledger), errUncounted)
 	assert.Equal(t, 5, ledger.Len())
 }
 
 func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
 	l := NewLedger()
-	assert.True(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.OK}, "app-1"))
-	assert.False(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.Reset}, "app-2"), "a second one doesn't replace it")
+	assert.True(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.OK}, "app-1", ""))
+	assert.False(t, l.Put(2, timeline.Request{Planned: 20 * time.Millisecond, Cause: timeline.Reset}, "app-2", ""), "a second one doesn't replace it")
 	record := l.Record(Lane{Load: scenarios.New(100)}, 35*time.Millisecond)
 	assert.Equal(t, 4, record.Planned)
 	require.Len(t, record.Requests, 4)
@@ -78,26 +78,27 @@ func TestUnsentRequestsKeepTheirPlace(t *testing.T) {
 func TestSince(t *testing.T) {
 	l := NewLedger()
 	for _, seq := range []int{1, 0, 5} {
-		l.Put(seq, timeline.Request{Cause: timeline.OK, Port: uint16(seq)}, fmt.Sprint("app-", seq))
+		l.Put(seq, timeline.Request{Cause: timeline.OK, Port: uint16(seq)}, fmt.Sprint("app-", seq), "")
 	}
-	seqs, requests, pods := l.Since(1)
-	assert.Equal(t, []uint32{0, 5}, seqs, "in the order in which they ended")
+	b := l.Since(1)
+	requests := b.Requests
+	assert.Equal(t, []uint32{0, 5}, b.Seqs, "in the order in which they ended")
 	assert.Equal(t, []uint16{0, 5}, []uint16{requests[0].Port, requests[1].Port})
-	assert.Equal(t, []string{"app-1", "app-0", "app-5"}, pods)
+	assert.Equal(t, []string{"app-1", "app-0", "app-5"}, b.Pods)
 	assert.EqualValues(t, 3, requests[1].Pod)
-	seqs, requests, _ = l.Since(7)
-	assert.Empty(t, seqs)
-	assert.Empty(t, requests)
+	b = l.Since(7)
+	assert.Empty(t, b.Seqs)
+	assert.Empty(t, b.Requests)
 }
 
-// TestShares: several senders of one lane send each of its requests once, whatever the number of requests and of senders.
-func TestShares(t *testing.T) {
+// TestShards: several senders of one lane send each of its requests once, whatever the number of requests and of senders.
+func TestShards(t *testing.T) {
 	for of := range 6 {
 		for planned := range 25 {
 			var seqs []int
 			for index := range max(1, of) {
-				share := Share{Index: index, Of: of}
-				for n := range share.count(planned) {
+				share := Shard{Index: index, Count: of}
+				for n := range share.size(planned) {
 					seqs = append(seqs, share.seq(n))
 				}
 			}
@@ -123,7 +124,7 @@ func TestSendersShareALane(t *testing.T) {
 			var senders errgroup.Group
 			for i := range 4 {
 				senders.Go(func() error {
-					return SendShare(lane, Plan{Clock: clock, End: end, Max: time.Minute, Share: Share{Index: i, Of: 4}}, ledger)
+					return SendShard(lane, Plan{Clock: clock, End: end, Max: time.Minute, Shard: Shard{Index: i, Count: 4}}, ledger)
 				})
 			}
 			end.Set(550 * time.Millisecond)
@@ -146,11 +147,11 @@ func TestMillionInMemory(t *testing.T) {
 	before := heap()
 	l := NewLedger()
 	for seq := range n {
-		l.Put(seq, timeline.Request{Cause: timeline.OK}, "app-1")
+		l.Put(seq, timeline.Request{Cause: timeline.OK}, "app-1", "")
 	}
 	held := heap() - before
 	assert.Equal(t, n, l.Len())
-	assert.GreaterOrEqual(t, held, int64(n*(48+4)), "a record and its place in the order")
+	assert.GreaterOrEqual(t, held, int64(n*(56+4)), "a record and its place in the order")
 	assert.LessOrEqual(t, held, int64(64<<20))
 	t.Logf("%.1f bytes a request", float64(held)/n)
 	runtime.KeepAlive(l)
@@ -162,9 +163,10 @@ func TestLedgerOfManyPages(t *testing.T) {
 	l := NewLedger()
 	for i := range n {
 		seq := i * 2 % n // n is odd: each number once
-		assert.True(t, l.Put(seq, timeline.Request{Cause: timeline.OK, Conn: uint32(seq)}, ""))
+		assert.True(t, l.Put(seq, timeline.Request{Cause: timeline.OK, Conn: uint32(seq)}, "", ""))
 	}
-	seqs, requests, _ := l.Since(pageSize - 1)
+	b := l.Since(pageSize - 1)
+	seqs, requests := b.Seqs, b.Requests
 	require.Len(t, seqs, n-pageSize+1)
 	for i, seq := range seqs {
 		assert.EqualValues(t, (i+pageSize-1)*2%n, seq)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -40,7 +41,7 @@ func TestPaceIsKept(t *testing.T) {
 		assert.Equal(t, "/work", r.URL.Path)
 		assert.Equal(t, "100ms", r.URL.Query().Get("for"))
 		<-time.After(100 * time.Millisecond)
-		_, _ = io.WriteString(w, Body)
+		_, _ = io.WriteString(w, protocol.Body)
 	}))
 	defer server.Close()
 	load := scenarios.New(100)
@@ -82,7 +83,7 @@ func TestEndLosesNothing(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		end.Set(clock.Offset(time.Now()) + 50*time.Millisecond) // one interval of notice
 		<-time.After(100 * time.Millisecond)
-		_, _ = io.WriteString(w, Body)
+		_, _ = io.WriteString(w, protocol.Body)
 	}))
 	defer server.Close()
 	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(20)}, Plan{Clock: clock, End: end, Max: time.Minute})
@@ -99,7 +100,7 @@ func TestEndThatComesTooLate(t *testing.T) {
 		if r.Header.Get("Zerodrop-Seq") == "9" {
 			end.Set(50 * time.Millisecond)
 		}
-		_, _ = io.WriteString(w, Body)
+		_, _ = io.WriteString(w, protocol.Body)
 	}))
 	defer server.Close()
 	record, err := Send(Lane{URL: server.URL, Load: scenarios.New(100)}, Plan{Clock: clock, End: end, Max: time.Minute})

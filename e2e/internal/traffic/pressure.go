@@ -7,14 +7,16 @@ import (
 	"time"
 )
 
-// pressureFile is where Linux tells how long tasks had to wait for a CPU (Documentation/accounting/psi.rst). In a container it is that of the machine.
+// pressureFile is where Linux tells how long tasks had to wait for a CPU
+// (Documentation/accounting/psi.rst). In a container it is that of the machine.
 const pressureFile = "/proc/pressure/cpu"
 
 // somePressure finds the microseconds, since boot, in which at least one task waited.
 var somePressure = regexp.MustCompile(`(?m)^some .*\btotal=(\d+)$`)
 
-// Pressure begins to measure how long tasks of this machine have to wait for a CPU. The function it returns gives the share of the time since then, from 0
-// to 1, in which at least one had to; nil if the kernel doesn't tell.
+// Pressure begins to measure how long tasks of this machine have to wait for a CPU. The function it
+// returns gives the share of the time since then, from 0 to 1, in which at least one had to; nil if
+// the kernel doesn't tell.
 func Pressure() func() *float64 {
 	began, before := time.Now(), waited(pressureFile)
 	return func() *float64 {

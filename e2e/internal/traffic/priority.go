@@ -9,18 +9,21 @@ import (
 	"syscall"
 )
 
-// senderNice is the nice value that the sender asks for. On a small machine the nodes' own work, when Pods start and stop, would else make requests late
-// at the very instants that matter.
+// senderNice is the nice value that the sender asks for. On a small machine the nodes' own work,
+// when Pods start and stop, would else make requests late at the very instants that matter.
 const senderNice = -10
 
-// autogroup is where Linux keeps the nice value of a terminal session as a whole (sched(7), the autogroup feature). Where it is on, the nice value of a
-// process counts only against others of its session, and the nodes are in none of ours.
+// autogroup is where Linux keeps the nice value of a terminal session as a whole (sched(7), the
+// autogroup feature). Where it is on, the nice value of a process counts only against others of its
+// session, and the nodes are in none of ours.
 const autogroup = "/proc/self/autogroup"
 
-// Prioritise puts the threads of this process before others in the scheduler's queue, so that requests leave on time though the cluster runs on the same
-// machine. It takes root or CAP_SYS_NICE; without, or on a system other than Linux, it returns an error and all goes on as it was. Call it early: threads
-// and child processes inherit it. The function it returns gives the session back the value it had; the process keeps its own.
-func Prioritise() (restore func(), err error) {
+// Prioritize puts the threads of this process before others in the scheduler's queue, so that
+// requests leave on time though the cluster runs on the same machine. It takes root or
+// CAP_SYS_NICE; without, or on a system other than Linux, it returns an error and all goes on as it
+// was. Call it early: threads and child processes inherit it. The function it returns gives the
+// session back the value it had; the process keeps its own.
+func Prioritize() (restore func(), err error) {
 	restore = func() {}
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -32,7 +35,8 @@ func Prioritise() (restore func(), err error) {
 			continue
 		}
 		// A thread that is gone by now needs none.
-		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, senderNice); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, id, senderNice); err != nil &&
+			!errors.Is(err, syscall.ESRCH) {
 			return restore, fmt.Errorf("raise the sender's priority: %w", err)
 		}
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestPrioritise raises the priority of a child process and looks at all of its threads. A process that may not do so is told.
-func TestPrioritise(t *testing.T) {
-	if os.Getenv("ZERODROP_PRIORITISE") != "" {
+// TestPrioritize raises the priority of a child process and looks at all of its threads. A process that may not do so is told.
+func TestPrioritize(t *testing.T) {
+	if os.Getenv("ZERODROP_PRIORITIZE") != "" {
 		before, _ := os.ReadFile(autogroup)
-		restore, err := Prioritise()
+		restore, err := Prioritize()
 		if err != nil {
 			t.Skip(err)
 		}
@@ -31,10 +31,10 @@ func TestPrioritise(t *testing.T) {
 		assert.Equal(t, "-10", strings.TrimSpace(string(out)))
 		return
 	}
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPrioritise$", "-test.v")
-	child.Env = append(os.Environ(), "ZERODROP_PRIORITISE=1")
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPrioritize$", "-test.v")
+	child.Env = append(os.Environ(), "ZERODROP_PRIORITIZE=1")
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a session of its own: ours is left alone
 	out, err := child.CombinedOutput()
 	require.NoError(t, err, string(out))
-	assert.Contains(t, string(out), "TestPrioritise")
+	assert.Contains(t, string(out), "TestPrioritize")
 }

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -74,18 +76,18 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set(headerPod, "pod-a")
-	h.Set(headerLeaving, "12.5")
-	h.Set(headerConn, "3")
-	h.Set(headerConnUse, "4")
-	_, _ = io.WriteString(w, Body)
+	h.Set(protocol.HeaderPod, "pod-a")
+	h.Set(protocol.HeaderLeaving, "12.5")
+	h.Set(protocol.HeaderConn, "3")
+	h.Set(protocol.HeaderConnRequest, "4")
+	_, _ = io.WriteString(w, protocol.Body)
 }
 
 func status(code int) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(code)
-		_, _ = io.WriteString(w, Body) // the right body doesn't make a wrong status right
+		_, _ = io.WriteString(w, protocol.Body) // the right body doesn't make a wrong status right
 	}
 }
 
@@ -126,7 +128,7 @@ func TestIdleConnectionsThatDie(t *testing.T) {
 		if err != nil {
 			return
 		}
-		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(Body), Body)
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(protocol.Body), protocol.Body)
 		// The client of this connection has its next turn in 10 ms: linger about as long, then read what it may have sent and die without a word.
 		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 		if n, _ := conn.Read(make([]byte, 1)); n > 0 {
@@ -161,22 +163,28 @@ func TestWhatCanBeSentTwice(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.load.Name, func(t *testing.T) {
-			s := newSender(Lane{Name: "test/" + tt.load.Name, Load: tt.load}, Plan{Clock: timeline.NewClock(time.Now())}, NewLedger())
+			lane := Lane{Name: "test/" + tt.load.Name, Load: tt.load}
+			target := sampleApp(lane)
+			req, err := http.NewRequest(tt.load.Method, "probe://app/work", strings.NewReader("work\n"))
+			require.NoError(t, err)
+			ask := target.Request
+			target.Request = func(ctx context.Context, seq int) (*http.Request, error) {
+				own, err := ask(ctx, seq)
+				req.Header = own.Header
+				return req.WithContext(ctx), err
+			}
+			d := newHTTPDriver(driverConfig{lane: lane, target: target})
 			var got *http.Request
-			for _, client := range s.clients {
+			for _, client := range d.clients {
 				client.RegisterProtocol("probe", roundTripper(func(r *http.Request) (*http.Response, error) {
 					got = r
 					return nil, io.EOF
 				}))
 			}
-			req, err := http.NewRequest(tt.load.Method, "probe://app/work", strings.NewReader("work\n"))
-			require.NoError(t, err)
-			req.Header.Set(vegetaSeq, "7")
-			_, err = s.RoundTrip(req) //nolint:bodyclose // there is none
-			require.ErrorIs(t, err, io.EOF)
+			require.Equal(t, timeline.EOF, d.Do(t.Context(), 7).Cause)
 			assert.Equal(t, tt.want, got.GetBody != nil)
 			assert.NotNil(t, req.GetBody, "the caller's request is left as it is")
-			assert.Equal(t, http.Header{headerLane: {"test/" + tt.load.Name}, headerSeq: {"7"}}, got.Header, "Idempotency-Key would let it be sent again, too")
+			assert.Equal(t, http.Header{protocol.HeaderLane: {"test/" + tt.load.Name}, protocol.HeaderSeq: {"7"}}, got.Header, "Idempotency-Key would let it be sent again, too")
 		})
 	}
 }
@@ -215,7 +223,7 @@ func TestPortIsTheOneOnTheWire(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			seen[r.Header.Get("Zerodrop-Seq")] = r.RemoteAddr
-			_, _ = io.WriteString(w, Body)
+			_, _ = io.WriteString(w, protocol.Body)
 		})}
 		go func() { _ = server.Serve(listener) }()
 		for _, load := range []scenarios.Load{scenarios.New(200), scenarios.Reused(200)} {
@@ -268,21 +276,23 @@ func TestDialThatNobodyWaitsFor(t *testing.T) {
 	var wire attempts
 	trace := wire.trace()
 	trace.GetConn("app:80")
-	wire.bound(1)
+	wire.bound(1, "10.0.0.1:80")
 	trace.GotConn(httptrace.GotConnInfo{Conn: &conn{Conn: portOf{here, 2}}, Reused: true})
-	wire.bound(3)
+	wire.bound(3, "10.0.0.3:80")
 	trace.ConnectDone("tcp", "app:80", syscall.ECONNREFUSED)
-	count, port, use := wire.seen()
+	count, port, ip, use := wire.seen()
 	assert.EqualValues(t, 1, count)
 	assert.EqualValues(t, 2, port)
+	assert.Equal(t, "10.0.0.9", ip)
 	assert.EqualValues(t, 1, use)
 
 	trace.GetConn("app:80") // the connection has died and the request is sent again
-	wire.bound(4)
+	wire.bound(4, "10.0.0.4:80")
 	trace.ConnectDone("tcp", "app:80", syscall.ECONNREFUSED)
-	count, port, use = wire.seen()
+	count, port, ip, use = wire.seen()
 	assert.EqualValues(t, 2, count)
 	assert.EqualValues(t, 4, port)
+	assert.Equal(t, "10.0.0.4", ip)
 	assert.Zero(t, use, "it had no connection")
 }
 
@@ -293,3 +303,5 @@ type portOf struct {
 }
 
 func (p portOf) LocalAddr() net.Addr { return &net.TCPAddr{Port: p.port} }
+
+func (p portOf) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9), Port: 80} }

@@ -52,7 +52,7 @@ func (tr trial) run() (masked int, err error) {
 	chosen := rand.New(rand.NewPCG(tr.seed, 0))
 	faulty := chosen.Perm(plannedInTrial)[:faultsInTrial]
 	const of = plannedInTrial / faultsInTrial
-	share := Share{Index: chosen.IntN(of), Of: of}
+	share := Shard{Index: chosen.IntN(of), Count: of}
 	if tr.elsewhere != "" {
 		faulty = nil
 		for n := range faultsInTrial {
@@ -95,16 +95,16 @@ func (tr trial) run() (masked int, err error) {
 }
 
 // sendApart sends one share of a lane elsewhere, and all the others as they are: exactly the share's requests don't reach the server.
-func sendApart(lane Lane, plan Plan, apart Share, elsewhere string) (timeline.LaneRecord, error) {
+func sendApart(lane Lane, plan Plan, apart Shard, elsewhere string) (timeline.LaneRecord, error) {
 	ledger := NewLedger()
 	var senders errgroup.Group
-	for i := range apart.Of {
+	for i := range apart.Count {
 		lane, plan := lane, plan
-		plan.Share = Share{Index: i, Of: apart.Of}
+		plan.Shard = Shard{Index: i, Count: apart.Count}
 		if i == apart.Index {
 			lane.URL = elsewhere
 		}
-		senders.Go(func() error { return SendShare(lane, plan, ledger) })
+		senders.Go(func() error { return SendShard(lane, plan, ledger) })
 	}
 	err := senders.Wait()
 	end, _ := plan.End.At()

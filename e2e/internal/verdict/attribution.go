@@ -1,73 +1,26 @@
 package verdict
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
-	"github.com/zerodrop/zerodrop/fixtures"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
-
-// Moment is the part of a Pod's life in which it lost a request.
-type Moment int
-
-// The zero value is Unattributed: what nobody looked into is charged to no one.
-const (
-	Unattributed   Moment = iota // to no Pod, or to no part of its life; Loss.Why says why
-	StartUp                      // before the Pod listened
-	BeforeDeletion               // while nothing had been done to the Pod
-	PreStop                      // from its deletion to SIGTERM: the preStop hook, and what the kubelet takes
-	Terminating                  // from SIGTERM until its listener was closed, or its process ended: it still took connections
-	ListenerClosed               // from then until its process ended
-	CutAtExit                    // in flight when its process ended, or gave up waiting for what was
-	AfterExit                    // sent to a Pod whose process had ended: from the exit until the last node no longer routed there
-	NoEndpoint                   // sent when the Service had no endpoint at all
-)
-
-var momentNames = [...]string{
-	"unattributed", "start-up", "before-deletion", "prestop", "terminating", "listener-closed", "cut-at-exit", "after-exit", "no-endpoint",
-}
-
-// Moments lists every moment in the order in which a life has them, Unattributed last.
-func Moments() []Moment {
-	return []Moment{StartUp, BeforeDeletion, PreStop, Terminating, ListenerClosed, CutAtExit, AfterExit, NoEndpoint, Unattributed}
-}
-
-func (m Moment) String() string {
-	if m < 0 || int(m) >= len(momentNames) {
-		return fmt.Sprintf("moment(%d)", int(m))
-	}
-	return momentNames[m]
-}
-
-// MarshalText writes the name, as a value and as a key.
-func (m Moment) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
-
-// UnmarshalText is the inverse of MarshalText.
-func (m *Moment) UnmarshalText(text []byte) error {
-	i := slices.Index(momentNames[:], string(text))
-	if i < 0 {
-		return fmt.Errorf("unknown moment %q", text)
-	}
-	*m = Moment(i)
-	return nil
-}
 
 // Evidence says how it is known which Pod a request went to.
 type Evidence string
 
 // The kinds of evidence, the strongest first.
 const (
-	ByAnswer     Evidence = "answer"     // the Pod named itself in its answer, which was not a good one or not whole
-	ByConnection Evidence = "connection" // the request before on the same connection was answered by the Pod, and a connection stays with its Pod
-	ByRoute      Evidence = "conntrack"  // kube-proxy's choice for the request's own port, as connection tracking on the node saw it
+	ByAnswer     Evidence = "answer"         // the Pod named itself in an answer that was bad or incomplete
+	ByConnection Evidence = "connection"     // the Pod answered the request before on the same connection
+	ByAddress    Evidence = "remote-address" // the client dialled the Pod's own address
+	ByRoute      Evidence = "conntrack"      // kube-proxy's choice for the request's own port
 )
 
-// Loss is a dropped request and what is known of why. It is charged to one Pod and one moment, or it says why not.
-type Loss struct {
+// DroppedRequest is one, charged to one Pod and one phase, or it says why not.
+type DroppedRequest struct {
 	Lane     string
 	Seq      int           // its number in the lane, from 0
 	Sent     time.Duration // when it left
@@ -77,18 +30,23 @@ type Loss struct {
 	Port     uint16   // the connection: its local port
 	ConnUse  uint32   // which request on that connection it was; 0 if the connection was never made
 	Pod      string   // "" if that is not known
+	Owner    int      // index of the Pod's lifecycle in Verdict.Pods; -1 if it is not known
 	Evidence Evidence // of Pod
-	Moment   Moment
-	// Since is from the Pod's deletion to the instant at which the request left; nil if the Pod or that is not known.
-	Since *time.Duration
-	Why   string // of Unattributed: what is missing
+	Phase    LifecyclePhase
+	// Class is in-flight if that is known of the request, else that of its connection.
+	Class timeline.Class
+	// SinceDeletion is from the Pod's deletion to when the request left; nil if that is not known.
+	SinceDeletion *time.Duration
+	Why           string // of Unattributed: what is missing
 
-	life *Life // of Pod; nil if it is not known
+	lifecycle *PodLifecycle // of Pod; nil if it is not known
 }
 
-// Reasons not to charge a request to a Pod or to a moment.
+// Reasons not to charge a request to a Pod or to a phase.
 const (
-	whyOutside     = "sent from outside the cluster, where the choice of a Pod for a new connection can't be seen"
+	whyOutside     = "the choice of a Pod for a new connection can't be seen where it was sent to"
+	whyPerRequest  = "a proxy chose the Pod for it, and the proxy doesn't tell which"
+	whyNoAddress   = "the name that it was sent to had no address"
 	whyNoPort      = "it had no port of its own: it never got as far as a connection"
 	whyNoSender    = "its sender's address is not on record"
 	whyNoConntrack = "connection tracking was not watched where it was sent from"
@@ -97,31 +55,32 @@ const (
 	whyForeignIP   = "it was sent to an address that none of the app's Pods had"
 	whyConnection  = "nothing was answered before on its connection"
 	whyTwoPods     = "the name or address belonged to two Pods at that time"
-	whyRestarted   = "the Pod's process was started again: in which of its lives it lost this can't be told"
-	whyNoLife      = "nothing is known of the Pod that answered"
-	whyNoMarks     = "the marks of the Pod's life that it lies between were not seen"
+	whyRestarted   = "the Pod's process was started again: which of the two dropped this can't be told"
+	whyNoLifecycle = "nothing is known of the Pod that answered"
+	whyNotSeen     = "the events of the Pod that it lies between were not seen"
 	whyClock       = "a clock is not known well enough to say what came first"
 )
 
-// attribution charges lost requests to Pods.
+// attribution charges dropped requests to Pods.
 type attribution struct {
-	tl     timeline.Timeline
-	pods   lives
-	clocks map[string]time.Duration // by node: how far off its wall clock may be
-	step   time.Duration            // by how much the harness' own wall clock was set in mid-run, either way
-	holes  []span                   // when the Service had no endpoint
-	// refused is when a Pod first refused a connection that it had to take if it lived (see findRefusals).
-	refused map[*Life]time.Duration
-	gap     time.Duration // when a watch was first interrupted: up to then, a Pod that was not seen to be deleted was not
+	tl              timeline.Timeline
+	pods            lifecycles
+	clocks          map[string]time.Duration // by node: how far off its wall clock may be
+	step            time.Duration            // by how much the harness' own wall clock was set in mid-run, either way
+	withoutEndpoint []span                   // when the Service had no endpoint
+	// refused is when a Pod first refused a connection although it had listened (findRefusals).
+	refused map[*PodLifecycle]time.Duration
+	gap     time.Duration // when a watch was first interrupted: until then every deletion was seen
 }
 
-// attribute says of every dropped request, lane by lane, which Pod lost it, and in which part of its life. It takes what the client knows of the request (its
-// port, its connection), what the cluster knows of the port (the choice of kube-proxy), and what is known of the Pod. It compares instants only to say what
-// came first, never to find who was near: two Pods that go at the same time would be taken for each other.
-//
-// Its time grows linearly with the requests and the routes.
-func attribute(tl timeline.Timeline, pods lives) [][]Loss {
-	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, holes: pods.holes(), gap: forever}
+// attribute says of every dropped request, lane by lane, which Pod dropped it, and in which phase.
+// It takes what the client knows of the request, kube-proxy's choice for its port, and what is
+// known of the Pod. It compares instants only to say what came first, never to find which Pod was
+// near: two Pods that go at the same time would be taken for each other. Its time grows linearly
+// with the requests and the routes.
+func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
+	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, gap: endless}
+	a.withoutEndpoint = pods.withoutEndpoint()
 	for _, e := range tl.Events {
 		if e.Kind == timeline.WatchGap {
 			a.gap = min(a.gap, e.At)
@@ -135,35 +94,56 @@ func attribute(tl timeline.Timeline, pods lives) [][]Loss {
 			a.step = s.Drift.Abs()
 		}
 	}
-	routes := a.routesOfLosses()
-	losses := make([][]Loss, len(tl.Lanes))
+	routes := a.routesOfDropped()
+	dropped := make([][]DroppedRequest, len(tl.Lanes))
 	for i, lane := range tl.Lanes {
-		losses[i] = a.lane(lane, routes)
+		dropped[i] = a.lane(lane, routes)
 	}
-	a.findRefusals(losses)
+	a.findRefusals(dropped)
+	unanswered := unansweredBy(tl.Served)
 	for i, lane := range tl.Lanes {
 		from := senders(tl, lane.Name)
-		for j := range losses[i] {
-			if loss := &losses[i][j]; loss.life != nil {
-				loss.Moment, loss.Why = a.moment(*loss, uncertainty(sharer(from, loss.Seq)))
+		for j := range dropped[i] {
+			d := &dropped[i][j]
+			d.Owner = slices.Index(pods.all, d.lifecycle)
+			if d.lifecycle != nil {
+				d.Phase, d.Why = a.phase(*d, uncertainty(senderOf(from, d.Seq)))
+			}
+			if d.Phase == CutAtExit || unanswered[timeline.Unanswered{Lane: d.Lane, Seq: d.Seq}] {
+				d.Class = timeline.ClassInFlight
 			}
 		}
 	}
-	return losses
+	return dropped
 }
 
-// findRefusals finds, for each Pod that didn't say when it closed its listener, when it first refused a connection although it had listened. A listener refuses
-// nothing: by then the process had ended, which the runtime notices later.
-func (a *attribution) findRefusals(losses [][]Loss) {
-	a.refused = map[*Life]time.Duration{}
-	for _, lane := range losses {
-		for _, loss := range lane {
-			if loss.life == nil || loss.Cause != timeline.Refused || loss.life.has(timeline.AppListenerClosed) || !loss.life.whole() {
+// unansweredBy are the requests that Pods say they had begun and not answered when they gave up. An
+// established, written connection proves nothing of the kind: the kernel takes connections before
+// the app does.
+func unansweredBy(served []timeline.Served) map[timeline.Unanswered]bool {
+	out := map[timeline.Unanswered]bool{}
+	for _, s := range served {
+		for _, u := range s.Unanswered {
+			out[u] = true
+		}
+	}
+	return out
+}
+
+// findRefusals finds, for each Pod that didn't say when it closed its listener, when it first
+// refused a connection although it had listened. By then its process had ended, which the runtime
+// notices later.
+func (a *attribution) findRefusals(dropped [][]DroppedRequest) {
+	a.refused = map[*PodLifecycle]time.Duration{}
+	for _, lane := range dropped {
+		for _, d := range lane {
+			if d.lifecycle == nil || d.Cause != timeline.Refused ||
+				d.lifecycle.has(timeline.AppListenerClosed) || !d.lifecycle.logComplete() {
 				continue
 			}
-			listening, ok := loss.life.At(timeline.AppListening)
-			if first, known := a.refused[loss.life]; ok && loss.Sent > listening && (!known || loss.Done < first) {
-				a.refused[loss.life] = loss.Done
+			listening, ok := d.lifecycle.At(timeline.AppListening)
+			if first, known := a.refused[d.lifecycle]; ok && d.Sent > listening && (!known || d.Done < first) {
+				a.refused[d.lifecycle] = d.Done
 			}
 		}
 	}
@@ -172,7 +152,7 @@ func (a *attribution) findRefusals(losses [][]Loss) {
 // unknownClock is how far off a clock may be that nobody has measured: longer than any run.
 const unknownClock = 24 * time.Hour
 
-// clock is how far off what a node tells by its wall clock may be. Timelines that are older than Sources come from clusters on one machine, with one clock.
+// clock is how far off a node's wall clock may be. Without Sources there is one clock.
 func (a attribution) clock(node string) time.Duration {
 	slack, known := a.clocks[node]
 	if !known && len(a.tl.Sources) > 0 {
@@ -189,8 +169,8 @@ func uncertainty(s timeline.Sender) time.Duration {
 	return s.Uncertainty
 }
 
-// key is what a connection is known by on both sides: where it came from.
-type key struct {
+// connectionKey is what a connection is known by on both sides: where it came from.
+type connectionKey struct {
 	ip   string
 	port uint16
 }
@@ -206,14 +186,15 @@ func senders(tl timeline.Timeline, lane string) []timeline.Sender {
 	return out
 }
 
-// routesOfLosses are the choices of kube-proxy for the ports of dropped requests, in the order of their time. The rest, nearly all, is not kept.
-func (a attribution) routesOfLosses() map[key][]timeline.Route {
-	wanted := map[key][]timeline.Route{}
+// routesOfDropped are kube-proxy's choices for the ports of dropped requests, in the order of their
+// time.
+func (a attribution) routesOfDropped() map[connectionKey][]timeline.Route {
+	wanted := map[connectionKey][]timeline.Route{}
 	for _, lane := range a.tl.Lanes {
 		from := senders(a.tl, lane.Name)
 		for seq, r := range lane.Requests {
 			if r.Dropped() && r.Port != 0 {
-				wanted[key{sharer(from, seq).IP, r.Port}] = nil
+				wanted[connectionKey{senderOf(from, seq).IP, r.Port}] = nil
 			}
 		}
 	}
@@ -221,7 +202,7 @@ func (a attribution) routesOfLosses() map[key][]timeline.Route {
 		return nil
 	}
 	for _, route := range a.tl.Routes.List {
-		k := key{a.tl.Routes.Name(route.Source), route.Port}
+		k := connectionKey{a.tl.Routes.Name(route.Source), route.Port}
 		if _, ok := wanted[k]; ok {
 			wanted[k] = append(wanted[k], route)
 		}
@@ -242,13 +223,13 @@ type answer struct {
 	pod  string
 }
 
-// answersBefore are the answers to those requests that went over a connection just before one that was lost on it. The rest, nearly all, is not kept. There may
-// be several of a key where a port was used again.
-func answersBefore(lane timeline.LaneRecord, senderOf func(seq int) timeline.Sender) map[request][]answer {
+// answersBefore are the answers to requests that went over a connection just before one that was
+// dropped on it. There may be several of a key where a port was used again.
+func answersBefore(lane timeline.LaneRecord, from []timeline.Sender) map[request][]answer {
 	before := map[request][]answer{}
 	for seq, r := range lane.Requests {
 		if r.Dropped() && r.ConnUse > 1 {
-			before[request{senderOf(seq).Name, r.Port, r.ConnUse - 1}] = nil
+			before[request{senderOf(from, seq).Name, r.Port, r.ConnUse - 1}] = nil
 		}
 	}
 	if len(before) == 0 {
@@ -258,7 +239,7 @@ func answersBefore(lane timeline.LaneRecord, senderOf func(seq int) timeline.Sen
 		if r.Pod == 0 {
 			continue
 		}
-		k := request{senderOf(seq).Name, r.Port, r.ConnUse}
+		k := request{senderOf(from, seq).Name, r.Port, r.ConnUse}
 		if _, ok := before[k]; ok {
 			before[k] = append(before[k], answer{r.Sent(), lane.PodOf(r)})
 		}
@@ -266,120 +247,134 @@ func answersBefore(lane timeline.LaneRecord, senderOf func(seq int) timeline.Sen
 	return before
 }
 
-// sharer is who of those that share a lane sent a request of it; the zero Sender if nobody is on record.
-func sharer(from []timeline.Sender, seq int) timeline.Sender {
+// senderOf is who of those that share a lane sent a request of it; zero if nobody is on record.
+func senderOf(from []timeline.Sender, seq int) timeline.Sender {
 	if len(from) == 0 {
 		return timeline.Sender{}
 	}
 	return from[seq%len(from)]
 }
 
-// lane finds the Pods of the dropped requests of a lane.
-func (a attribution) lane(lane timeline.LaneRecord, routes map[key][]timeline.Route) []Loss {
+// lane finds the Pods of a lane's dropped requests, by evidence that holds for its routing.
+func (a attribution) lane(lane timeline.LaneRecord, routes map[connectionKey][]timeline.Route) []DroppedRequest {
+	spec, _ := a.tl.Spec.Lane(lane.Name)
 	from := senders(a.tl, lane.Name)
-	senderOf := func(seq int) timeline.Sender { return sharer(from, seq) }
-	before := answersBefore(lane, senderOf)
-	var losses []Loss
+	before := answersBefore(lane, from)
+	var out []DroppedRequest
 	for seq, r := range lane.Requests {
 		if !r.Dropped() {
 			continue
 		}
-		sender := senderOf(seq)
-		loss := Loss{
-			Lane: lane.Name, Seq: seq, Sent: r.Sent(), Done: r.Done(), Cause: r.Cause, Code: r.Code, Port: r.Port, ConnUse: r.ConnUse,
+		sender := senderOf(from, seq)
+		d := DroppedRequest{
+			Lane: lane.Name, Seq: seq, Sent: r.Sent(), Done: r.Done(), Cause: r.Cause, Code: r.Code,
+			Port: r.Port, ConnUse: r.ConnUse, Class: spec.ConnectionClass(),
 		}
 		switch {
 		case lane.PodOf(r) != "":
-			a.name(&loss, lane.PodOf(r), ByAnswer)
+			a.name(&d, lane.PodOf(r), ByAnswer)
+		case spec.Routing == timeline.PerRequest:
+			d.Why = whyPerRequest
+		case spec.Routing == timeline.ByClient && lane.AddressOf(r) != "":
+			a.address(&d, lane.AddressOf(r), d.Sent, ByAddress)
 		case r.ConnUse > 1:
-			// The latest, where the port was used again: whoever was given the connection before this one has no more to do with it.
+			// The latest, where the port was used again.
 			var last answer
 			for _, b := range before[request{sender.Name, r.Port, r.ConnUse - 1}] {
-				if b.sent <= loss.Done && b.sent >= last.sent {
+				if b.sent <= d.Done && b.sent >= last.sent {
 					last = b
 				}
 			}
 			if last.pod == "" {
-				loss.Why = whyConnection
+				d.Why = whyConnection
 				break
 			}
-			a.name(&loss, last.pod, ByConnection)
+			a.name(&d, last.pod, ByConnection)
+		case spec.Routing == timeline.ByClient && a.noEndpoint(d.Sent, d.Done):
+			d.Phase = NoEndpoint
+		case spec.Routing == timeline.ByClient:
+			d.Why = whyNoAddress
 		default:
-			a.route(&loss, lane, sender, routes[key{sender.IP, r.Port}])
+			a.route(&d, spec, sender, routes[connectionKey{sender.IP, r.Port}])
 		}
-		if loss.life != nil {
-			if deleted, ok := loss.life.At(timeline.PodDeleted); ok {
-				loss.Since = new(loss.Sent - deleted)
+		if d.lifecycle != nil {
+			if deleted, ok := d.lifecycle.At(timeline.PodDeleted); ok {
+				d.SinceDeletion = new(d.Sent - deleted)
 			}
 		}
-		losses = append(losses, loss)
+		out = append(out, d)
 	}
-	return losses
+	return out
+}
+
+// address fills in the Pod that had an IP address at an instant, or why that can't be told.
+func (a attribution) address(d *DroppedRequest, ip string, at time.Duration, by Evidence) {
+	switch d.lifecycle = a.pods.at(ip, at); {
+	case d.lifecycle != nil:
+		d.Pod, d.Evidence = d.lifecycle.Pod, by
+	case len(a.pods.byIP[ip]) > 1:
+		d.Why = whyTwoPods
+	default:
+		d.Why = whyForeignIP
+	}
 }
 
 // name fills in the Pod of a name that the client knows, or why that can't be told.
-func (a attribution) name(loss *Loss, pod string, by Evidence) {
-	switch loss.life = a.pods.named(pod, loss.Sent); {
-	case loss.life != nil:
-		loss.Pod, loss.Evidence = pod, by
+func (a attribution) name(d *DroppedRequest, pod string, by Evidence) {
+	switch d.lifecycle = a.pods.named(pod, d.Sent); {
+	case d.lifecycle != nil:
+		d.Pod, d.Evidence = pod, by
 	case len(a.pods.byName[pod]) > 1:
-		loss.Why = whyTwoPods
+		d.Why = whyTwoPods
 	default:
-		loss.Pod, loss.Evidence, loss.Why = pod, by, whyNoLife
+		d.Pod, d.Evidence, d.Why = pod, by, whyNoLifecycle
 	}
 }
 
-// lateRoute is how long after the fact connection tracking may tell of a new connection: its instant is that of the reading, by a process that has to be
-// scheduled first.
+// lateRoute is how long after the fact connection tracking may tell of a new connection: its
+// instant is that of the reading, by a process that has to be scheduled first.
 const lateRoute = 2 * time.Second
 
-// portRests is how long a port is left alone, at the least, before it is used again: package traffic takes ports in turn, and even at a thousand connections a
-// second they last for 28 s. As long as instants are known better than that, the port decides alone.
+// portRests is how long a port is left alone, at the least, before it is used again: senders take
+// ports in turn, and even at a thousand connections a second they last for 28 s. As long as
+// instants are known better than that, the port decides alone.
 const portRests = 10 * time.Second
 
-// route finds the Pod that kube-proxy chose for a request on a connection of its own, and fills in who it was, or why that is not known. It is the choice for
-// the request's own port while the request was under way: one that was made for an earlier user of that port says nothing.
-func (a attribution) route(loss *Loss, lane timeline.LaneRecord, sender timeline.Sender, routes []timeline.Route) {
+// route fills in the Pod that kube-proxy chose for a request's own port while it was under way, or
+// why that is not known. A choice for an earlier user of that port says nothing.
+func (a attribution) route(d *DroppedRequest, lane timeline.LaneSpec, sender timeline.Sender, routes []timeline.Route) {
 	slack := uncertainty(sender) + a.clock(sender.Node) + clockGrain
-	since := loss.Sent - slack
-	if lane.Connections == string(scenarios.ReusedConnections) {
-		since -= portRests // the connection may have been dialled for an earlier request, which was given another one then
+	since := d.Sent - slack
+	if lane.Reuses() {
+		since -= portRests // the connection may have been dialled for an earlier request
 	}
 	var found []timeline.Route
 	for _, route := range routes {
-		if route.At >= since && route.At <= loss.Done+slack+lateRoute {
+		if route.At >= since && route.At <= d.Done+slack+lateRoute {
 			found = append(found, route)
 		}
 	}
 	switch missing := a.blind(sender.Node); {
-	case lane.From != fixtures.FromCluster:
-		loss.Why = whyOutside
-	case loss.Port == 0:
-		loss.Why = whyNoPort
+	case !slices.Contains(lane.Evidence, timeline.EvidenceConntrack):
+		d.Why = whyOutside
+	case d.Port == 0:
+		d.Why = whyNoPort
 	case sender.IP == "":
-		loss.Why = whyNoSender
+		d.Why = whyNoSender
 	case len(found) == 0 && missing != "":
-		loss.Why = missing
+		d.Why = missing
 	case slack+lateRoute > portRests:
-		loss.Why = whyClock
-	case len(found) == 0 && a.noEndpoint(loss.Sent, loss.Done):
-		// However it ended: the node rejects what comes then, but the kernel sends only a few rejections a second to one client (icmp_ratelimit), and the rest
-		// waits until it times out.
-		loss.Moment = NoEndpoint
+		d.Why = whyClock
+	case len(found) == 0 && a.noEndpoint(d.Sent, d.Done):
+		// However it ended: the kernel sends only a few rejections a second to one client
+		// (icmp_ratelimit), and the rest waits until it times out.
+		d.Phase = NoEndpoint
 	case len(found) == 0:
-		loss.Why = whyNoRoute
+		d.Why = whyNoRoute
 	case slices.ContainsFunc(found, func(r timeline.Route) bool { return r.Target != found[0].Target }):
-		loss.Why = whyTwoRoutes
+		d.Why = whyTwoRoutes
 	default:
-		ip := a.tl.Routes.Name(found[0].Target)
-		switch loss.life = a.pods.at(ip, found[0].At); {
-		case loss.life != nil:
-			loss.Pod, loss.Evidence = loss.life.Pod, ByRoute
-		case len(a.pods.byIP[ip]) > 1:
-			loss.Why = whyTwoPods
-		default:
-			loss.Why = whyForeignIP
-		}
+		a.address(d, a.tl.Routes.Name(found[0].Target), found[0].At, ByRoute)
 	}
 }
 
@@ -396,95 +391,101 @@ func (a attribution) blind(node string) string {
 	return whyNoConntrack
 }
 
-// moment is the part of its Pod's life in which a request was lost. It is charged only if it comes out the same wherever the instants of the request may lie, as
-// well as the clocks that are compared are known: that of its sender, and that of the Pod's node if there are marks by it.
-func (a attribution) moment(loss Loss, slack time.Duration) (Moment, string) {
-	if loss.life.restarted {
+// phase is the part of its Pod's life in which a request was dropped, if it comes out the same
+// wherever its instants may lie by the clocks of its sender and of the Pod's node.
+func (a attribution) phase(d DroppedRequest, slack time.Duration) (LifecyclePhase, string) {
+	if d.lifecycle.restarted {
 		return Unattributed, whyRestarted
 	}
-	if loss.life.told() {
-		slack += a.clock(loss.life.Node)
+	if d.lifecycle.hasNodeInstants() {
+		slack += a.clock(d.lifecycle.Node)
 	}
-	earliest, latest := loss, loss
-	earliest.Sent, earliest.Done = loss.Sent-slack, loss.Done-slack
-	latest.Sent, latest.Done = loss.Sent+slack, loss.Done+slack
-	m := a.part(earliest)
+	earliest, latest := d, d
+	earliest.Sent, earliest.Done = d.Sent-slack, d.Done-slack
+	latest.Sent, latest.Done = d.Sent+slack, d.Done+slack
+	m := a.phaseOf(earliest)
 	switch {
-	case m != a.part(latest):
+	case m != a.phaseOf(latest):
 		return Unattributed, whyClock
 	case m == Unattributed:
-		return m, whyNoMarks
+		return m, whyNotSeen
 	}
 	return m, ""
 }
 
-// part is the part of its Pod's life in which a request was lost, as its marks have it; Unattributed if those that it lies between were not seen. It goes by the
-// instant at which the loss was decided: when the connection ended, or was refused; for a request that timed out, when it was sent, as what waited for it all
-// the time was the client.
+// phaseOf is that phase for exact instants; Unattributed if the events that it lies between were
+// not seen. It goes by when the connection ended or was refused; for a request that timed out, by
+// when it was sent.
 //
-// What a process tells of itself is exact. The deletion may be known only from when it was seen, a little late: so the parts are tried from the end, and the
-// deletion only decides where nothing later does.
+// What a process tells of itself is exact. The deletion may have been seen a little late: so the
+// phases are tried from the end, and the deletion only decides where nothing later does.
 //
 //	        created    listening        deletion          SIGTERM      listener closed     exit        no longer routed
 //	           ├─ start-up ─┼─ before deletion ─┼─ preStop ─┼─ terminating ─┼─ listener closed ─┼─ after exit ─┤
 //	sent before the listener was closed, ended with the process:         cut at exit ─────┘
-func (a attribution) part(loss Loss) Moment {
-	life := *loss.life
-	at := loss.Done
-	if loss.Cause == timeline.Timeout {
-		at = loss.Sent
+func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
+	life := *d.lifecycle
+	at := d.Done
+	if d.Cause == timeline.Timeout {
+		at = d.Sent
 	}
-	before := func(mark timeline.Kind) bool { t, seen := life.At(mark); return seen && at < t }
-	since := func(mark timeline.Kind) bool { t, seen := life.At(mark); return seen && at >= t }
+	before := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at < t }
+	since := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at >= t }
 	hasClosed := life.has(timeline.AppListenerClosed)
-	exit, late, exited := a.exit(loss.life)
-	whole := life.whole()
+	exit, late, exited := a.exit(d.lifecycle)
+	complete := life.logComplete()
 	// What has answered had not ended, and what never connected was not in flight.
-	answered := loss.Cause == timeline.HTTP5xx || loss.Cause == timeline.HTTPOther || loss.Cause == timeline.WrongBody
-	connected := loss.Cause != timeline.Refused && loss.Cause != timeline.Unreachable
-	inFlight := connected && !answered && loss.Sent < exit && (!hasClosed || loss.Sent < life.Marks[timeline.AppListenerClosed])
+	answered := d.Cause == timeline.HTTP5xx || d.Cause == timeline.HTTPOther || d.Cause == timeline.WrongBody
+	connected := d.Cause != timeline.Refused && d.Cause != timeline.Unreachable
+	inFlight := connected && !answered && d.Sent < exit &&
+		(!hasClosed || d.Sent < life.FirstSeen[timeline.AppListenerClosed])
 
 	switch {
-	case exited && inFlight && loss.Done >= life.cut(exit-late):
+	case exited && inFlight && d.Done >= life.connectionsCutAt(exit-late):
 		return CutAtExit
 	case exited && !answered && at >= exit, since(timeline.ContainerExit):
 		return AfterExit
-	case exited && loss.Cause == timeline.Unreachable && at >= exit-late && since(timeline.AppListening) && whole && !hasClosed:
+	case exited && d.Cause == timeline.Unreachable && at >= exit-late && since(timeline.AppListening) &&
+		complete && !hasClosed:
 		return AfterExit // a network that is gone has no process any more
 	case since(timeline.AppListenerClosed) && exited:
 		return ListenerClosed
-	case loss.Cause == timeline.Refused && hasClosed && exited && since(timeline.AppSIGTERM):
-		return ListenerClosed // what refuses is closed: the mark is of the instant when closing had been done
-	case since(timeline.AppSIGTERM) && (before(timeline.AppListenerClosed) || whole && !hasClosed && exited):
+	case d.Cause == timeline.Refused && hasClosed && exited && since(timeline.AppSIGTERM):
+		return ListenerClosed // it refused, and says when closing was done
+	case since(timeline.AppSIGTERM) && (before(timeline.AppListenerClosed) || complete && !hasClosed && exited):
 		return Terminating
 	case since(timeline.AppSIGTERM):
 		return Unattributed // it may have closed its listener, or ended
 	case before(timeline.AppListening):
 		return StartUp
-	case since(timeline.PodDeleted) && (life.has(timeline.AppSIGTERM) || whole && exited):
-		return PreStop // who told nothing of SIGTERM, in a whole log, has no handler: it was ended by it
-	case (since(timeline.AppListening) || loss.Evidence != ByRoute) && a.notDeleted(life, at):
+	case since(timeline.PodDeleted) && (life.has(timeline.AppSIGTERM) || complete && exited):
+		return PreStop // a complete log without SIGTERM: no handler
+	case (since(timeline.AppListening) || d.Evidence == ByAnswer || d.Evidence == ByConnection) &&
+		a.notDeleted(life, at):
 		return BeforeDeletion // who has answered has listened
 	}
 	return Unattributed
 }
 
-// notDeleted says that at an instant nothing had been done to the Pod: that its deletion was seen later, or never, by a watch without a gap. Of a Pod whose end
-// was seen and not its deletion nobody knows when that was.
-func (a attribution) notDeleted(life Life, at time.Duration) bool {
+// notDeleted says that at an instant nothing had been done to the Pod: a watch without a gap saw
+// its deletion later, or never. Of a Pod whose end alone was seen, nobody knows when it was
+// deleted.
+func (a attribution) notDeleted(life PodLifecycle, at time.Duration) bool {
 	if deleted, ok := life.At(timeline.PodDeleted); ok {
 		return at < deleted && deleted <= a.gap
 	}
 	_, _, exited := life.exit()
-	return a.gap == forever && !life.has(timeline.PodGone) && (exited || !life.has(timeline.ContainerExit))
+	return a.gap == endless && !life.has(timeline.PodGone) && (exited || !life.has(timeline.ContainerExit))
 }
 
-// reaped is how long the runtime may take to notice that a process has ended: the kernel closes its connections before anybody can know of it. Seen on two busy
-// cores: connections end 17-340 ms before the exit on record, and up to 20 ms before the first refusal, which is asked first, but comes only if somebody connects.
+// reaped is how long the runtime may take to notice that a process has ended: the kernel closes its
+// connections before anybody can know of it. Seen on two busy cores: connections end 17-340 ms
+// before the exit on record, and up to 20 ms before the first refusal, which comes only if somebody
+// connects.
 const reaped = 500 * time.Millisecond
 
-// exit is when the Pod's process ended, and how much earlier that may have been: by its own last words, else by its runtime.
-func (l Life) exit() (at, late time.Duration, ok bool) {
+// exit is when the Pod's process ended, by its word or its runtime's, and how early that may be.
+func (l PodLifecycle) exit() (at, late time.Duration, ok bool) {
 	if at, ok := l.At(timeline.AppExit); ok {
 		return at, 0, true
 	}
@@ -493,7 +494,7 @@ func (l Life) exit() (at, late time.Duration, ok bool) {
 }
 
 // exit is the Pod's exit as its refusals have it, where the runtime noticed later.
-func (a attribution) exit(life *Life) (at, late time.Duration, ok bool) {
+func (a attribution) exit(life *PodLifecycle) (at, late time.Duration, ok bool) {
 	at, late, ok = life.exit()
 	if first, refused := a.refused[life]; refused && ok && late > 0 && first < at {
 		at = first
@@ -501,34 +502,36 @@ func (a attribution) exit(life *Life) (at, late time.Duration, ok bool) {
 	return at, late, ok
 }
 
-// whole says that the Pod's log was read from its beginning to its end. Of one that was cut off nobody knows what else it would have told.
-func (l Life) whole() bool { return l.has(timeline.AppStart) && !l.has(timeline.LogCut) }
+// logComplete says that the Pod's log was read from its beginning to its end.
+func (l PodLifecycle) logComplete() bool { return l.has(timeline.AppStart) && !l.has(timeline.LogCut) }
 
-// cut is when the process cut off what was in flight: at its exit, or when it gave up waiting just before.
-func (l Life) cut(exit time.Duration) time.Duration {
+// connectionsCutAt is when the process cut off what was in flight: when it ended or gave up.
+func (l PodLifecycle) connectionsCutAt(exit time.Duration) time.Duration {
 	if gaveUp, ok := l.At(timeline.AppShutdownTimeout); ok {
 		return min(gaveUp, exit)
 	}
 	return exit
 }
 
-// toldByNode are the marks of the parts of a life that are told by the wall clock of the Pod's node.
-var toldByNode = []timeline.Kind{
-	timeline.AppListening, timeline.AppSIGTERM, timeline.AppListenerClosed, timeline.AppShutdownTimeout, timeline.AppExit, timeline.ProcessExit,
+// nodeInstants are the kinds that are told by the wall clock of the Pod's node.
+var nodeInstants = []timeline.Kind{
+	timeline.AppListening, timeline.AppSIGTERM, timeline.AppListenerClosed, timeline.AppShutdownTimeout,
+	timeline.AppExit, timeline.ProcessExit,
 }
 
-// told says that marks of the Pod's life are known by the wall clock of its node.
-func (l Life) told() bool { return slices.ContainsFunc(toldByNode, l.has) }
+// hasNodeInstants says that the Pod has some of them.
+func (l PodLifecycle) hasNodeInstants() bool { return slices.ContainsFunc(nodeInstants, l.has) }
 
 // span is a time: in which an endpoint served, or in which a Service had none that did.
 type span struct{ from, to time.Duration }
 
-// forever is the end of what did not end within the run.
-const forever = time.Duration(1<<63 - 1)
+// endless is the end of what did not end within the run.
+const endless = time.Duration(1<<63 - 1)
 
-// holes are the times between the first endpoint and the end of the run in which there was no endpoint, terminating ones included as long as they serve:
-// kube-proxy goes on routing to those when there is no other (KEP-1669).
-func (l lives) holes() []span {
+// withoutEndpoint are the times after the first endpoint in which there was none. Terminating ones
+// count as long as they serve: kube-proxy goes on routing to those when there is no other
+// (KEP-1669).
+func (l lifecycles) withoutEndpoint() []span {
 	steps := map[time.Duration]int{}
 	for _, life := range l.all {
 		for _, s := range life.serving {
@@ -542,9 +545,9 @@ func (l lives) holes() []span {
 		before := count
 		count += steps[at]
 		switch {
-		case at == forever:
+		case at == endless:
 		case count == 0 && before > 0:
-			out = append(out, span{at, forever})
+			out = append(out, span{at, endless})
 		case count > 0 && before == 0 && len(out) > 0:
 			out[len(out)-1].to = at
 		}
@@ -555,7 +558,9 @@ func (l lives) holes() []span {
 // proxyFollows is how long a node may take to route by endpoints that have changed.
 const proxyFollows = 2 * time.Second
 
-// noEndpoint says that a request was under way while there was no endpoint, or just after, when the node didn't know better yet.
+// noEndpoint says that there was no endpoint meanwhile, or that the node didn't know better yet.
 func (a attribution) noEndpoint(sent, done time.Duration) bool {
-	return slices.ContainsFunc(a.holes, func(h span) bool { return done >= h.from && (h.to == forever || sent <= h.to+proxyFollows) })
+	return slices.ContainsFunc(a.withoutEndpoint, func(s span) bool {
+		return done >= s.from && (s.to == endless || sent <= s.to+proxyFollows)
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
-	"github.com/zerodrop/zerodrop/fixtures"
 )
 
 // oneClock is how clocks compare where everything is on one machine.
@@ -24,18 +24,24 @@ var oneClock = timeline.Comparison{SameClock: true}
 //	app-0 on n1, 10.0.0.1: listening 1 s, deleted 4 s, SIGTERM 5 s, listener closed 6 s, exit 7 s, gone 8 s
 //	app-1 on n2, 10.0.0.2: listening 1 s
 //
-// worker-0 on n1 sends service/new and service/reused, the host nodeport/reused. There is one clock, and connection tracking on both nodes.
+// worker-0 on n1 sends service/new, service/reused, dns/new and ingress/reused, the host
+// nodeport/reused. There is one clock, and connection tracking on both nodes.
 func leaving() timeline.Timeline {
 	tl := timeline.Timeline{
 		Window: timeline.Window{DisruptStart: 3 * sec, DisruptEnd: 4 * sec, Settled: 9 * sec, LoadEnd: 20 * sec},
-		Lanes: []timeline.LaneRecord{
-			{Name: "service/new", From: fixtures.FromCluster, Connections: "new", Rate: 10, Pods: []string{"app-0", "app-1"}},
-			{Name: "service/reused", From: fixtures.FromCluster, Connections: "reused", Rate: 10, Pods: []string{"app-0", "app-1"}},
-			{Name: "nodeport/reused", From: fixtures.FromHost, Connections: "reused", Rate: 10, Pods: []string{"app-0", "app-1"}},
-		},
+		Spec: timeline.Spec{Strategy: "prestop-sleep", Disruption: "rolling-update", Scope: timeline.ScopeAll, Lanes: []timeline.LaneSpec{
+			lane("service/new", timeline.FromCluster, timeline.PerConnection, timeline.EvidenceConntrack),
+			lane("service/reused", timeline.FromCluster, timeline.PerConnection, timeline.EvidenceConntrack),
+			lane("nodeport/reused", timeline.FromOutside, timeline.PerConnection),
+			lane("dns/new", timeline.FromCluster, timeline.ByClient, timeline.EvidenceRemoteAddress),
+			lane("ingress/reused", timeline.FromCluster, timeline.PerRequest),
+		}},
 		Senders: []timeline.Sender{
 			{Name: "host", Lanes: []string{"nodeport/reused"}, Comparison: oneClock},
-			{Name: "worker-0", Node: "n1", IP: "10.9.0.1", Lanes: []string{"service/new", "service/reused"}, Comparison: oneClock},
+			{
+				Name: "worker-0", Node: "n1", IP: "10.9.0.1", Comparison: oneClock,
+				Lanes: []string{"service/new", "service/reused", "dns/new", "ingress/reused"},
+			},
 		},
 		Sources: []timeline.Source{
 			{Kind: timeline.SourceHarness, Comparison: oneClock},
@@ -44,6 +50,11 @@ func leaving() timeline.Timeline {
 			{Kind: timeline.SourceConntrack, Node: "n1", Comparison: oneClock},
 			{Kind: timeline.SourceConntrack, Node: "n2", Comparison: oneClock},
 		},
+	}
+	for _, l := range tl.Spec.Lanes {
+		tl.Lanes = append(tl.Lanes, timeline.LaneRecord{
+			Name: l.Name, Rate: l.Rate, Pods: []string{"app-0", "app-1"}, Addresses: []string{"10.0.0.1", "10.0.0.2", "10.0.0.9"},
+		})
 	}
 	for i := range 2 {
 		pod := timeline.Event{Pod: fmt.Sprintf("app-%d", i), UID: fmt.Sprintf("uid-%d", i), Node: fmt.Sprintf("n%d", i+1), IP: fmt.Sprintf("10.0.0.%d", i+1)}
@@ -65,6 +76,15 @@ func leaving() timeline.Timeline {
 		}
 	}
 	return tl
+}
+
+// lane is the declaration of a lane: consumer/connections.
+func lane(name string, from timeline.Place, routing timeline.Routing, evidence ...string) timeline.LaneSpec {
+	consumer, connections, _ := strings.Cut(name, "/")
+	return timeline.LaneSpec{
+		Name: name, Consumer: consumer, From: from, Routing: routing, Evidence: evidence, Rate: 10, Connections: connections,
+		Load: connections, Driver: "http", Timeout: 5 * sec,
+	}
 }
 
 // happens adds an event of a Pod, in the order of time.
@@ -96,7 +116,8 @@ func chosen(tl *timeline.Timeline, at time.Duration, source string, port uint16,
 	tl.Routes.List = append(tl.Routes.List, timeline.Route{At: at, Node: index("n1"), Source: index(source), Target: index(target), Port: port})
 }
 
-// give adds a request to a lane and returns its record: first on a connection of its own, from port 40000 on, and answered by app-1 if it is ok.
+// give adds a request to a lane and returns its record: first on a connection of its own, from port
+// 40000 on, and answered by app-1 if it is ok.
 func give(tl *timeline.Timeline, lane int, sent, done time.Duration, cause timeline.Cause) *timeline.Request {
 	l := &tl.Lanes[lane]
 	r := timeline.Request{Planned: sent, Latency: done - sent, Leaving: timeline.NotLeaving, Cause: cause, Attempts: 1, ConnUse: 1, Port: uint16(40000 + len(l.Requests))}
@@ -108,12 +129,12 @@ func give(tl *timeline.Timeline, lane int, sent, done time.Duration, cause timel
 	return &l.Requests[len(l.Requests)-1]
 }
 
-// one is the loss of a timeline, the last if there are several.
-func one(t *testing.T, tl timeline.Timeline) Loss {
+// one is the dropped request of a timeline, the last if there are several.
+func one(t *testing.T, tl timeline.Timeline) DroppedRequest {
 	t.Helper()
-	losses := slices.Concat(attribute(tl, podLives(tl))...)
-	require.NotEmpty(t, losses)
-	return losses[len(losses)-1]
+	dropped := slices.Concat(attribute(tl, podLifecycles(tl))...)
+	require.NotEmpty(t, dropped)
+	return dropped[len(dropped)-1]
 }
 
 // Ways to go other than the orderly one.
@@ -148,24 +169,24 @@ func with(at time.Duration, kind timeline.Kind) func(*timeline.Timeline) {
 
 type changes []func(*timeline.Timeline)
 
-// TestMoments: a request that was routed to app-0, and what is known of that Pod.
-func TestMoments(t *testing.T) {
+// TestPhases: a request that was routed to app-0, and what is known of that Pod.
+func TestPhases(t *testing.T) {
 	tests := []struct {
 		name       string
 		pod        changes
 		sent, done time.Duration
 		cause      timeline.Cause
 		why        string
-		want       Moment
+		want       LifecyclePhase
 	}{
 		{"before it listened", nil, 900 * ms, 901 * ms, timeline.Refused, "", StartUp},
 		{"before it listened, and ready too soon", changes{with(800*ms, timeline.PodReady)}, 900 * ms, 901 * ms, timeline.Refused, "", StartUp},
-		{"sent before it listened, lost afterwards", nil, 900 * ms, 2 * sec, timeline.Reset, "", BeforeDeletion},
+		{"sent before it listened, dropped afterwards", nil, 900 * ms, 2 * sec, timeline.Reset, "", BeforeDeletion},
 		{"in good health", nil, 3 * sec, 3001 * ms, timeline.Reset, "", BeforeDeletion},
 		{"of a Pod that stays", changes{stays}, 9 * sec, 9001 * ms, timeline.Reset, "", BeforeDeletion},
 		{"of a Pod that crashed", changes{stays, with(7*sec, timeline.ProcessExit)}, 6 * sec, 6001 * ms, timeline.Reset, "", BeforeDeletion},
 		{"just after the deletion", nil, 4 * sec, 4001 * ms, timeline.Reset, "", PreStop},
-		{"sent before the deletion, lost in preStop", nil, 3 * sec, 4500 * ms, timeline.Reset, "", PreStop},
+		{"sent before the deletion, dropped in preStop", nil, 3 * sec, 4500 * ms, timeline.Reset, "", PreStop},
 		{"preStop without a handler", changes{noHandler}, 5500 * ms, 5501 * ms, timeline.Reset, "", PreStop},
 		{"just after SIGTERM", nil, 5 * sec, 5001 * ms, timeline.Reset, "", Terminating},
 		{"after SIGTERM, deletion seen late", changes{without(timeline.PodDeleted), with(5500*ms, timeline.PodDeleted)}, 5200 * ms, 5201 * ms, timeline.Reset, "", Terminating},
@@ -193,19 +214,19 @@ func TestMoments(t *testing.T) {
 		{"after the exit, timed out", nil, 7100 * ms, 12100 * ms, timeline.Timeout, "", AfterExit},
 		{"after the Pod was gone", nil, 9 * sec, 9001 * ms, timeline.Unreachable, "", AfterExit},
 		{"after the exit, by the API server's word alone", changes{noRuntime, killed}, 7600 * ms, 7601 * ms, timeline.Refused, "", AfterExit},
-		{"in good health, nothing told by the node", changes{noHandler, noRuntime, without(timeline.AppListening)}, 3 * sec, 3001 * ms, timeline.Reset, whyNoMarks, Unattributed},
-		{"around an exit that nobody saw", changes{noRuntime, killed}, 6500 * ms, 6501 * ms, timeline.Refused, whyNoMarks, Unattributed},
-		{"SIGTERM, then a log that was cut off", changes{ignores, with(7*sec, timeline.LogCut)}, 6500 * ms, 6501 * ms, timeline.Refused, whyNoMarks, Unattributed},
-		{"nothing of SIGTERM, in a log that was cut off", changes{noHandler, with(7*sec, timeline.LogCut)}, 5500 * ms, 5501 * ms, timeline.Reset, whyNoMarks, Unattributed},
-		{"nothing of SIGTERM, in no log", changes{noHandler, without(timeline.AppStart)}, 5500 * ms, 5501 * ms, timeline.Reset, whyNoMarks, Unattributed},
-		{"refused before the exit was noticed, log cut off", changes{noHandler, with(7*sec, timeline.LogCut)}, 6990 * ms, 6991 * ms, timeline.Refused, whyNoMarks, Unattributed},
-		{"before SIGTERM, deletion never seen", changes{without(timeline.PodDeleted)}, 4500 * ms, 4501 * ms, timeline.Reset, whyNoMarks, Unattributed},
-		{"a watch gap before the deletion was seen", changes{gap(3500 * ms)}, 3 * sec, 3001 * ms, timeline.Reset, whyNoMarks, Unattributed},
+		{"in good health, nothing told by the node", changes{noHandler, noRuntime, without(timeline.AppListening)}, 3 * sec, 3001 * ms, timeline.Reset, whyNotSeen, Unattributed},
+		{"around an exit that nobody saw", changes{noRuntime, killed}, 6500 * ms, 6501 * ms, timeline.Refused, whyNotSeen, Unattributed},
+		{"SIGTERM, then a log that was cut off", changes{ignores, with(7*sec, timeline.LogCut)}, 6500 * ms, 6501 * ms, timeline.Refused, whyNotSeen, Unattributed},
+		{"nothing of SIGTERM, in a log that was cut off", changes{noHandler, with(7*sec, timeline.LogCut)}, 5500 * ms, 5501 * ms, timeline.Reset, whyNotSeen, Unattributed},
+		{"nothing of SIGTERM, in no log", changes{noHandler, without(timeline.AppStart)}, 5500 * ms, 5501 * ms, timeline.Reset, whyNotSeen, Unattributed},
+		{"refused before the exit was noticed, log cut off", changes{noHandler, with(7*sec, timeline.LogCut)}, 6990 * ms, 6991 * ms, timeline.Refused, whyNotSeen, Unattributed},
+		{"before SIGTERM, deletion never seen", changes{without(timeline.PodDeleted)}, 4500 * ms, 4501 * ms, timeline.Reset, whyNotSeen, Unattributed},
+		{"a watch gap before the deletion was seen", changes{gap(3500 * ms)}, 3 * sec, 3001 * ms, timeline.Reset, whyNotSeen, Unattributed},
 		{"a watch gap afterwards", changes{gap(4500 * ms)}, 3 * sec, 3001 * ms, timeline.Reset, "", BeforeDeletion},
-		{"preStop by a late sight of the deletion", changes{gap(3500 * ms)}, 4500 * ms, 4501 * ms, timeline.Reset, "", PreStop},
-		{"of a Pod that stays, as far as a broken watch knows", changes{stays, gap(12 * sec)}, 9 * sec, 9001 * ms, timeline.Reset, whyNoMarks, Unattributed},
-		{"of a Pod that is gone, and was never seen to be deleted", changes{stays, with(12*sec, timeline.PodGone)}, 9 * sec, 9001 * ms, timeline.Reset, whyNoMarks, Unattributed},
-		{"of a container that ended, nobody knows when", changes{stays, with(12*sec, timeline.ContainerExit)}, 9 * sec, 9001 * ms, timeline.Reset, whyNoMarks, Unattributed},
+		{"preStop by a late view of the deletion", changes{gap(3500 * ms)}, 4500 * ms, 4501 * ms, timeline.Reset, "", PreStop},
+		{"of a Pod that stays, as far as a broken watch knows", changes{stays, gap(12 * sec)}, 9 * sec, 9001 * ms, timeline.Reset, whyNotSeen, Unattributed},
+		{"of a Pod that is gone, and was never seen to be deleted", changes{stays, with(12*sec, timeline.PodGone)}, 9 * sec, 9001 * ms, timeline.Reset, whyNotSeen, Unattributed},
+		{"of a container that ended, nobody knows when", changes{stays, with(12*sec, timeline.ContainerExit)}, 9 * sec, 9001 * ms, timeline.Reset, whyNotSeen, Unattributed},
 		{"of a process that was started again", changes{stays, with(2*sec, timeline.ProcessExit), with(3*sec, timeline.AppStart)}, 9 * sec, 9001 * ms, timeline.Reset, whyRestarted, Unattributed},
 	}
 	for _, tt := range tests {
@@ -216,16 +237,16 @@ func TestMoments(t *testing.T) {
 			}
 			give(&tl, 0, tt.sent, tt.done, tt.cause)
 			chosen(&tl, tt.sent+ms, "10.9.0.1", 40000, "10.0.0.1")
-			loss := one(t, tl)
-			assert.Equal(t, "app-0", loss.Pod)
-			assert.Equal(t, ByRoute, loss.Evidence)
-			assert.Equal(t, tt.why, loss.Why)
-			assert.Equal(t, tt.want.String(), loss.Moment.String())
-			if deleted, ok := podLives(tl).byName["app-0"][0].At(timeline.PodDeleted); ok {
-				require.NotNil(t, loss.Since)
-				assert.Equal(t, tt.sent-deleted, *loss.Since)
+			d := one(t, tl)
+			assert.Equal(t, "app-0", d.Pod)
+			assert.Equal(t, ByRoute, d.Evidence)
+			assert.Equal(t, tt.why, d.Why)
+			assert.Equal(t, tt.want.String(), d.Phase.String())
+			if deleted, ok := podLifecycles(tl).byName["app-0"][0].At(timeline.PodDeleted); ok {
+				require.NotNil(t, d.SinceDeletion)
+				assert.Equal(t, tt.sent-deleted, *d.SinceDeletion)
 			} else {
-				assert.Nil(t, loss.Since, "nothing is put in the place of a deletion that was not seen")
+				assert.Nil(t, d.SinceDeletion, "nothing is put in the place of a deletion that was not seen")
 			}
 		})
 	}
@@ -238,7 +259,7 @@ func TestAnswered(t *testing.T) {
 		pod        changes
 		sent, done time.Duration
 		cause      timeline.Cause
-		want       Moment
+		want       LifecyclePhase
 	}{
 		{"in good health", nil, 3 * sec, 3001 * ms, timeline.HTTP5xx, BeforeDeletion},
 		{"in good health, no word of listening", changes{without(timeline.AppListening)}, 3 * sec, 3001 * ms, timeline.HTTP5xx, BeforeDeletion},
@@ -253,18 +274,19 @@ func TestAnswered(t *testing.T) {
 				change(&tl)
 			}
 			give(&tl, 2, tt.sent, tt.done, tt.cause).Pod = 1
-			loss := one(t, tl)
-			assert.Equal(t, "app-0", loss.Pod)
-			assert.Equal(t, ByAnswer, loss.Evidence, "from the host as well")
-			assert.Equal(t, tt.want.String(), loss.Moment.String())
+			d := one(t, tl)
+			assert.Equal(t, "app-0", d.Pod)
+			assert.Equal(t, ByAnswer, d.Evidence, "from the host as well")
+			assert.Equal(t, tt.want.String(), d.Phase.String())
 		})
 	}
 }
 
-// TestPodOfLoss: which Pod a loss at 4.5 s is charged to, and how that is known.
-func TestPodOfLoss(t *testing.T) {
+// TestPodOfDropped: which Pod a request that was dropped at 4.5 s is charged to, and how that is
+// known.
+func TestPodOfDropped(t *testing.T) {
 	const sent, done = 4500 * ms, 4502 * ms
-	lost := func(tl *timeline.Timeline, lane int) *timeline.Request {
+	drop := func(tl *timeline.Timeline, lane int) *timeline.Request {
 		return give(tl, lane, sent, done, timeline.Reset)
 	}
 	tests := []struct {
@@ -272,89 +294,89 @@ func TestPodOfLoss(t *testing.T) {
 		requests func(*timeline.Timeline)
 		pod      string
 		evidence Evidence
-		want     string // why not, or the moment
+		want     string // why not, or the phase
 	}{
 		{"by the choice for its port", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"by the choice for its port, told late", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, done+1900*ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"not by the choice that was nearest in time", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent, "10.9.0.1", 41000, "10.0.0.2")
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 			chosen(tl, sent+ms, "10.9.0.2", 40000, "10.0.0.2")
 		}, "app-0", ByRoute, "prestop"},
 		{"not by the Pod that was leaving at the time", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.2")
 		}, "app-1", ByRoute, "before-deletion"},
 		{"a choice that was told twice", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 			chosen(tl, sent+2*ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"a port that was used a while before", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent-ms-2*clockGrain, "10.9.0.1", 40000, "10.0.0.2")
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 			chosen(tl, done+2100*ms, "10.9.0.1", 40000, "10.0.0.2")
 		}, "app-0", ByRoute, "prestop"},
 		{"a port whose own choice was not seen", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent-100*ms, "10.9.0.1", 40000, "10.0.0.2")
 			chosen(tl, sent+30*sec, "10.9.0.1", 40000, "10.0.0.2")
 		}, "", "", whyNoRoute},
 		{"a port that was used twice at the time", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 			chosen(tl, sent+2*ms, "10.9.0.1", 40000, "10.0.0.2")
 		}, "", "", whyTwoRoutes},
 		{"an address that is none of the app's", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.9")
 		}, "", "", whyForeignIP},
-		{"no connection at all", func(tl *timeline.Timeline) { lost(tl, 0).Port = 0 }, "", "", whyNoPort},
+		{"no connection at all", func(tl *timeline.Timeline) { drop(tl, 0).Port = 0 }, "", "", whyNoPort},
 		{"a sender without an address", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			tl.Senders[1].IP = ""
 		}, "", "", whyNoSender},
 		{"nobody is on record to have sent it", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			tl.Senders = nil
 		}, "", "", whyNoSender},
 		{"no connection tracking", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			tl.Sources = tl.Sources[:3]
 		}, "", "", whyNoConntrack},
 		{"no connection tracking where it was sent from", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			tl.Sources[3].Node = "n3"
 		}, "", "", whyNoConntrack},
 		{"connection tracking that ended", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			tl.Sources[3].Missing = "ended at 4s"
 		}, "", "", whyNoConntrack + ": ended at 4s"},
 		{"connection tracking that ended later", func(tl *timeline.Timeline) {
-			lost(tl, 0)
+			drop(tl, 0)
 			tl.Sources[3].Missing = "ended at 6s"
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"a new connection from the host", func(tl *timeline.Timeline) {
-			lost(tl, 2)
+			drop(tl, 2)
 			chosen(tl, sent+ms, "", 40000, "10.0.0.1")
 		}, "", "", whyOutside},
 		{"by the answer before, from the host", func(tl *timeline.Timeline) {
 			r := give(tl, 2, sec, sec+ms, timeline.OK)
 			r.Pod, r.ConnUse = 1, 7
-			r = lost(tl, 2)
+			r = drop(tl, 2)
 			r.Port, r.ConnUse = 40000, 8
 		}, "app-0", ByConnection, "prestop"},
 		{"by the answer before, which the plan has later", func(tl *timeline.Timeline) {
-			r := lost(tl, 1)
+			r := drop(tl, 1)
 			r.Port, r.ConnUse = 40001, 8
 			r = give(tl, 1, 4100*ms, 4200*ms, timeline.OK) // is due later in the plan
 			r.Pod, r.ConnUse = 1, 7
@@ -362,7 +384,7 @@ func TestPodOfLoss(t *testing.T) {
 		{"by the answer before, which was no good one", func(tl *timeline.Timeline) {
 			r := give(tl, 1, 4100*ms, 4200*ms, timeline.HTTP5xx)
 			r.Pod, r.ConnUse = 1, 7
-			r = lost(tl, 1)
+			r = drop(tl, 1)
 			r.Port, r.ConnUse = 40000, 8
 		}, "app-0", ByConnection, "prestop"},
 		{"by the latest answer before, of two", func(tl *timeline.Timeline) {
@@ -370,41 +392,118 @@ func TestPodOfLoss(t *testing.T) {
 				r := give(tl, 1, time.Duration(1+3*i)*sec, time.Duration(1+3*i)*sec+ms, timeline.OK)
 				r.Pod, r.ConnUse, r.Port = pod, 7, 40000
 			}
-			r := lost(tl, 1)
+			r := drop(tl, 1)
 			r.Port, r.ConnUse = 40000, 8
 		}, "app-0", ByConnection, "prestop"},
 		{"an answer two before", func(tl *timeline.Timeline) {
 			give(tl, 2, sec, sec+ms, timeline.OK).ConnUse = 6
-			r := lost(tl, 2)
+			r := drop(tl, 2)
 			r.Port, r.ConnUse = 40000, 8
 		}, "", "", whyConnection},
 		{"an answer on another connection", func(tl *timeline.Timeline) {
 			give(tl, 2, sec, sec+ms, timeline.OK).ConnUse = 7
-			lost(tl, 2).ConnUse = 8
+			drop(tl, 2).ConnUse = 8
 		}, "", "", whyConnection},
 		{"first on a connection that is kept", func(tl *timeline.Timeline) {
 			give(tl, 1, sec, sec+ms, timeline.OK)
-			lost(tl, 1).Port = 40000
+			drop(tl, 1).Port = 40000
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"a connection that was never made", func(tl *timeline.Timeline) {
-			lost(tl, 1).ConnUse = 0
+			drop(tl, 1).ConnUse = 0
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"a Pod that nobody watched", func(tl *timeline.Timeline) {
 			tl.Lanes[2].Pods = []string{"app-9"}
-			lost(tl, 2).Pod = 1
-		}, "app-9", ByAnswer, whyNoLife},
+			drop(tl, 2).Pod = 1
+		}, "app-9", ByAnswer, whyNoLifecycle},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tl := leaving()
 			tt.requests(&tl)
-			loss := one(t, tl)
-			assert.Equal(t, tt.pod, loss.Pod)
-			assert.Equal(t, tt.evidence, loss.Evidence)
-			assert.Equal(t, tt.want, cmp.Or(loss.Why, loss.Moment.String()))
-			assert.Equal(t, loss.Moment == Unattributed, loss.Why != "", "a reason, or a moment")
+			d := one(t, tl)
+			assert.Equal(t, tt.pod, d.Pod)
+			assert.Equal(t, tt.evidence, d.Evidence)
+			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
+			assert.Equal(t, d.Phase == Unattributed, d.Why != "", "a reason, or a phase")
+		})
+	}
+}
+
+// TestRouting: the evidence of a dropped request is what holds for its consumer's routing.
+func TestRouting(t *testing.T) {
+	const dns, ingress = 3, 4
+	const sent, done = 4500 * ms, 4502 * ms
+	noEndpoint := func(tl *timeline.Timeline) {
+		for i, at := range []time.Duration{3 * sec, 2 * sec} {
+			happens(tl, at, timeline.EndpointGone, timeline.Event{Pod: fmt.Sprintf("app-%d", i)})
+		}
+	}
+	tests := []struct {
+		name     string
+		requests func(*timeline.Timeline)
+		pod      string
+		evidence Evidence
+		want     string // why not, or the phase
+	}{
+		{"per request: the connection says nothing", func(tl *timeline.Timeline) {
+			give(tl, ingress, sec, sec+ms, timeline.OK).ConnUse = 7
+			r := give(tl, ingress, sent, done, timeline.EOF)
+			r.Port, r.ConnUse = 40000, 8
+		}, "", "", whyPerRequest},
+		{"per request: nor does a choice for its port", func(tl *timeline.Timeline) {
+			give(tl, ingress, sent, done, timeline.EOF)
+			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
+		}, "", "", whyPerRequest},
+		{"per request: the answer does", func(tl *timeline.Timeline) {
+			give(tl, ingress, sent, done, timeline.HTTP5xx).Pod = 1
+		}, "app-0", ByAnswer, "prestop"},
+		{"by client: the address", func(tl *timeline.Timeline) {
+			give(tl, dns, sent, done, timeline.Reset).Address = 1
+		}, "app-0", ByAddress, "prestop"},
+		{"by client: the address, whatever connection tracking has", func(tl *timeline.Timeline) {
+			give(tl, dns, sent, done, timeline.Reset).Address = 2
+			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
+		}, "app-1", ByAddress, "before-deletion"},
+		{"by client: the address that it dialled and had no connection to", func(tl *timeline.Timeline) {
+			r := give(tl, dns, 6500*ms, 6501*ms, timeline.Refused)
+			r.Address, r.ConnUse = 1, 0
+		}, "app-0", ByAddress, "listener-closed"},
+		{"by client: timed out", func(tl *timeline.Timeline) {
+			r := give(tl, dns, 9*sec, 14*sec, timeline.Timeout)
+			r.Address, r.ConnUse, r.Port = 1, 0, 0
+		}, "app-0", ByAddress, "after-exit"},
+		{"by client: an address of nobody", func(tl *timeline.Timeline) {
+			give(tl, dns, sent, done, timeline.Reset).Address = 3
+		}, "", "", whyForeignIP},
+		{"by client: an index of nothing", func(tl *timeline.Timeline) {
+			give(tl, dns, sent, done, timeline.DNS).Address = 9
+		}, "", "", whyNoAddress},
+		{"by client: no address", func(tl *timeline.Timeline) { give(tl, dns, sent, done, timeline.DNS) }, "", "", whyNoAddress},
+		{"by client: no address, as there is no endpoint", func(tl *timeline.Timeline) {
+			noEndpoint(tl)
+			give(tl, dns, sent, done, timeline.DNS)
+		}, "", "", "no-endpoint"},
+		{"by client: an address, though there is no endpoint", func(tl *timeline.Timeline) {
+			noEndpoint(tl)
+			give(tl, dns, sent, done, timeline.Refused).Address = 1
+		}, "app-0", ByAddress, "prestop"},
+		{"by client: an address that two Pods had", func(tl *timeline.Timeline) {
+			again(tl)
+			happens(tl, 9*sec, timeline.PodAddressed, timeline.Event{Pod: "app-2", UID: "uid-2", IP: "10.0.0.1"})
+			forget(tl, timeline.PodGone)
+			give(tl, dns, 12*sec, 12001*ms, timeline.Refused).Address = 1
+		}, "", "", whyTwoPods},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			tt.requests(&tl)
+			d := one(t, tl)
+			assert.Equal(t, tt.pod, d.Pod)
+			assert.Equal(t, tt.evidence, d.Evidence)
+			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 		})
 	}
 }
@@ -432,16 +531,17 @@ func TestSendersOfALane(t *testing.T) {
 		r.Port, r.ConnUse = 40000, 2
 	}
 	var pods []string
-	for _, loss := range slices.Concat(attribute(tl, podLives(tl))...) {
-		pods = append(pods, loss.Pod)
+	for _, d := range slices.Concat(attribute(tl, podLifecycles(tl))...) {
+		pods = append(pods, d.Pod)
 	}
 	assert.Equal(t, []string{"app-0", "app-1", "app-0", "app-0", "app-1", "app-0"}, pods)
 }
 
-// TestNoEndpoint: a request is charged to the lack of an endpoint only if it was refused, no choice was made for it, and there was none.
+// TestNoEndpoint: a request is charged to the lack of an endpoint only if it was refused, no choice
+// was made for it, and there was none.
 func TestNoEndpoint(t *testing.T) {
 	// app-1 goes, too: no endpoint from 7.1 s until app-2 comes at 10 s. It goes at 15 s for good.
-	holes := func(tl *timeline.Timeline) {
+	withoutAny := func(tl *timeline.Timeline) {
 		happens(tl, 6*sec, timeline.EndpointGone, timeline.Event{Pod: "app-1"})
 		for at, kind := range map[time.Duration]timeline.Kind{9 * sec: timeline.PodCreated, 10 * sec: timeline.EndpointServing, 15 * sec: timeline.EndpointGone} {
 			happens(tl, at, kind, timeline.Event{Pod: "app-2", UID: "uid-2", Node: "n1"})
@@ -454,12 +554,12 @@ func TestNoEndpoint(t *testing.T) {
 		cause  timeline.Cause
 		want   string
 	}{
-		{"in a hole", holes, 8 * sec, timeline.Refused, "no-endpoint"},
-		{"when the node did not know yet of its end", holes, 11900 * ms, timeline.Refused, "no-endpoint"},
-		{"when it must have known", holes, 12100 * ms, timeline.Refused, whyNoRoute},
-		{"before it", holes, 6900 * ms, timeline.Refused, whyNoRoute},
+		{"without an endpoint", withoutAny, 8 * sec, timeline.Refused, "no-endpoint"},
+		{"when the node did not know yet of its end", withoutAny, 11900 * ms, timeline.Refused, "no-endpoint"},
+		{"when it must have known", withoutAny, 12100 * ms, timeline.Refused, whyNoRoute},
+		{"before it", withoutAny, 6900 * ms, timeline.Refused, whyNoRoute},
 		{"once the last endpoint fails its probe", func(tl *timeline.Timeline) {
-			holes(tl)
+			withoutAny(tl)
 			happens(tl, 6500*ms, timeline.EndpointNotServing, timeline.Event{Pod: "app-0"})
 		}, 6900 * ms, timeline.Refused, "no-endpoint"},
 		{"while the last endpoint, though not terminating, fails its probe", func(tl *timeline.Timeline) {
@@ -470,15 +570,15 @@ func TestNoEndpoint(t *testing.T) {
 			happens(tl, 6*sec, timeline.EndpointUnready, timeline.Event{Pod: "app-1"})
 			happens(tl, 9*sec, timeline.EndpointServing, timeline.Event{Pod: "app-1"})
 		}, 11100 * ms, timeline.Refused, whyNoRoute},
-		{"in the one that does not end", holes, 19 * sec, timeline.Refused, "no-endpoint"},
-		{"not even rejected", holes, 8 * sec, timeline.Timeout, "no-endpoint"},
-		{"no hole", func(*timeline.Timeline) {}, 8 * sec, timeline.Refused, whyNoRoute},
+		{"in the one that does not end", withoutAny, 19 * sec, timeline.Refused, "no-endpoint"},
+		{"not even rejected", withoutAny, 8 * sec, timeline.Timeout, "no-endpoint"},
+		{"never without one", func(*timeline.Timeline) {}, 8 * sec, timeline.Refused, whyNoRoute},
 		{"a choice was made", func(tl *timeline.Timeline) {
-			holes(tl)
+			withoutAny(tl)
 			chosen(tl, 8001*ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, 8 * sec, timeline.Refused, "after-exit"},
 		{"nobody would know of a choice", func(tl *timeline.Timeline) {
-			holes(tl)
+			withoutAny(tl)
 			tl.Sources[3].Missing = "no permission"
 		}, 8 * sec, timeline.Refused, whyNoConntrack + ": no permission"},
 	}
@@ -487,14 +587,14 @@ func TestNoEndpoint(t *testing.T) {
 			tl := leaving()
 			tt.change(&tl)
 			give(&tl, 0, tt.sent, tt.sent+2*ms, tt.cause)
-			loss := one(t, tl)
-			assert.Equal(t, tt.want, cmp.Or(loss.Why, loss.Moment.String()))
-			assert.Equal(t, tt.want == "after-exit", loss.Pod != "")
+			d := one(t, tl)
+			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
+			assert.Equal(t, tt.want == "after-exit", d.Pod != "")
 		})
 	}
 }
 
-// TestClocks: a moment is named only where the clocks that are compared say what came first.
+// TestClocks: a phase is named only where the clocks that are compared say what came first.
 func TestClocks(t *testing.T) {
 	app, conntrack := 1, 3
 	tests := []struct {
@@ -510,7 +610,7 @@ func TestClocks(t *testing.T) {
 			known(&tl.Sources[app], 5*ms)
 			known(&tl.Sources[conntrack], 20*ms)
 		}, 5019 * ms, whyClock},
-		{"near a mark that decides nothing", func(tl *timeline.Timeline) { known(&tl.Sources[app], 20*ms) }, 7025 * ms, "cut-at-exit"},
+		{"near an instant that decides nothing", func(tl *timeline.Timeline) { known(&tl.Sources[app], 20*ms) }, 7025 * ms, "cut-at-exit"},
 		{"the sender's clock is uncertain", func(tl *timeline.Timeline) { tl.Senders[1].SameClock, tl.Senders[1].Uncertainty = false, 30*ms }, 4980 * ms, whyClock},
 		{"and near the deletion", func(tl *timeline.Timeline) { tl.Senders[1].SameClock, tl.Senders[1].Uncertainty = false, 30*ms }, 4029 * ms, whyClock},
 		{"uncertain, and the same", func(tl *timeline.Timeline) { tl.Senders[1].Uncertainty = 30 * ms }, 4980 * ms, "prestop"},
@@ -519,7 +619,7 @@ func TestClocks(t *testing.T) {
 			tl.Senders[1].SameClock, tl.Senders[1].Uncertainty = false, 30*ms
 		}, 5049 * ms, whyClock},
 		{"the harness' clock was set", func(tl *timeline.Timeline) { tl.Sources[0].Drift = -300 * ms }, 5299 * ms, whyClock},
-		{"set, and far from any mark", func(tl *timeline.Timeline) { tl.Sources[0].Drift = -300 * ms }, 5500 * ms, "terminating"},
+		{"set, and far from any instant", func(tl *timeline.Timeline) { tl.Sources[0].Drift = -300 * ms }, 5500 * ms, "terminating"},
 		{"set by so much that a port may have come round again", func(tl *timeline.Timeline) { tl.Sources[0].Drift = 9 * sec }, 5500 * ms, whyClock},
 		{"a node whose clock nobody knows", func(tl *timeline.Timeline) { tl.Sources[app].SameClock, tl.Sources[conntrack].SameClock = false, false }, 5500 * ms, whyClock},
 		{"older than sources", func(tl *timeline.Timeline) { tl.Sources = nil }, 5500 * ms, "terminating"},
@@ -530,8 +630,8 @@ func TestClocks(t *testing.T) {
 			tt.change(&tl)
 			give(&tl, 0, 3990*ms, tt.done, timeline.Reset)
 			chosen(&tl, 3991*ms, "10.9.0.1", 40000, "10.0.0.1")
-			loss := one(t, tl)
-			assert.Equal(t, tt.want, cmp.Or(loss.Why, loss.Moment.String()))
+			d := one(t, tl)
+			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 		})
 	}
 	t.Run("a node that tells nothing needs no clock", func(t *testing.T) {
@@ -539,7 +639,7 @@ func TestClocks(t *testing.T) {
 		forget(&tl, timeline.AppStart, timeline.AppListening, timeline.AppSIGTERM, timeline.AppListenerClosed, timeline.AppExit, timeline.ProcessExit)
 		tl.Sources = slices.Delete(tl.Sources, app, conntrack+1)
 		give(&tl, 2, 3*sec, 3001*ms, timeline.HTTP5xx).Pod = 1
-		assert.Equal(t, BeforeDeletion, one(t, tl).Moment)
+		assert.Equal(t, BeforeDeletion, one(t, tl).Phase)
 	})
 }
 
@@ -548,29 +648,29 @@ func known(s *timeline.Source, uncertainty time.Duration) {
 	s.SameClock, s.Uncertainty, s.Offset = false, uncertainty, 7*sec
 }
 
-// TestNeverTwo: whatever is on record, in whatever order: each dropped request is charged once or says why not, and the sums agree.
+// TestNeverTwo: whatever is on record, in whatever order: each dropped request is charged once or
+// says why not, and the sums agree.
 func TestNeverTwo(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	moments, evidence, reasons := map[Moment]int{}, map[Evidence]int{}, map[string]int{}
-	s := scenario(t, "prestop-sleep", "rolling-update")
+	phases, evidence, reasons := map[LifecyclePhase]int{}, map[Evidence]int{}, map[string]int{}
 	for range 200 {
 		tl := anything(random)
-		v := Judge(tl, s)
+		v := Judge(tl)
 		type number struct {
 			lane string
 			seq  int
 		}
 		charged := map[number]int{}
-		for _, l := range v.Losses {
+		for _, l := range v.DroppedRequests {
 			charged[number{l.Lane, l.Seq}]++
-			require.Equal(t, l.Moment == Unattributed, l.Why != "", "%+v", l)
+			require.Equal(t, l.Phase == Unattributed, l.Why != "", "%+v", l)
 			require.Equal(t, l.Pod == "", l.Evidence == "", "%+v", l)
-			if l.Moment != Unattributed && l.Moment != NoEndpoint {
+			if l.Phase != Unattributed && l.Phase != NoEndpoint {
 				require.NotEmpty(t, l.Pod, "%+v", l)
 			}
-			moments[l.Moment]++
+			phases[l.Phase]++
 			evidence[l.Evidence]++
 			reasons[l.Why]++
 		}
@@ -582,32 +682,36 @@ func TestNeverTwo(t *testing.T) {
 					require.Equal(t, 1, charged[number{lane.Name, seq}])
 				}
 			}
-			for _, n := range lane.Moments {
+			for _, n := range lane.Phases {
 				sum += n
 			}
 			for _, o := range lane.Outages {
-				outage += o.Lost
+				outage += o.Dropped
 			}
 			require.Equal(t, []int{dropped, dropped, dropped}, []int{lane.Dropped, sum, outage}, lane.Name)
 			unattributed := 0
 			for _, n := range lane.Unattributed {
 				unattributed += n
 			}
-			require.Equal(t, lane.Moments[Unattributed], unattributed)
+			require.Equal(t, lane.Phases[Unattributed], unattributed)
 		}
 	}
-	for _, m := range Moments() {
-		assert.Positive(t, moments[m], "%s never came", m)
+	for _, m := range LifecyclePhases() {
+		assert.Positive(t, phases[m], "%s never came", m)
 	}
-	for _, e := range []Evidence{ByAnswer, ByConnection, ByRoute} {
+	for _, e := range []Evidence{ByAnswer, ByConnection, ByAddress, ByRoute} {
 		assert.Positive(t, evidence[e], "%s never came", e)
 	}
-	for _, why := range []string{whyOutside, whyNoPort, whyNoConntrack, whyNoRoute, whyTwoRoutes, whyForeignIP, whyConnection, whyNoMarks, whyClock} {
+	for _, why := range []string{
+		whyOutside, whyPerRequest, whyNoAddress, whyNoPort, whyNoConntrack, whyNoRoute, whyTwoRoutes, whyForeignIP, whyConnection,
+		whyNotSeen, whyClock,
+	} {
 		assert.Positive(t, reasons[why], "%s: never came", why)
 	}
 }
 
-// anything is leaving with marks, clocks and sources that are missing at random, and with random requests and routes.
+// anything is leaving with instants, clocks and sources that are missing at random, and with random
+// requests and routes.
 func anything(random *rand.Rand) timeline.Timeline {
 	tl := leaving()
 	happens(&tl, 10*sec, timeline.PodCreated, timeline.Event{Pod: "app-0", UID: "uid-again"})
@@ -642,6 +746,9 @@ func anything(random *rand.Rand) timeline.Timeline {
 				r.Pod = uint16(1 + random.IntN(2))
 			}
 			r.ConnUse = uint32(random.IntN(2))
+			if tl.Spec.Lanes[lane].Routing == timeline.ByClient {
+				r.Address = uint16(random.IntN(4))
+			}
 			if lane > 0 && seq > 0 && random.IntN(2) == 0 {
 				r.Port, r.ConnUse = r.Port-1, tl.Lanes[lane].Requests[seq-1].ConnUse+1
 			}
@@ -657,33 +764,33 @@ func anything(random *rand.Rand) timeline.Timeline {
 	return tl
 }
 
-// TestLaneTwice: the losses of a lane that is twice on record are each counted once.
+// TestLaneTwice: the dropped requests of a lane that is twice on record are each counted once.
 func TestLaneTwice(t *testing.T) {
 	tl := leaving()
 	give(&tl, 0, 4500*ms, 4501*ms, timeline.Reset)
 	tl.Lanes = []timeline.LaneRecord{tl.Lanes[0], tl.Lanes[1], tl.Lanes[0]}
-	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	v := Judge(tl)
 	for i, want := range []int{1, 0, 1} {
 		assert.Equal(t, want, v.Lanes[i].Dropped)
-		assert.Equal(t, want, v.Lanes[i].Moments[Unattributed])
+		assert.Equal(t, want, v.Lanes[i].Phases[Unattributed])
 	}
-	assert.Len(t, v.Losses, 2)
+	assert.Len(t, v.DroppedRequests, 2)
 }
 
-func TestMomentNames(t *testing.T) {
-	require.Len(t, Moments(), len(momentNames))
-	seen := map[Moment]bool{}
-	for _, m := range Moments() {
-		raw, err := json.Marshal(map[Moment]Moment{m: m})
+func TestPhaseNames(t *testing.T) {
+	require.Len(t, LifecyclePhases(), len(phaseWords))
+	seen := map[LifecyclePhase]bool{}
+	for _, m := range LifecyclePhases() {
+		raw, err := json.Marshal(map[LifecyclePhase]LifecyclePhase{m: m})
 		require.NoError(t, err)
-		var back map[Moment]Moment
+		var back map[LifecyclePhase]LifecyclePhase
 		require.NoError(t, json.Unmarshal(raw, &back))
-		assert.Equal(t, map[Moment]Moment{m: m}, back)
+		assert.Equal(t, map[LifecyclePhase]LifecyclePhase{m: m}, back)
 		seen[m] = true
 	}
-	assert.Len(t, seen, len(momentNames))
-	assert.Equal(t, Unattributed, Loss{}.Moment, "what nobody looked into is charged to no one")
-	assert.Equal(t, "moment(99)", Moment(99).String())
-	var m Moment
-	require.ErrorContains(t, m.UnmarshalText([]byte("late")), `unknown moment "late"`)
+	assert.Len(t, seen, len(phaseWords))
+	assert.Equal(t, Unattributed, DroppedRequest{}.Phase, "what nobody looked into is charged to no one")
+	assert.Equal(t, "phase(99)", LifecyclePhase(99).String())
+	var m LifecyclePhase
+	require.ErrorContains(t, m.UnmarshalText([]byte("late")), `unknown phase "late"`)
 }

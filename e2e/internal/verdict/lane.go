@@ -3,31 +3,33 @@ package verdict
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// judgeLane counts what became of a lane's requests and compares the losses with what the strategy promises.
-func judgeLane(tl timeline.Timeline, lane int, s scenarios.Scenario, found findings) Lane {
-	record, pace, losses := tl.Lanes[lane], found.paces[lane], found.losses[lane]
+// judgeLane counts what became of a lane's requests and compares it with what was promised.
+func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
+	record, punctual, dropped := tl.Lanes[lane], found.punctuality[lane], found.dropped[lane]
+	spec, _ := tl.Spec.Lane(record.Name)
 	l := Lane{
-		Name: record.Name, From: record.From, Rate: record.Rate, Connections: record.Connections, Replayable: record.Replayable, Planned: record.Planned, Causes: map[timeline.Cause]int{},
-		LagP50: pace.lagP50, LagP99: pace.lagP99, LagMax: pace.lagMax, Window: pace.sight(record.Rate),
-		Arrivals: arrivals(record, losses, found.pods), Outages: outages(record, losses, tl.Events),
-		Moments: map[Moment]int{}, Unattributed: map[string]int{},
+		LaneSpec: spec, Planned: record.Planned, Lookups: record.Lookups, Causes: map[timeline.Cause]int{},
+		LagP50: punctual.lagP50, LagP99: punctual.lagP99, LagMax: punctual.lagMax,
+		MinDetectableOutage: punctual.minDetectableOutage(record.Rate),
+		Arrivals:            arrivals(record, dropped, found.pods), Outages: outages(record, dropped, tl.Events),
+		Phases: map[LifecyclePhase]int{}, Unattributed: map[string]int{},
 	}
 	for _, a := range l.Arrivals {
-		if l.LastArrival == nil || a.After > *l.LastArrival {
-			l.LastArrival = new(a.After)
+		if l.LastArrival == nil || a.After > l.LastArrival.After {
+			l.LastArrival = &a
 		}
 	}
-	for _, loss := range losses {
-		l.Moments[loss.Moment]++
-		if loss.Moment == Unattributed {
-			l.Unattributed[loss.Why]++
+	byClass := map[timeline.Class]int{}
+	for _, d := range dropped {
+		byClass[d.Class]++
+		l.Phases[d.Phase]++
+		if d.Phase == Unattributed {
+			l.Unattributed[d.Why]++
 		}
 	}
 	var latencies []time.Duration
@@ -55,24 +57,62 @@ func judgeLane(tl timeline.Timeline, lane int, s scenarios.Scenario, found findi
 	slices.Sort(latencies)
 	l.LatencyP50, l.LatencyP99 = Percentile(latencies, 0.50), Percentile(latencies, 0.99)
 
-	expect, err := s.Expect(loadOf(record.Name))
-	l.Expect = expect
-	switch {
-	case err != nil:
-		l.Reasons = []string{err.Error()}
-	case l.Dropped < expect.Min:
-		l.Reasons = []string{fmt.Sprintf("lost %d of %d where at least %d must be lost: the instrument can't see losses", l.Dropped, l.Sent, expect.Min)}
-	case l.Dropped > expect.Max:
-		l.Outcome = Fail
-		l.Reasons = []string{fmt.Sprintf("lost %d of %d where at most %d may be lost", l.Dropped, l.Sent, expect.Max)}
-	case expect == scenarios.Clean && l.Masked > 0:
-		l.Outcome = Fail
-		l.Reasons = []string{fmt.Sprintf("%d of %d were lost once and sent again", l.Masked, l.Sent)}
-	default:
-		l.Outcome = Pass
+	l.Outcome = Pass
+	for _, class := range timeline.Classes() {
+		promise, declared := spec.Held[class]
+		if !declared && byClass[class] == 0 {
+			continue
+		}
+		c := ClassResult{Class: class, Dropped: byClass[class], Promise: promise}
+		if class == spec.ConnectionClass() {
+			c.Masked = l.Masked
+		}
+		c.Outcome, c.Reason = c.judge(l.Sent)
+		l.Classes = append(l.Classes, c)
+		if c.Outcome.Outranks(l.Outcome) {
+			l.Outcome = c.Outcome
+		}
+		if c.Reason != "" {
+			l.Reasons = append(l.Reasons, c.Reason)
+		}
+	}
+	if len(spec.Held) == 0 {
+		l.Outcome, l.Reasons = Inconclusive, append(l.Reasons, "nothing was declared of it")
 	}
 	return l
 }
 
-// loadOf is the load of a lane named path/load.
-func loadOf(lane string) string { return lane[strings.LastIndex(lane, "/")+1:] }
+// judge compares what was dropped of a class with what was promised for it.
+func (c ClassResult) judge(sent int) (o Outcome, why string) {
+	by := c.Promise.Source
+	switch c.Promise.Expect {
+	case timeline.Measured:
+		return Pass, ""
+	case timeline.Drops:
+		if c.Dropped == 0 {
+			return Inconclusive, fmt.Sprintf(
+				"%s: dropped none of %d where some must be dropped (%s): %s",
+				c.Class,
+				sent,
+				by,
+				blind,
+			)
+		}
+		return Pass, ""
+	case timeline.Clean:
+		switch {
+		case c.Dropped > 0:
+			return Fail, fmt.Sprintf(
+				"%s: dropped %d of %d where none may be dropped (%s)",
+				c.Class,
+				c.Dropped,
+				sent,
+				by,
+			)
+		case c.Masked > 0:
+			return Fail, fmt.Sprintf("%s: %d of %d were dropped once and sent again (%s)", c.Class, c.Masked, sent, by)
+		}
+		return Pass, ""
+	}
+	return Inconclusive, fmt.Sprintf("%s: dropped %d, and nothing was declared of this class", c.Class, c.Dropped)
+}

@@ -8,36 +8,37 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// Outage is a time in which every request of a lane was lost.
+// Outage is a time in which every request of a lane was dropped.
 type Outage struct {
-	From, To time.Duration // when the first and the last lost request left
-	// After and Before are when the last good request before and the first good one afterwards left: the outage is no longer than the time between them. Nil
-	// if there was none.
+	From, To time.Duration // when the first and the last dropped request left
+	// After and Before are when the last good request before and the first good one afterwards
+	// left: the outage is no longer than the time between them. Nil if there was none.
 	After, Before *time.Duration
-	Lost          int
+	Dropped       int
 	Causes        map[timeline.Cause]int
-	Moments       map[Moment]int
-	Pods          []string         // that lost requests of it, by name
+	Phases        map[LifecyclePhase]int
+	Pods          []string         // that dropped requests of it, by name
 	Meanwhile     []timeline.Event `json:"-"` // what the cluster did between After and Before
 }
 
-// outages are losses in a row, in the order in which requests left:
+// outages are dropped requests in a row, in the order in which requests left:
 //
-//	s1:ok s2:lost s3:lost s4:ok s5:lost s6:ok
+//	s1:ok s2:dropped s3:dropped s4:ok s5:dropped s6:ok
 //
 // it gives the intervals
 //
 //	outage[s2,s3] between s1 and s4, outage[s5,s5] between s4 and s6
 //
-// What was never sent says nothing: it neither makes nor ends an outage. Where one of several Pods loses what is sent to it, the requests between go well, and
-// there are many short outages and no long one.
-func outages(record timeline.LaneRecord, losses []Loss, events []timeline.Event) []Outage {
-	if len(losses) == 0 {
+// What was never sent says nothing: it neither makes nor ends an outage. Where one of several Pods
+// drops what is sent to it, the requests between go well, and there are many short outages and no
+// long one.
+func outages(record timeline.LaneRecord, dropped []DroppedRequest, events []timeline.Event) []Outage {
+	if len(dropped) == 0 {
 		return nil
 	}
-	bySeq := map[int]*Loss{}
-	for i := range losses {
-		bySeq[losses[i].Seq] = &losses[i]
+	bySeq := map[int]*DroppedRequest{}
+	for i := range dropped {
+		bySeq[dropped[i].Seq] = &dropped[i]
 	}
 	order := make([]int, 0, len(record.Requests))
 	for seq, r := range record.Requests {
@@ -45,14 +46,17 @@ func outages(record timeline.LaneRecord, losses []Loss, events []timeline.Event)
 			order = append(order, seq)
 		}
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(record.Requests[a].Sent(), record.Requests[b].Sent()) })
+	slices.SortStableFunc(
+		order,
+		func(a, b int) int { return cmp.Compare(record.Requests[a].Sent(), record.Requests[b].Sent()) },
+	)
 	var out []Outage
 	var good *time.Duration
 	open := false
 	for _, seq := range order {
 		sent := record.Requests[seq].Sent()
-		loss, lost := bySeq[seq]
-		if !lost {
+		d, isDropped := bySeq[seq]
+		if !isDropped {
 			if open {
 				out[len(out)-1].Before = new(sent)
 			}
@@ -60,16 +64,19 @@ func outages(record timeline.LaneRecord, losses []Loss, events []timeline.Event)
 			continue
 		}
 		if !open {
-			out = append(out, Outage{From: sent, After: good, Causes: map[timeline.Cause]int{}, Moments: map[Moment]int{}})
+			out = append(
+				out,
+				Outage{From: sent, After: good, Causes: map[timeline.Cause]int{}, Phases: map[LifecyclePhase]int{}},
+			)
 			open = true
 		}
 		o := &out[len(out)-1]
 		o.To = sent
-		o.Lost++
-		o.Causes[loss.Cause]++
-		o.Moments[loss.Moment]++
-		if loss.Pod != "" && !slices.Contains(o.Pods, loss.Pod) {
-			o.Pods = append(o.Pods, loss.Pod)
+		o.Dropped++
+		o.Causes[d.Cause]++
+		o.Phases[d.Phase]++
+		if d.Pod != "" && !slices.Contains(o.Pods, d.Pod) {
+			o.Pods = append(o.Pods, d.Pod)
 		}
 	}
 	for i := range out {
@@ -81,7 +88,7 @@ func outages(record timeline.LaneRecord, losses []Loss, events []timeline.Event)
 
 // between are the events of an outage.
 func between(events []timeline.Event, o Outage) []timeline.Event {
-	from, to := time.Duration(0), forever
+	from, to := time.Duration(0), endless
 	if o.After != nil {
 		from = *o.After
 	}

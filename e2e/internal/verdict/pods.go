@@ -9,53 +9,125 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// Life is what is known of one Pod: when each thing first happened to it. What was not seen is not there, and nothing is put in its place.
-type Life struct {
+// PodLifecycle is what is known of one Pod: when each thing first happened to it. Nothing stands in
+// the place of what was not seen.
+type PodLifecycle struct {
 	Pod  string
 	UID  string `json:",omitempty"` // empty in timelines that are older than it
 	Node string
 	IP   string
-	// Marks are the first instants of each kind, as offsets from the start of the run.
-	Marks map[timeline.Kind]time.Duration
-	// Routed is, by node, the last instant at which that node chose this Pod for a new connection: from then on it was no longer routed to there. Only where
-	// connection tracking was watched.
+	// FirstSeen are the first instants of each kind, as offsets from the start of the run.
+	FirstSeen map[timeline.Kind]time.Duration
+	// Routed is, by node, the last instant at which that node chose this Pod for a new connection.
+	// Only where connection tracking was watched.
 	Routed map[string]time.Duration `json:",omitempty"`
+	// Segments are the phases between instants that were both seen; else there is a gap:
+	//
+	//	created    listening          deleted         SIGTERM      listener closed     exit        gone, no longer routed
+	//	   ├─ start-up ─┼─ before deletion ┼─ preStop ───┼─ terminating ───┼─ listener closed ┼─ after exit ─┤
+	Segments []Segment `json:"-"`
 
-	deletionLate time.Duration // length: how much later than its instant the watch told of the deletion; 0 if the instant is the watch's
-	serving      []span        // when its endpoint was one that kube-proxy may route to: ready, or terminating and not yet failing its probe
-	restarted    bool          // its process started a second time, and the marks are of the first
+	deletionLate time.Duration // length: how late the watch told of the deletion; 0 if its instant is the watch's
+	serving      []span        // when kube-proxy may route to it: ready, or terminating and not failing its probe
+	restarted    bool          // its process started a second time, and what was first seen is of the first
+}
+
+// Segment is a phase of a Pod's life. To is endless for one that goes on.
+type Segment struct {
+	Phase    LifecyclePhase
+	From, To time.Duration
+}
+
+// End is when the Pod was gone, and no node routed to it any more; false if its end was not seen.
+func (l PodLifecycle) End() (time.Duration, bool) {
+	gone, ok := l.At(timeline.PodGone)
+	for _, at := range l.Routed {
+		gone = max(gone, at)
+	}
+	return gone, ok
+}
+
+// segments are the phases of a Pod's life, by the rules that dropped requests are charged by.
+func (l PodLifecycle) segments() []Segment {
+	first := func(kinds ...timeline.Kind) (time.Duration, bool) {
+		for _, kind := range kinds { // each says the same, the better one first
+			if at, ok := l.At(kind); ok {
+				return at, true
+			}
+		}
+		return 0, false
+	}
+	created, hasCreated := l.At(timeline.PodCreated)
+	listening, hasListened := first(timeline.AppListening, timeline.PodReady)
+	deleted, wasDeleted := l.At(timeline.PodDeleted)
+	sigterm, hasSIGTERM := l.At(timeline.AppSIGTERM)
+	closed, hasClosed := l.At(timeline.AppListenerClosed)
+	exit, exited := first(timeline.ProcessExit, timeline.AppExit, timeline.ContainerExit)
+	last, ended := l.End()
+
+	var out []Segment
+	add := func(p LifecyclePhase, from, to time.Duration, seen bool) {
+		if seen && to > from {
+			out = append(out, Segment{p, from, to})
+		}
+	}
+	add(StartUp, created, listening, hasCreated && hasListened)
+	switch {
+	case wasDeleted:
+		add(BeforeDeletion, listening, deleted, hasListened)
+	case hasSIGTERM:
+		add(BeforeDeletion, listening, sigterm, hasListened)
+	case exited:
+		add(BeforeDeletion, listening, exit, hasListened)
+	case !ended:
+		add(BeforeDeletion, listening, endless, hasListened)
+	}
+	switch {
+	case hasSIGTERM:
+		add(PreStop, deleted, sigterm, wasDeleted)
+	case l.logComplete(): // no word of SIGTERM: no handler, so it ended the process
+		add(PreStop, deleted, exit, wasDeleted && exited)
+	}
+	if hasClosed {
+		add(Terminating, sigterm, closed, hasSIGTERM)
+		add(ListenerClosed, closed, exit, exited)
+	} else {
+		add(Terminating, sigterm, exit, hasSIGTERM && exited)
+	}
+	add(AfterExit, exit, last, exited && ended)
+	return out
 }
 
 // At is the first instant of a kind, and whether it was seen at all.
-func (l Life) At(kind timeline.Kind) (time.Duration, bool) {
-	at, ok := l.Marks[kind]
+func (l PodLifecycle) At(kind timeline.Kind) (time.Duration, bool) {
+	at, ok := l.FirstSeen[kind]
 	return at, ok
 }
 
-// has says that a mark was seen.
-func (l Life) has(kind timeline.Kind) bool { _, seen := l.Marks[kind]; return seen }
+// has says that a kind was seen.
+func (l PodLifecycle) has(kind timeline.Kind) bool { _, seen := l.FirstSeen[kind]; return seen }
 
-// began is when the Pod was first seen; the start of the run if that was not.
-func (l Life) began() time.Duration { return l.Marks[timeline.PodCreated] }
+// created is when the Pod was first seen; the start of the run if that was not.
+func (l PodLifecycle) created() time.Duration { return l.FirstSeen[timeline.PodCreated] }
 
-// lives are all Pods of a run, each once, in the order in which they were first seen.
-type lives struct {
-	all    []*Life
-	byName map[string][]*Life // in that order, too: a name may come again
-	byIP   map[string][]*Life
+// lifecycles are all Pods of a run, each once, in the order in which they were first seen.
+type lifecycles struct {
+	all    []*PodLifecycle
+	byName map[string][]*PodLifecycle // in that order, too: a name may come again
+	byIP   map[string][]*PodLifecycle
 }
 
-// podLives reads the events, which are in the order of their time. Two Pods of one name are told apart by their UIDs, or where there are none by the end of the
-// first.
-func podLives(tl timeline.Timeline) lives {
-	pods := lives{byName: map[string][]*Life{}, byIP: map[string][]*Life{}}
+// podLifecycles reads the events, which are in the order of their time. Two Pods of one name are
+// known apart by their UIDs, or where there are none by the end of the first.
+func podLifecycles(tl timeline.Timeline) lifecycles {
+	pods := lifecycles{byName: map[string][]*PodLifecycle{}, byIP: map[string][]*PodLifecycle{}}
 	for _, e := range tl.Events {
 		if e.Pod == "" {
 			continue
 		}
 		l := pods.find(e.Pod, e.UID)
 		if l == nil || e.Kind == timeline.PodCreated && l.has(timeline.PodGone) {
-			l = &Life{Pod: e.Pod, UID: e.UID, Marks: map[timeline.Kind]time.Duration{}}
+			l = &PodLifecycle{Pod: e.Pod, UID: e.UID, FirstSeen: map[timeline.Kind]time.Duration{}}
 			pods.all = append(pods.all, l)
 			pods.byName[e.Pod] = append(pods.byName[e.Pod], l)
 		}
@@ -64,9 +136,9 @@ func podLives(tl timeline.Timeline) lives {
 			l.IP = e.IP
 			pods.byIP[e.IP] = append(pods.byIP[e.IP], l)
 		}
-		at, again := l.Marks[e.Kind]
+		at, again := l.FirstSeen[e.Kind]
 		if !again || e.At < at {
-			l.Marks[e.Kind] = e.At
+			l.FirstSeen[e.Kind] = e.At
 		}
 		if e.Kind == timeline.PodDeleted && !again {
 			l.deletionLate = e.SeenAfter
@@ -74,11 +146,11 @@ func podLives(tl timeline.Timeline) lives {
 		l.serves(e)
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)
 	}
-	slices.SortStableFunc(pods.all, func(a, b *Life) int {
-		return cmp.Or(cmp.Compare(a.began(), b.began()), cmp.Compare(a.Pod, b.Pod))
+	slices.SortStableFunc(pods.all, func(a, b *PodLifecycle) int {
+		return cmp.Or(cmp.Compare(a.created(), b.created()), cmp.Compare(a.Pod, b.Pod))
 	})
 	for _, same := range pods.byName {
-		slices.SortStableFunc(same, func(a, b *Life) int { return cmp.Compare(a.began(), b.began()) })
+		slices.SortStableFunc(same, func(a, b *PodLifecycle) int { return cmp.Compare(a.created(), b.created()) })
 	}
 	for _, r := range tl.Routes.List {
 		if l := pods.at(tl.Routes.Name(r.Target), r.At); l != nil {
@@ -92,14 +164,14 @@ func podLives(tl timeline.Timeline) lives {
 	return pods
 }
 
-// serves takes an event of an endpoint, of which the first makes it serve, the next ends that, and so on: a Pod may fail its readiness probe and recover.
-func (l *Life) serves(e timeline.Event) {
+// serves takes an event of an endpoint. A Pod may fail its readiness probe and recover.
+func (l *PodLifecycle) serves(e timeline.Event) {
 	last := len(l.serving) - 1
-	under := last >= 0 && l.serving[last].to == forever
+	under := last >= 0 && l.serving[last].to == endless
 	switch e.Kind {
 	case timeline.EndpointServing:
 		if !under {
-			l.serving = append(l.serving, span{e.At, forever})
+			l.serving = append(l.serving, span{e.At, endless})
 		}
 	case timeline.EndpointUnready, timeline.EndpointNotServing, timeline.EndpointGone:
 		if under {
@@ -109,7 +181,7 @@ func (l *Life) serves(e timeline.Event) {
 }
 
 // find is the Pod of a name and a UID. An event without a UID is of the latest Pod of its name.
-func (l lives) find(name, uid string) *Life {
+func (l lifecycles) find(name, uid string) *PodLifecycle {
 	same := l.byName[name]
 	for _, life := range slices.Backward(same) {
 		if uid == "" || life.UID == "" || life.UID == uid {
@@ -120,22 +192,23 @@ func (l lives) find(name, uid string) *Life {
 }
 
 // named is the Pod that had a name at an instant; nil if none is known, or if it can't be told.
-func (l lives) named(name string, at time.Duration) *Life {
+func (l lifecycles) named(name string, at time.Duration) *PodLifecycle {
 	return onlyOne(l.byName[name], at, timeline.PodCreated)
 }
 
-// at is the Pod that had an IP address at an instant, or had it last; nil if none is known, or if it can't be told. What is still sent to the address of a Pod
-// that is gone is sent to that Pod, until another has it.
-func (l lives) at(ip string, at time.Duration) *Life {
+// at is the Pod that had an IP address at an instant, or had it last, even if it is gone by then;
+// nil if none is known, or if it can't be told.
+func (l lifecycles) at(ip string, at time.Duration) *PodLifecycle {
 	return onlyOne(l.byIP[ip], at, timeline.PodAddressed)
 }
 
-// onlyOne chooses among Pods that had the same name, or address, since the instant of a mark: the last to have it, if the one before was gone by then.
-func onlyOne(same []*Life, at time.Duration, since timeline.Kind) *Life {
+// onlyOne chooses among Pods that had the same name, or address, since an event: the last to have
+// it, if the one before was gone by then.
+func onlyOne(same []*PodLifecycle, at time.Duration, since timeline.Kind) *PodLifecycle {
 	if len(same) == 1 {
 		return same[0]
 	}
-	var last, before *Life
+	var last, before *PodLifecycle
 	for _, life := range same {
 		if from, known := life.At(since); !known || from <= at {
 			last, before = life, last
@@ -151,29 +224,36 @@ func onlyOne(same []*Life, at time.Duration, since timeline.Kind) *Life {
 }
 
 // sorted are the Pods by name, so that it comes in one order.
-func (l lives) sorted() []*Life {
-	return slices.SortedStableFunc(slices.Values(l.all), func(a, b *Life) int { return cmp.Compare(a.Pod, b.Pod) })
+func (l lifecycles) sorted() []*PodLifecycle {
+	return slices.SortedStableFunc(
+		slices.Values(l.all),
+		func(a, b *PodLifecycle) int { return cmp.Compare(a.Pod, b.Pod) },
+	)
 }
 
-// replaced counts the Pods that were there when the disruption began and that are gone.
-func (l lives) replaced(w timeline.Window) int {
-	n := 0
+// gone counts the Pods that were there when the disruption began and that are gone, of those on a
+// node; of all if that is empty. There says how many there were.
+func (l lifecycles) gone(w timeline.Window, node string) (gone, there int) {
 	for _, life := range l.all {
 		created, known := life.At(timeline.PodCreated)
-		_, gone := life.At(timeline.PodGone)
-		if known && created <= w.DisruptStart && gone {
-			n++
+		if !known || created > w.DisruptStart || node != "" && life.Node != node {
+			continue
+		}
+		there++
+		if life.has(timeline.PodGone) {
+			gone++
 		}
 	}
-	return n
+	return gone, there
 }
 
-// cost is the most Pods at once, and the Pod-seconds beyond the replicas asked for, between the start of the disruption and the instant when it had
-// settled, or the end of the load if it never did. Terminating Pods count: they hold their memory and their place until they are gone.
+// cost is the most Pods at once, and the Pod-seconds beyond the replicas asked for, from the start
+// of the disruption until it had settled, or the load ended. Terminating Pods count: they still
+// hold their memory.
 //
 //	replicas 3, Pods 3 ──4──── 5 ──── 4 ── 3
 //	         at         0s   1s    11s   12s    peak 5, extra 1·1 + 2·10 + 1·1 = 22 Pod-seconds
-func (l lives) cost(tl timeline.Timeline) (peak int, extra float64) {
+func (l lifecycles) cost(tl timeline.Timeline) (peak int, extra float64) {
 	from, to := tl.Window.DisruptStart, tl.Window.Settled
 	if to == 0 {
 		to = tl.Window.LoadEnd

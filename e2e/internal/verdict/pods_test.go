@@ -12,7 +12,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// TestOneNameTwice: each Pod of a name has a life of its own, whether or not events tell UIDs.
+// TestOneNameTwice: each Pod of a name has a lifecycle of its own, whether or not events tell UIDs.
 func TestOneNameTwice(t *testing.T) {
 	noUIDs := func(tl *timeline.Timeline) {
 		for i := range tl.Events {
@@ -28,7 +28,7 @@ func TestOneNameTwice(t *testing.T) {
 		{"without", noUIDs, []string{"", ""}},
 		{"without in the logs", func(tl *timeline.Timeline) {
 			for i := range tl.Events {
-				if e := &tl.Events[i]; slices.Contains(slices.Concat(toldByNode, []timeline.Kind{timeline.AppStart}), e.Kind) {
+				if e := &tl.Events[i]; slices.Contains(slices.Concat(nodeInstants, []timeline.Kind{timeline.AppStart}), e.Kind) {
 					e.UID = ""
 				}
 			}
@@ -51,7 +51,7 @@ func TestOneNameTwice(t *testing.T) {
 			tl := leaving()
 			again(&tl)
 			tt.change(&tl)
-			pods := podLives(tl)
+			pods := podLifecycles(tl)
 			same := pods.byName["app-0"]
 			require.Len(t, same, 2)
 			require.Len(t, pods.all, 3)
@@ -61,7 +61,7 @@ func TestOneNameTwice(t *testing.T) {
 			}
 			assert.Equal(t, []string{"10.0.0.1", "10.0.0.5"}, []string{same[0].IP, same[1].IP})
 			assert.Equal(t, []string{"n1", "n2"}, []string{same[0].Node, same[1].Node})
-			assert.Equal(t, []time.Duration{sec, 11 * sec}, []time.Duration{same[0].Marks[timeline.AppListening], same[1].Marks[timeline.AppListening]})
+			assert.Equal(t, []time.Duration{sec, 11 * sec}, []time.Duration{same[0].FirstSeen[timeline.AppListening], same[1].FirstSeen[timeline.AppListening]})
 			assert.False(t, same[1].has(timeline.PodDeleted))
 		})
 	}
@@ -106,7 +106,7 @@ func TestWhoWasIt(t *testing.T) {
 			for _, change := range tt.changes {
 				change(&tl)
 			}
-			pods := podLives(tl)
+			pods := podLifecycles(tl)
 			life := pods.named(tt.of, tt.at)
 			if life == nil {
 				life = pods.at(tt.of, tt.at)
@@ -119,7 +119,7 @@ func TestWhoWasIt(t *testing.T) {
 			assert.Equal(t, tt.want, life.UID)
 		})
 	}
-	t.Run("what that does to a loss", func(t *testing.T) {
+	t.Run("what that does to a dropped request", func(t *testing.T) {
 		tl := leaving()
 		handedOn(&tl)
 		happens(&tl, 10500*ms, timeline.AppStart, timeline.Event{Pod: "app-2"})
@@ -129,8 +129,8 @@ func TestWhoWasIt(t *testing.T) {
 			chosen(&tl, at, "10.9.0.1", r.Port, "10.0.0.1")
 		}
 		var got []string
-		for _, l := range attribute(tl, podLives(tl))[0] {
-			got = append(got, l.Pod+" "+l.Moment.String())
+		for _, l := range attribute(tl, podLifecycles(tl))[0] {
+			got = append(got, l.Pod+" "+l.Phase.String())
 		}
 		assert.Equal(t, []string{"app-0 after-exit", "app-2 start-up", "app-2 before-deletion"}, got)
 	})
@@ -142,11 +142,11 @@ func TestWhoWasIt(t *testing.T) {
 		r := give(&tl, 0, 12*sec, 12001*ms, timeline.Refused)
 		chosen(&tl, 12*sec, "10.9.0.1", r.Port, "10.0.0.1")
 		give(&tl, 0, 12*sec, 12001*ms, timeline.HTTP5xx).Pod = 1
-		for _, l := range attribute(tl, podLives(tl))[0] {
+		for _, l := range attribute(tl, podLifecycles(tl))[0] {
 			assert.Equal(t, whyTwoPods, l.Why)
 			assert.Empty(t, l.Pod)
 			assert.Empty(t, l.Evidence)
-			assert.Nil(t, l.Since)
+			assert.Nil(t, l.SinceDeletion)
 		}
 	})
 }
@@ -162,13 +162,13 @@ func TestRouted(t *testing.T) {
 	n2, err := tl.Routes.Index("n2")
 	require.NoError(t, err)
 	tl.Routes.List = append(tl.Routes.List, timeline.Route{At: 5 * sec, Node: n2, Target: tl.Routes.List[0].Target})
-	pods := podLives(tl)
+	pods := podLifecycles(tl)
 	assert.Equal(t, map[string]time.Duration{"n1": 4500 * ms, "n2": 5 * sec}, pods.byName["app-0"][0].Routed)
 	assert.Equal(t, map[string]time.Duration{"n1": 6 * sec}, pods.byName["app-1"][0].Routed)
 }
 
-// TestHoles: when there was no endpoint, between the first one and the end.
-func TestHoles(t *testing.T) {
+// TestWithoutEndpoint: when there was no endpoint, between the first one and the end.
+func TestWithoutEndpoint(t *testing.T) {
 	type endpoint struct{ serving, gone time.Duration } // gone 0: never
 	tests := []struct {
 		name string
@@ -177,11 +177,11 @@ func TestHoles(t *testing.T) {
 	}{
 		{"no endpoint at all", nil, nil},
 		{"one that stays", []endpoint{{sec, 0}}, nil},
-		{"one that goes", []endpoint{{sec, 3 * sec}}, []span{{3 * sec, forever}}},
+		{"one that goes", []endpoint{{sec, 3 * sec}}, []span{{3 * sec, endless}}},
 		{"one after another", []endpoint{{sec, 3 * sec}, {5 * sec, 0}}, []span{{3 * sec, 5 * sec}}},
 		{"one over another", []endpoint{{sec, 3 * sec}, {2 * sec, 0}}, nil},
 		{"one as another goes", []endpoint{{sec, 3 * sec}, {3 * sec, 0}}, nil},
-		{"two holes", []endpoint{{sec, 3 * sec}, {2 * sec, 4 * sec}, {5 * sec, 7 * sec}}, []span{{4 * sec, 5 * sec}, {7 * sec, forever}}},
+		{"two such times", []endpoint{{sec, 3 * sec}, {2 * sec, 4 * sec}, {5 * sec, 7 * sec}}, []span{{4 * sec, 5 * sec}, {7 * sec, endless}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -195,13 +195,14 @@ func TestHoles(t *testing.T) {
 				}
 			}
 			happens(&tl, 0, timeline.PodCreated, timeline.Event{Pod: "app-9"})
-			assert.Equal(t, tt.want, podLives(tl).holes())
+			assert.Equal(t, tt.want, podLifecycles(tl).withoutEndpoint())
 		})
 	}
 }
 
-// TestHolesOfProbes: an endpoint whose Pod fails its readiness probe doesn't serve until it recovers, and one that is terminating serves until it fails it.
-func TestHolesOfProbes(t *testing.T) {
+// TestWithoutEndpointByProbes: an endpoint whose Pod fails its readiness probe doesn't serve until
+// it recovers, and one that is terminating serves until it fails it.
+func TestWithoutEndpointByProbes(t *testing.T) {
 	var tl timeline.Timeline
 	for at, kind := range map[time.Duration]timeline.Kind{
 		sec: timeline.EndpointServing, 2 * sec: timeline.EndpointUnready, 4 * sec: timeline.EndpointServing, 5 * sec: timeline.EndpointTerminating,
@@ -209,8 +210,8 @@ func TestHolesOfProbes(t *testing.T) {
 	} {
 		happens(&tl, at, kind, timeline.Event{Pod: "app-0"})
 	}
-	assert.Equal(t, []span{{2 * sec, 4 * sec}, {6 * sec, forever}}, podLives(tl).holes())
+	assert.Equal(t, []span{{2 * sec, 4 * sec}, {6 * sec, endless}}, podLifecycles(tl).withoutEndpoint())
 	happens(&tl, 3*sec, timeline.EndpointServing, timeline.Event{Pod: "app-1"})
 	happens(&tl, 8*sec, timeline.EndpointUnready, timeline.Event{Pod: "app-1"})
-	assert.Equal(t, []span{{2 * sec, 3 * sec}, {8 * sec, forever}}, podLives(tl).holes())
+	assert.Equal(t, []span{{2 * sec, 3 * sec}, {8 * sec, endless}}, podLifecycles(tl).withoutEndpoint())
 }

@@ -4,121 +4,153 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// SafeDelay is what runs with a delay that is long enough say about the one that would have been: how long a Pod has to serve on after its deletion, until
-// nothing arrives any more.
+// SafeDelay is how long a Pod has to serve on after its deletion, until nothing arrives any more,
+// as runs with a longer delay say.
 type SafeDelay struct {
-	With    time.Duration // the delay that it was measured with
-	Runs    int           // that were believed
-	Doubted int           // that were not: nothing is taken from them
-	// RunBound is the Bound of rollouts instead of single Pods. Pods of one rollout wait for the same updates of kube-proxy: as observations they are not quite
-	// independent, rollouts are.
+	With         time.Duration // the delay that it was measured with
+	Runs         int           // that were conclusive
+	Inconclusive int           // that were not: nothing is taken from them
+	// RunBound is the Bound of rollouts instead of single Pods. Pods of one rollout wait for the
+	// same updates of kube-proxy, so they are not quite independent. Rollouts are.
 	RunBound float64
 	Lanes    []LaneDelay
-	Delay    *time.Duration // the greatest of the lanes'; nil if there is none, and Why says why
-	Why      string
+	// Delay is the greatest of the lanes', of those whose consumers decide (Choose); nil if there
+	// is none, and Why says why.
+	Delay *time.Duration
+	Why   string
 }
 
 // LaneDelay is the same of one lane.
 type LaneDelay struct {
-	Lane string
-	// N is the number of observations: one for each Pod that got a request of the lane after its deletion. A Pod that got none is no
-	// observation, which makes the bound weaker and never stronger.
+	Lane     string
+	Consumer string
+	Class    timeline.Class // of its connections
+	With     time.Duration  // the delay that it was measured with
+	// N is the number of observations: Pods at which requests arrived after their deletion.
 	N        int
 	P50, Max time.Duration // of the last arrivals; zero without an observation
+	// Censored counts the Pods at which requests arrived until their own end. They are no
+	// observations: the longest of those arrivals, AtLeast, is a lower bound.
+	Censored int
+	AtLeast  time.Duration
+	// TooShort says that a longer delay would have shown more.
+	TooShort bool
 	// Resolution is how finely the lane can tell an arrival from the one before: 1/rate.
 	Resolution time.Duration
-	// Bound is the share of removals that may take longer than Max. The greatest of n observations lies above the p-quantile of whatever they are drawn from
-	// unless all n lie below it, which has a chance of pⁿ: with 95 % confidence, no more than 1 − 0.05^(1/n) lies above the greatest. Nothing is assumed of
-	// the distribution (Wilks, Annals of Mathematical Statistics 1941; Conover, Practical Nonparametric Statistics, on tolerance limits), only that the
-	// observations are independent draws of it. 1 without an observation.
+	// Bound is the share of removals that may take longer than Max: with 95 % confidence, no more
+	// than 1 − 0.05^(1/n) lies above the greatest of n independent observations, whatever their
+	// distribution (Wilks, Annals of Mathematical Statistics 1941). 1 without an observation.
 	Bound float64
 	Delay *time.Duration // recommended; nil if there is none, and Why says why
 	Why   string
+
+	rate int
 }
 
-// What the recommendation adds to the greatest observation, which as many further ones exceed as not: a quarter of it, and no less than leastMargin or
-// the time of marginRequests requests.
+// What the recommendation adds to the greatest observation, which as many further ones exceed as
+// not: a quarter of it, and no less than leastMargin or the time of marginRequests requests.
 const (
 	marginShare = 4 // a quarter
-	// leastMargin is more than usefulSight, the longest time for which the sender of a run that is believed may have sent nothing.
+	// leastMargin is more than coarsestOutage, for which the sender of a valid run may have sent
+	// nothing.
 	leastMargin = 300 * time.Millisecond
-	// marginRequests is after how many further requests of a lane one would have landed on the Pod in question, if it still could, with 94 %: each of
-	// four Pods gets one in four, and 0.75¹⁰ = 0.056.
+	// marginRequests is after how many further requests of a lane one would have landed on one of
+	// four Pods, if it still could, with 94 %: 0.75¹⁰ = 0.056.
 	marginRequests = 10
-	// DelayStep is what a recommendation is rounded up to. What is measured again differs by tenths of a second; half seconds are as fine as it repeats.
+	// DelayStep is what a recommendation is rounded up to: it repeats to tenths of a second.
 	DelayStep = 500 * time.Millisecond
 )
 
-// NewSafeDelay takes the arrivals of believed runs of one strategy with a long delay, all their lanes at so many requests per second. A recommendation is
+// NewSafeDelay takes the arrivals of conclusive runs of one strategy with a long delay. A
+// recommendation is
 //
 //	max + 1/rate + margin, rounded up to half a second    margin = max(max/4, 0.3 s, 10/rate)
 //
 //	1.04s at 100/s → 1.04 + 0.01 + 0.3 = 1.35 → 1.5s      8.9s → 8.9 + 0.01 + 2.225 = 11.135 → 11.5s
 //
-// A lane has none if its connections are reused (see whyReused), no run was believed, nothing arrived after a deletion, something was lost all the same, or requests went on arriving so long that the
-// delay they were measured with has cut them off: what isn't known is not zero. A request that is in flight at the end of the delay counts by the instant at
-// which it left; how long it takes then is for the shutdown to wait.
-func NewSafeDelay(runs []Verdict, with time.Duration, rate int) SafeDelay {
+// A lane has none if its connections are kept (see whyReused), no run was conclusive, nothing
+// arrived after a deletion, something was dropped all the same, or requests went on arriving until
+// the Pod's own end: what isn't known is not zero. A request that is in flight at the end of the
+// delay counts by the instant at which it left; how long it takes then is for the shutdown to wait.
+func NewSafeDelay(runs []Verdict, with time.Duration) SafeDelay {
 	s := SafeDelay{With: with}
-	var names []string
-	after, lost, reused := map[string][]time.Duration{}, map[string]int{}, map[string]bool{}
+	lanes := map[string]*LaneDelay{}
+	after, dropped := map[string][]time.Duration{}, map[string]int{}
+	var order []*LaneDelay
 	for _, v := range runs {
-		believed := v.Outcome == Pass || v.Outcome == Fail
-		if believed {
+		if v.Conclusive() {
 			s.Runs++
 		} else {
-			s.Doubted++
+			s.Inconclusive++
 		}
 		for _, l := range v.Lanes {
-			if !slices.Contains(names, l.Name) {
-				names = append(names, l.Name)
+			d := lanes[l.Name]
+			if d == nil {
+				d = &LaneDelay{Lane: l.Name, Consumer: l.Consumer, Class: l.ConnectionClass(), With: with, rate: l.Rate}
+				lanes[l.Name], order = d, append(order, d)
 			}
-			reused[l.Name] = l.Reuses()
-			if !believed {
+			if !v.Conclusive() {
 				continue
 			}
-			lost[l.Name] += l.Dropped + l.Masked
+			dropped[l.Name] += l.Dropped + l.Masked
 			for _, a := range l.Arrivals {
-				after[l.Name] = append(after[l.Name], a.After)
+				if a.Censored {
+					d.Censored++
+					d.AtLeast = max(d.AtLeast, a.After)
+				} else {
+					after[l.Name] = append(after[l.Name], a.After)
+				}
 			}
 		}
 	}
 	s.RunBound = ClopperPearson(0, s.Runs)
-	for _, name := range names {
-		l := newLaneDelay(name, after[name], rate)
+	for _, l := range order {
+		l.measure(after[l.Lane])
 		switch {
 		case s.Runs == 0:
-			l.Why = fmt.Sprintf("none of %d runs can be believed", s.Doubted)
-		case reused[name]:
+			l.Why = fmt.Sprintf("none of %d runs is conclusive", s.Inconclusive)
+		case l.Class != timeline.ClassNew:
 			l.Why = whyReused
-		case lost[name] > 0:
-			l.Why = fmt.Sprintf("%d requests were lost even with a delay of %s", lost[name], with)
+		case l.Censored > 0: // also where something was dropped: at the end of a delay that is too short
+			l.TooShort = true
+			l.Why = fmt.Sprintf(
+				"requests went on arriving for ≥ %s, until the Pod ended: a longer delay than %s has to show their end",
+				round(l.AtLeast),
+				with,
+			)
+		case dropped[l.Lane] > 0:
+			l.Why = fmt.Sprintf("%d requests were dropped even with a delay of %s", dropped[l.Lane], with)
 		case l.N == 0:
 			l.Why = whyNothingArrived
-		case rate <= 0:
+		case l.rate <= 0:
 			l.Why = "the rate is not known"
 		default:
-			if d := recommend(l.Max, rate); d < with {
+			if d := recommend(l.Max, l.rate); d < with {
 				l.Delay = &d
 			} else {
-				l.Why = fmt.Sprintf("requests went on arriving for %s, too near the delay of %s that this was measured with: a longer one has to show their end", round(l.Max), with)
+				l.TooShort = true
+				l.Why = fmt.Sprintf("requests went on arriving for %s, too near the delay of %s that this was measured with: "+
+					"a longer one has to show their end",
+					round(l.Max), with)
 			}
 		}
-		s.Lanes = append(s.Lanes, l)
+		s.Lanes = append(s.Lanes, *l)
 	}
-	s.conclude()
+	s.chooseDelay()
 	return s
 }
 
-func newLaneDelay(name string, after []time.Duration, rate int) LaneDelay {
+// measure fills in what was observed.
+func (l *LaneDelay) measure(after []time.Duration) {
 	slices.Sort(after)
-	l := LaneDelay{Lane: name, N: len(after), P50: Percentile(after, 0.5), Max: Percentile(after, 1), Bound: ClopperPearson(0, len(after))}
-	if rate > 0 {
-		l.Resolution = time.Second / time.Duration(rate)
+	l.N, l.P50, l.Max, l.Bound = len(after), Percentile(after, 0.5), Percentile(after, 1), ClopperPearson(0, len(after))
+	if l.rate > 0 {
+		l.Resolution = time.Second / time.Duration(l.rate)
 	}
-	return l
 }
 
 func recommend(greatest time.Duration, rate int) time.Duration {
@@ -130,17 +162,60 @@ func recommend(greatest time.Duration, rate int) time.Duration {
 // Why a lane has no recommendation of its own and yet stands in the way of none.
 const (
 	whyNothingArrived = "no request arrived at a Pod after its deletion"
-	// whyReused: seen were 2.2 s and, in the same run, 14.2 s, on a connection that a pool had kept as a spare one.
-	whyReused = "a connection stays with its Pod, however fast everybody follows the endpoints: requests go on arriving until its client has used it once more, " +
-		"and been told to close it"
+	// whyReused: seen were 2.2 s and, in the same run, 14.2 s, on a connection that a pool had kept
+	// as a spare one.
+	whyReused = "no delay: a connection stays until the Pod closes it, however fast everybody follows the endpoints"
 )
 
-// conclude takes the greatest of the lanes' delays. A lane in which nothing arrived after a deletion has nothing against it, nor has one that reuses its
-// connections, where it is for the client to end it; a lane of new connections whose end was not seen has.
-func (s *SafeDelay) conclude() {
-	s.Why = "nothing was measured"
+// TooShort names the lanes that a longer delay would show more of.
+func (s SafeDelay) TooShort() []string {
+	var names []string
+	for _, l := range s.Lanes {
+		if l.TooShort {
+			names = append(names, l.Lane)
+		}
+	}
+	return names
+}
+
+// Merge takes over the lanes that were measured again with a longer delay. Where that was not
+// conclusive, what is known already stays.
+func (s *SafeDelay) Merge(longer SafeDelay) {
+	if longer.Runs == 0 {
+		return
+	}
+	for i := range s.Lanes {
+		for _, l := range longer.Lanes {
+			if l.Lane == s.Lanes[i].Lane {
+				s.Lanes[i] = l
+			}
+		}
+	}
+}
+
+// Choose makes the delay that of the given consumers' lanes, and says of those that were measured
+// with a delay that was too short up to which one there is none.
+func (s *SafeDelay) Choose(consumers ...string) {
+	for i, l := range s.Lanes {
+		if l.TooShort {
+			s.Lanes[i].Why = fmt.Sprintf(
+				"none up to %s: requests went on arriving for ≥ %s",
+				l.With,
+				round(max(l.AtLeast, l.Max)),
+			)
+		}
+	}
+	s.chooseDelay(consumers...)
+}
+
+// chooseDelay takes the greatest of the delays of the consumers' lanes, or of all. A lane in which
+// nothing arrived after a deletion has nothing against it, nor has one that reuses its connections,
+// where it is for the client to end it; a lane of new connections whose end was not seen has.
+func (s *SafeDelay) chooseDelay(consumers ...string) {
+	s.Delay, s.Why = nil, "nothing was measured"
 	for _, l := range s.Lanes {
 		switch {
+		case len(consumers) > 0 && !slices.Contains(consumers, l.Consumer): // has no say
 		case l.Delay == nil && l.Why != whyNothingArrived && l.Why != whyReused:
 			s.Delay, s.Why = nil, l.Lane+": "+l.Why
 			return
@@ -157,8 +232,8 @@ func WholeSeconds(d time.Duration) time.Duration {
 	return (d + time.Second - 1).Truncate(time.Second)
 }
 
-// Third is what a third of a delay is, down to a tenth of a second: what shows beside a proof that the delay is needed. It is not ok below 0.3 s, where
-// it would be hard to tell from none at all.
+// Third is a third of a delay, down to a tenth of a second: it shows that the delay is needed. It
+// is not ok below 0.3 s, where it would be hard to tell from none at all.
 func Third(d time.Duration) (third time.Duration, ok bool) {
 	const tenth = 100 * time.Millisecond
 	third = (d / 3).Truncate(tenth)
@@ -169,25 +244,25 @@ const leastThird = 300 * time.Millisecond
 
 // Proof is what runs at a recommended delay say of it.
 type Proof struct {
-	Outcome Outcome // Pass if as many runs as asked for are believed and each passed
-	Runs    int     // that were believed
+	Outcome Outcome // Pass if as many runs as asked for are conclusive and each passed
+	Runs    int     // that were conclusive
 	// Of the lanes of new connections, which are what a delay is for:
-	Lossy         int // believed runs that lost something
+	Lossy         int // conclusive runs that dropped something
 	Sent, Dropped int
 	// Of those that reuse connections, where clients have a say as well:
 	ReusedSent, ReusedDropped, Masked int
-	// Bound is the share of rollouts that may lose some of the former all the same (ClopperPearson).
+	// Bound is the share of rollouts that may drop some all the same (ClopperPearson).
 	Bound float64
 }
 
-// Prove puts together what the runs lost, of which there should be so many. What each lane may lose, its strategy has said.
+// Prove puts together what the runs dropped, of which there should be so many.
 func Prove(runs []Verdict, want int) Proof {
 	p := Proof{Outcome: Pass}
 	for _, v := range runs {
 		if v.Outcome.Outranks(p.Outcome) {
 			p.Outcome = v.Outcome
 		}
-		if v.Outcome != Pass && v.Outcome != Fail {
+		if !v.Conclusive() {
 			continue
 		}
 		p.Runs++

@@ -3,20 +3,24 @@ package verdict
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// arrived is a believed run with one lane per list of last arrivals.
+// arrived is a conclusive run with one lane per list of last arrivals, at 100 requests/s.
 func arrived(lanes ...[]time.Duration) Verdict {
 	v := Verdict{Outcome: Pass}
 	for i, list := range lanes {
-		l := Lane{Name: []string{"service/new", "service/slow"}[i], Outcome: Pass, Sent: 100}
+		spec := timeline.LaneSpec{Name: []string{"service/new", "service/slow"}[i], Rate: 100, Connections: "new"}
+		l := Lane{LaneSpec: spec, Outcome: Pass, Sent: 100}
 		for _, after := range list {
-			l.Arrivals = append(l.Arrivals, Arrival{"app", after})
+			l.Arrivals = append(l.Arrivals, Arrival{Pod: "app", After: after})
 		}
 		v.Lanes = append(v.Lanes, l)
 	}
@@ -30,7 +34,7 @@ func TestSafeDelay(t *testing.T) {
 		v.Outcome = o
 		return v
 	}
-	lost := func(v Verdict, lane, dropped, masked int) Verdict {
+	drops := func(v Verdict, lane, dropped, masked int) Verdict {
 		v.Outcome, v.Lanes[lane].Dropped, v.Lanes[lane].Masked = Fail, dropped, masked
 		return v
 	}
@@ -94,18 +98,18 @@ func TestSafeDelay(t *testing.T) {
 			2 * sec, "", 0.95,
 		},
 		{
-			"a run that is not believed gives nothing",
+			"a run that is not conclusive gives nothing",
 			[]Verdict{arrived(after(400 * ms)), doubted(arrived(after(9*sec)), Inconclusive)},
 			15 * sec, 100,
 			[]lane{{1, 400 * ms, 400 * ms, 0.95, 1 * sec, ""}},
 			1 * sec, "", 0.95,
 		},
 		{
-			"none is believed",
+			"none is conclusive",
 			[]Verdict{doubted(arrived(after(400*ms)), Inconclusive), doubted(arrived(after(400*ms)), Infrastructure)},
 			15 * sec, 100,
-			[]lane{{0, 0, 0, 1, 0, "none of 2 runs can be believed"}},
-			0, "service/new: none of 2 runs can be believed", 1,
+			[]lane{{0, 0, 0, 1, 0, "none of 2 runs is conclusive"}},
+			0, "service/new: none of 2 runs is conclusive", 1,
 		},
 		{
 			"nothing arrived: not zero",
@@ -122,18 +126,18 @@ func TestSafeDelay(t *testing.T) {
 			1 * sec, "", 0.95,
 		},
 		{
-			"requests lost with the long delay",
-			[]Verdict{lost(arrived(after(400*ms), after(400*ms)), 1, 2, 0)},
+			"requests dropped with the long delay",
+			[]Verdict{drops(arrived(after(400*ms), after(400*ms)), 1, 2, 0)},
 			15 * sec, 100,
-			[]lane{{1, 400 * ms, 400 * ms, 0.95, 1 * sec, ""}, {1, 400 * ms, 400 * ms, 0.95, 0, "2 requests were lost even with a delay of 15s"}},
-			0, "service/slow: 2 requests were lost even with a delay of 15s", 0.95,
+			[]lane{{1, 400 * ms, 400 * ms, 0.95, 1 * sec, ""}, {1, 400 * ms, 400 * ms, 0.95, 0, "2 requests were dropped even with a delay of 15s"}},
+			0, "service/slow: 2 requests were dropped even with a delay of 15s", 0.95,
 		},
 		{
 			"the same, and nothing arrived",
-			[]Verdict{lost(arrived(nil, after(400*ms)), 0, 0, 3)},
+			[]Verdict{drops(arrived(nil, after(400*ms)), 0, 0, 3)},
 			15 * sec, 100,
-			[]lane{{0, 0, 0, 1, 0, "3 requests were lost even with a delay of 15s"}, {1, 400 * ms, 400 * ms, 0.95, 1 * sec, ""}},
-			0, "service/new: 3 requests were lost even with a delay of 15s", 0.95,
+			[]lane{{0, 0, 0, 1, 0, "3 requests were dropped even with a delay of 15s"}, {1, 400 * ms, 400 * ms, 0.95, 1 * sec, ""}},
+			0, "service/new: 3 requests were dropped even with a delay of 15s", 0.95,
 		},
 		{
 			"cut off by the end of the delay",
@@ -147,7 +151,7 @@ func TestSafeDelay(t *testing.T) {
 		},
 		{
 			"a client that keeps its connections has no say",
-			[]Verdict{reuses(lost(arrived(after(400*ms), after(14200*ms)), 1, 2, 0), 1)},
+			[]Verdict{reuses(drops(arrived(after(400*ms), after(14200*ms)), 1, 2, 0), 1)},
 			15 * sec, 100,
 			[]lane{{1, 400 * ms, 400 * ms, 0.95, 1 * sec, ""}, {1, 14200 * ms, 14200 * ms, 0.95, 0, whyReused}},
 			1 * sec, "", 0.95,
@@ -177,16 +181,23 @@ func TestSafeDelay(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := NewSafeDelay(tt.runs, tt.with, tt.rate)
+			for _, v := range tt.runs {
+				for i := range v.Lanes {
+					v.Lanes[i].Rate = tt.rate
+				}
+			}
+			got := NewSafeDelay(tt.runs, tt.with)
 			var lanes []lane
 			for _, l := range got.Lanes {
+				assert.Equal(t, strings.Contains(l.Why, "longer"), l.TooShort)
+				assert.Zero(t, l.Censored)
 				lanes = append(lanes, lane{l.N, l.P50, l.Max, float64(int(l.Bound*1e4+0.5)) / 1e4, value(l.Delay), l.Why})
 			}
 			assert.Equal(t, tt.lanes, lanes)
 			assert.Equal(t, tt.delay, value(got.Delay))
 			assert.Equal(t, tt.why, got.Why)
 			assert.InDelta(t, tt.bound, got.RunBound, 1e-4)
-			assert.Equal(t, len(tt.runs), got.Runs+got.Doubted)
+			assert.Equal(t, len(tt.runs), got.Runs+got.Inconclusive)
 			assert.Equal(t, tt.with, got.With)
 		})
 	}
@@ -194,14 +205,21 @@ func TestSafeDelay(t *testing.T) {
 
 // reuses is the verdict with a lane of reused connections.
 func reuses(v Verdict, lane int) Verdict {
-	v.Lanes[lane].Connections = "reused"
+	v.Lanes[lane].Connections = timeline.Reused
 	return v
 }
 
-// TestSafeDelayOfTimelines goes the whole way, from requests to the recommendation: it is the last one to arrive at a Pod that counts.
+// holds is the verdict with a lane of held connections.
+func holds(v Verdict, lane int) Verdict {
+	v.Lanes[lane].Class = timeline.ClassHeld
+	return v
+}
+
+// TestSafeDelayOfTimelines goes the whole way, from requests to the recommendation: it is the last
+// one to arrive at a Pod that counts.
 func TestSafeDelayOfTimelines(t *testing.T) {
 	tl := rollout()
-	tl.Strategy = "in-app-delay-close"
+	tl.Spec = declared("in-app-delay-close", "rolling-update")
 	l := &tl.Lanes[0]
 	for seq := 40; seq <= 52; seq++ { // app-0, deleted at 4 s, until 1.2 s later
 		l.Requests[seq].Pod, l.Requests[seq].Lag = 1, ms
@@ -209,9 +227,9 @@ func TestSafeDelayOfTimelines(t *testing.T) {
 	for seq := 60; seq <= 66; seq++ { // app-1, deleted at 6 s, until 0.6 s later
 		l.Requests[seq].Pod, l.Requests[seq].Lag = 2, ms
 	}
-	v := Judge(tl, scenario(t, "in-app-delay-close", "rolling-update"))
+	v := Judge(tl)
 	require.Equal(t, Pass, v.Outcome, v.Reasons)
-	got := NewSafeDelay([]Verdict{v}, 15*sec, 10)
+	got := NewSafeDelay([]Verdict{v}, 15*sec)
 	require.NotEmpty(t, got.Lanes)
 	lane := got.Lanes[0]
 	assert.Equal(t, []any{2, 601 * ms, 1201 * ms, 100 * ms}, []any{lane.N, lane.P50, lane.Max, lane.Resolution})
@@ -219,9 +237,73 @@ func TestSafeDelayOfTimelines(t *testing.T) {
 	assert.Equal(t, 2500*ms, *got.Delay, "1.201 + 0.1 + 10/10")
 }
 
-// TestSafeDelayRepeats: three times the whole measurement, three rollouts of three Pods each, recommend delays within a second of each other, and the next
-// three rollouts stay within what is recommended. Removals take as long as they do where kube-proxy has a least period of a second: anything up to it, and
-// what the proxy itself takes.
+// TestCensoredArrivals: a request that came until the Pod's own end says that the delay was too
+// short, and nothing of how long it would have to be.
+func TestCensoredArrivals(t *testing.T) {
+	censor := func(v Verdict, lane int, at ...time.Duration) Verdict {
+		for _, after := range at {
+			v.Lanes[lane].Arrivals = append(v.Lanes[lane].Arrivals, Arrival{"app", after, true})
+		}
+		return v
+	}
+	const tooShort = "requests went on arriving for ≥ 14.9s, until the Pod ended: a longer delay than 15s has to show their end"
+	tests := []struct {
+		name     string
+		run      Verdict
+		n        int // and of service/new:
+		max      time.Duration
+		censored int
+		atLeast  time.Duration
+		short    bool
+		why      string
+	}{
+		{"one of three", censor(arrived(after(400*ms, 600*ms), after(sec)), 0, 14900*ms), 2, 600 * ms, 1, 14900 * ms, true, tooShort},
+		{"all of them", censor(arrived(nil, after(sec)), 0, 14*sec, 14900*ms), 0, 0, 2, 14900 * ms, true, tooShort},
+		{"kept-alive, of which no delay is long enough", reuses(censor(arrived(after(400*ms), after(sec)), 0, 14900*ms), 0), 1, 400 * ms, 1, 14900 * ms, false, whyReused},
+		{"held", holds(censor(arrived(nil, after(sec)), 0, 14900*ms), 0), 0, 0, 1, 14900 * ms, false, whyReused},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := NewSafeDelay([]Verdict{tt.run}, 15*sec)
+			l := got.Lanes[0]
+			assert.Equal(t, []any{tt.n, tt.max, tt.censored, tt.atLeast}, []any{l.N, l.Max, l.Censored, l.AtLeast})
+			assert.LessOrEqual(t, l.P50, tt.max)
+			assert.Equal(t, tt.short, l.TooShort)
+			assert.Equal(t, tt.why, l.Why)
+			assert.Nil(t, l.Delay)
+			assert.Equal(t, tt.short, got.Delay == nil, "the other lane's 1s has the say, unless a longer delay has to show an end")
+		})
+	}
+}
+
+// TestConsumerThatNeverLeaves: however long the delay, requests arrive until the Pod's own end.
+func TestConsumerThatNeverLeaves(t *testing.T) {
+	for _, delay := range []time.Duration{15 * sec, 30 * sec, 15 * time.Minute} {
+		tl := leaving()
+		tl.Spec.Lanes, tl.Lanes = tl.Spec.Lanes[:1], tl.Lanes[:1]
+		forget(&tl, timeline.AppSIGTERM, timeline.AppListenerClosed, timeline.AppExit, timeline.ProcessExit, timeline.EndpointGone, timeline.PodGone)
+		note(&tl, 4*sec+delay, timeline.AppListenerClosed)
+		for at := 4 * sec; at < 4*sec+delay; at += 100 * ms {
+			give(&tl, 0, at, at+ms, timeline.OK).Pod = uint16(1 + len(tl.Lanes[0].Requests)%2)
+		}
+		v := Judge(tl)
+		v.Outcome = Pass // the run is a sketch, and its validity not the matter here
+		got := NewSafeDelay([]Verdict{v}, delay)
+		require.Len(t, got.Lanes, 1)
+		l := got.Lanes[0]
+		assert.True(t, l.TooShort, delay)
+		assert.Equal(t, []int{0, 1}, []int{l.N, l.Censored}, delay)
+		assert.Greater(t, l.AtLeast, delay-sec)
+		assert.Nil(t, l.Delay)
+		assert.Nil(t, got.Delay)
+		assert.Contains(t, got.Why, "service/new: requests went on arriving for ≥ ")
+	}
+}
+
+// TestSafeDelayRepeats: three times the whole measurement, three rollouts of three Pods each,
+// recommend delays within a second of each other, and the next three rollouts stay within what is
+// recommended. Removals take as long as they do where kube-proxy has a least period of a second:
+// anything up to it, and what the proxy itself takes.
 func TestSafeDelayRepeats(t *testing.T) {
 	random := rand.New(rand.NewPCG(4, 6))
 	measure := func() SafeDelay {
@@ -233,7 +315,7 @@ func TestSafeDelayRepeats(t *testing.T) {
 			}
 			runs = append(runs, arrived(list))
 		}
-		return NewSafeDelay(runs, 15*sec, 100)
+		return NewSafeDelay(runs, 15*sec)
 	}
 	const trials = 1000
 	apart, beyond := 0, 0
@@ -252,7 +334,7 @@ func TestSafeDelayRepeats(t *testing.T) {
 		}
 	}
 	assert.LessOrEqual(t, apart, trials/100, "triples more than a second apart")
-	assert.LessOrEqual(t, beyond, 3*trials/100, "proofs that lost something")
+	assert.LessOrEqual(t, beyond, 3*trials/100, "proofs that dropped something")
 }
 
 func TestWholeSecondsAndThird(t *testing.T) {
@@ -283,7 +365,10 @@ func TestWholeSecondsAndThird(t *testing.T) {
 
 func TestProve(t *testing.T) {
 	run := func(o Outcome, dropped, masked int) Verdict {
-		return Verdict{Outcome: o, Lanes: []Lane{{Sent: 100, Connections: "new"}, {Sent: 50, Dropped: dropped}, {Sent: 30, Connections: "reused", Dropped: 2 * masked, Masked: masked}}}
+		reused := timeline.LaneSpec{Connections: timeline.Reused}
+		return Verdict{Outcome: o, Lanes: []Lane{
+			{Sent: 100}, {Sent: 50, Dropped: dropped}, {LaneSpec: reused, Sent: 30, Dropped: 2 * masked, Masked: masked},
+		}}
 	}
 	tests := []struct {
 		name string
@@ -293,11 +378,11 @@ func TestProve(t *testing.T) {
 	}{
 		{"three clean", []Verdict{run(Pass, 0, 0), run(Pass, 0, 0), run(Pass, 0, 0)}, 3, Proof{Pass, 3, 0, 450, 0, 90, 0, 0, 0.6316}},
 		{"one too few", []Verdict{run(Pass, 0, 0), run(Pass, 0, 0)}, 3, Proof{Inconclusive, 2, 0, 300, 0, 60, 0, 0, 0.7764}},
-		{"one lost", []Verdict{run(Pass, 0, 0), run(Fail, 3, 0), run(Pass, 0, 0)}, 3, Proof{Fail, 3, 1, 450, 3, 90, 0, 0, 0.8647}},
-		{"lost on reused connections only", []Verdict{run(Pass, 0, 0), run(Pass, 0, 0), run(Pass, 0, 2)}, 3, Proof{Pass, 3, 0, 450, 0, 90, 4, 2, 0.6316}},
-		{"a third: lost, and allowed to", []Verdict{run(Pass, 9, 0)}, 1, Proof{Pass, 1, 1, 150, 9, 30, 0, 0, 1}},
-		{"one not believed: its numbers don't count", []Verdict{run(Inconclusive, 5, 0), run(Pass, 0, 0)}, 1, Proof{Inconclusive, 1, 0, 150, 0, 30, 0, 0, 0.95}},
-		{"lost, and one not believed", []Verdict{run(Fail, 5, 0), run(Inconclusive, 0, 0)}, 2, Proof{Inconclusive, 1, 1, 150, 5, 30, 0, 0, 1}},
+		{"one drops", []Verdict{run(Pass, 0, 0), run(Fail, 3, 0), run(Pass, 0, 0)}, 3, Proof{Fail, 3, 1, 450, 3, 90, 0, 0, 0.8647}},
+		{"dropped on reused connections only", []Verdict{run(Pass, 0, 0), run(Pass, 0, 0), run(Pass, 0, 2)}, 3, Proof{Pass, 3, 0, 450, 0, 90, 4, 2, 0.6316}},
+		{"a third: drops, and is allowed to", []Verdict{run(Pass, 9, 0)}, 1, Proof{Pass, 1, 1, 150, 9, 30, 0, 0, 1}},
+		{"one not conclusive: its numbers don't count", []Verdict{run(Inconclusive, 5, 0), run(Pass, 0, 0)}, 1, Proof{Inconclusive, 1, 0, 150, 0, 30, 0, 0, 0.95}},
+		{"one drops, and one is not conclusive", []Verdict{run(Fail, 5, 0), run(Inconclusive, 0, 0)}, 2, Proof{Inconclusive, 1, 1, 150, 5, 30, 0, 0, 1}},
 		{"broken down", []Verdict{run(Infrastructure, 0, 0), run(Inconclusive, 0, 0)}, 2, Proof{Outcome: Infrastructure, Bound: 1}},
 		{"no run", nil, 0, Proof{Outcome: Inconclusive, Bound: 1}},
 	}

@@ -10,18 +10,20 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// Visible is the shortest interval of total loss that a stream of the given requests per second sees with 95 % probability in one run: 3/rate, the rule
-// of three (Hanley & Lippman-Hand, JAMA 1983), as −ln 0.05 ≈ 3 requests are expected within it.
-func Visible(rate int) time.Duration {
+// MinDetectableOutage is the shortest outage that a stream of the given requests per second sees
+// with 95 % probability in one run: 3/rate, the rule of three (Hanley & Lippman-Hand, JAMA 1983),
+// as −ln 0.05 ≈ 3 requests are expected within it.
+func MinDetectableOutage(rate int) time.Duration {
 	if rate <= 0 {
 		return 0
 	}
 	return 3 * time.Second / time.Duration(rate)
 }
 
-// ClopperPearson is the upper end of the one-sided 95 % confidence interval of the share of rollouts that lose something, when x of n did: the exact bound
-// (Clopper & Pearson, Biometrika 1934), the 0.95 quantile of Beta(x+1, n−x). After no loss at all that is 1 − 0.05^(1/n). It is 1 where nothing is known:
-// for no rollout, and where all have lost something.
+// ClopperPearson is the upper end of the one-sided 95 % confidence interval of the share of
+// rollouts that drop something, when x of n did: the exact bound (Clopper & Pearson, Biometrika
+// 1934), the 0.95 quantile of Beta(x+1, n−x). After none at all that is 1 − 0.05^(1/n). It is 1
+// where nothing is known: for no rollout, and where all have dropped something.
 func ClopperPearson(x, n int) float64 {
 	if n <= 0 || x >= n {
 		return 1
@@ -32,8 +34,9 @@ func ClopperPearson(x, n int) float64 {
 // Significant is the level below which a difference counts as more than noise.
 const Significant = 0.05
 
-// Fisher is the two-sided p of Fisher's exact test: how likely it is that a of n and b of m rollouts, or something at least as uneven, come from one
-// share. It is 1 where there is nothing to compare.
+// Fisher is the two-sided p of Fisher's exact test: how likely it is that a of n and b of m
+// rollouts, or something at least as uneven, come from one share. It is 1 where there is nothing to
+// compare.
 func Fisher(a, n, b, m int) float64 {
 	if n == 0 || m == 0 {
 		return 1
@@ -49,13 +52,15 @@ func Fisher(a, n, b, m int) float64 {
 	return min(p, 1)
 }
 
-// tie is the relative difference below which two chances count as one: what is as likely differs by rounding.
+// tie is the relative difference below which two chances count as one.
 const tie = 1e-9
 
-// RankSum is the two-sided p of the rank test of Mann and Whitney (Annals of Mathematical Statistics 1947), also Wilcoxon's: how likely it is that two
-// samples of one distribution are at least as far apart in rank as these. Equal values share their mean rank. It is exact, given the ties, for up to
-// exactRanks values together, and beyond that the normal approximation with corrections for ties and for continuity (Lehmann, Nonparametrics, 1975,
-// §1.2–1.4). It is 1 where there is nothing to compare.
+// RankSum is the two-sided p of the rank test of Mann and Whitney (Annals of Mathematical
+// Statistics 1947), also Wilcoxon's: how likely it is that two samples of one distribution are at
+// least as far apart in rank as these. Equal values share their mean rank. It is exact, given the
+// ties, for up to exactRanks values together, and beyond that the normal approximation with
+// corrections for ties and for continuity (Lehmann, Nonparametrics, 1975, §1.2–1.4). It is 1 where
+// there is nothing to compare.
 func RankSum(a, b []float64) float64 {
 	if len(a) == 0 || len(b) == 0 {
 		return 1
@@ -66,7 +71,8 @@ func RankSum(a, b []float64) float64 {
 	if n <= exactRanks {
 		return exactRankSum(ranks, len(a), away)
 	}
-	// Twice the rank sum has four times the variance of the rank sum, n·m·(N+1−Σ(t³−t)/(N(N−1)))/12.
+	// Twice the rank sum has four times the variance of the rank sum,
+	// n·m·(N+1−Σ(t³−t)/(N(N−1)))/12.
 	size := float64(n)
 	variance := float64(len(a)*len(b)) / 3 * (size + 1 - ties/(size*(size-1)))
 	if variance <= 0 {
@@ -75,12 +81,12 @@ func RankSum(a, b []float64) float64 {
 	return min(2*distuv.UnitNormal.Survival(max(0, away-1)/math.Sqrt(variance)), 1)
 }
 
-// exactRanks is the most values that RankSum counts the orders of: 40 are done in a millisecond, and from 20 on each side the approximation is good to the
-// second digit of p.
+// exactRanks is the most values that RankSum counts the orders of: 40 are done in a millisecond,
+// and from 20 on each side the approximation is good to the second digit of p.
 const exactRanks = 40
 
-// doubledRanks are the ranks of all values of two samples, twice as large so that those of ties are whole numbers; their sum over the first sample; and
-// Σ(t³−t) over the groups of t equal values.
+// doubledRanks are the ranks of all values of two samples, twice as large so that those of ties are
+// whole numbers; their sum over the first sample; and Σ(t³−t) over the groups of t equal values.
 //
 //	a: 1 3   b: 1 2   →   3 3 6 8, sum 3+8, ties 2³−2
 func doubledRanks(a, b []float64) (ranks []int, sum int, ties float64) {
@@ -106,8 +112,10 @@ func doubledRanks(a, b []float64) (ranks []int, sum int, ties float64) {
 	return ranks, sum, ties
 }
 
-// exactRankSum is the share of the ways to pick n of the doubled ranks whose sum is at least as far from the one to be expected. It counts the ways by the
-// shift algorithm (Streitberg & Röhmel, Statistical Software Newsletter 1986): ways[k][s] to pick k ranks of sum s, with one rank after the other allowed.
+// exactRankSum is the share of the ways to pick n of the doubled ranks whose sum is at least as far
+// from the one to be expected. It counts the ways by the shift algorithm (Streitberg & Röhmel,
+// Statistical Software Newsletter 1986): ways[k][s] to pick k ranks of sum s, with one rank after
+// the other allowed.
 func exactRankSum(ranks []int, n int, away float64) float64 {
 	total := 0
 	for _, r := range ranks {
@@ -136,9 +144,11 @@ func exactRankSum(ranks []int, n int, away float64) float64 {
 	return far / all
 }
 
-// Holm corrects the p values of several comparisons, so that the chance of even one false difference among all of them stays within the level that the
-// corrected values are compared with (Holm, Scandinavian Journal of Statistics 1979). The smallest counts as often as there are comparisons, the next one
-// time less, and none becomes smaller than one before it. The order is that of p.
+// Holm corrects the p values of several comparisons, so that the chance of even one false
+// difference among all of them stays within the level that the corrected values are compared with
+// (Holm, Scandinavian Journal of Statistics 1979). The smallest counts as often as there are
+// comparisons, the next one time less, and none becomes smaller than one before it. The order is
+// that of p.
 func Holm(p []float64) []float64 {
 	order := make([]int, len(p))
 	for i := range order {
@@ -154,8 +164,9 @@ func Holm(p []float64) []float64 {
 	return out
 }
 
-// FewestRuns is the least number of runs on each side that could show a difference at all, if there are that many comparisons to correct for: the runs of
-// one side all have to lie beyond those of the other, and two of the (2n choose n) orders do.
+// FewestRuns is the least number of runs on each side that could show a difference at all, if there
+// are that many comparisons to correct for: the runs of one side all have to lie beyond those of
+// the other, and two of the (2n choose n) orders do.
 func FewestRuns(comparisons int) int {
 	n := 1
 	for float64(max(comparisons, 1))*2*math.Exp(-lnChoose(2*n, n)) >= Significant {
@@ -164,10 +175,12 @@ func FewestRuns(comparisons int) int {
 	return n
 }
 
-// lnChoose is the logarithm of the number of ways to take k of n, which itself is too large for a float64 where both are in the hundreds.
+// lnChoose is the logarithm of the number of ways to take k of n, which itself is too large for a
+// float64 where both are in the hundreds.
 func lnChoose(n, k int) float64 { return combin.LogGeneralizedBinomial(float64(n), float64(k)) }
 
-// Percentile is the nearest-rank percentile of sorted durations: the smallest value that at least the share p of them, from 0 to 1, don't exceed; 0 for none.
+// Percentile is the nearest-rank percentile of sorted durations: the smallest value that at least
+// the share p of them, from 0 to 1, don't exceed; 0 for none.
 func Percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0

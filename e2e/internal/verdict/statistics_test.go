@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestClopperPearson: textbook values (for n = 10 those of 90 % two-sided tables), and the closed form after no loss at all.
+// TestClopperPearson: textbook values (for n = 10 those of 90 % two-sided tables), and the closed
+// form after no loss at all.
 func TestClopperPearson(t *testing.T) {
 	tests := []struct {
 		name string
@@ -83,7 +84,8 @@ func TestRankSum(t *testing.T) {
 
 // TestRankSumOfMany: the approximation goes on where the count ends.
 func TestRankSumOfMany(t *testing.T) {
-	// Mann & Whitney's own approximation by hand: n = m = 25, the rank sum 80 from the 637.5 to be expected, variance 25·25·51/12.
+	// Mann & Whitney's own approximation by hand: n = m = 25, the rank sum 80 from the 637.5 to be
+	// expected, variance 25·25·51/12.
 	a, b := make([]float64, 25), make([]float64, 25)
 	for i := range a {
 		a[i], b[i] = float64(2*i), float64(2*i+1)
@@ -92,7 +94,8 @@ func TestRankSumOfMany(t *testing.T) {
 	assert.InDelta(t, math.Erfc(z/math.Sqrt2), RankSum(a, b), 1e-9)
 	assert.InDelta(t, 1, RankSum(make([]float64, 30), make([]float64, 30)), 1e-9, "all the same")
 
-	// With ties: 40 zeros share rank 20.5 and 10 ones rank 45.5, so 25 zeros have the rank sum 512.5, 125 from the 637.5 to be expected.
+	// With ties: 40 zeros share rank 20.5 and 10 ones rank 45.5, so 25 zeros have the rank sum
+	// 512.5, 125 from the 637.5 to be expected.
 	a, b = make([]float64, 25), make([]float64, 25)
 	for i := range 10 {
 		b[i] = 1

@@ -12,8 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
-	"github.com/zerodrop/zerodrop/fixtures"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 const (
@@ -21,13 +19,14 @@ const (
 	sec = time.Second
 )
 
-// rollout is a run that can be believed: three Pods replaced one after the other, three lanes at 10 requests/s for 20 s, nothing lost.
+// rollout is a valid run of prestop-sleep: three Pods replaced one after the other, three lanes at
+// 10 requests/s for 20 s, nothing dropped.
 //
 //	0s lead 3s disruption 9s termination 12s tail 20s
 //	app-0..2 created before, deleted at 4, 6, 8 s, gone 2 s later; app-3..5 created 1 s before each deletion
 func rollout() timeline.Timeline {
 	tl := timeline.Timeline{
-		Schema: timeline.Schema, Strategy: "prestop-sleep", Disruption: "rolling-update", Repeat: 1, Replicas: 3,
+		Schema: timeline.Schema, Spec: declared("prestop-sleep", "rolling-update"), Repeat: 1, Replicas: 3,
 		Window:      timeline.Window{DisruptStart: 3 * sec, DisruptEnd: 9 * sec, Settled: 12 * sec, LoadEnd: 20 * sec, Overhead: 50 * ms},
 		Environment: timeline.Environment{Kubernetes: "v1.37.2"},
 	}
@@ -46,7 +45,7 @@ func rollout() timeline.Timeline {
 	}
 	for _, load := range []string{"new", "reused", "slow"} {
 		l := timeline.LaneRecord{
-			Name: "nodeport/" + load, Rate: 10, Timeout: 5 * sec, Planned: 200,
+			Name: "nodeport/" + load, Rate: 10, Planned: 200,
 			Pods: []string{"app-0", "app-1", "app-2", "app-3", "app-4", "app-5"},
 		}
 		for seq := range l.Planned {
@@ -66,36 +65,60 @@ func rollout() timeline.Timeline {
 	return tl
 }
 
-// scenario is one with the lanes of rollout, whatever lanes the catalogue has.
-func scenario(t testing.TB, strategy, disruption string) scenarios.Scenario {
-	t.Helper()
-	s := find(t, strategy, disruption, 10)
-	s.Lanes = nil
-	for _, load := range []scenarios.Load{scenarios.New(10), scenarios.Reused(10), scenarios.Slow(10)} {
-		s.Lanes = append(s.Lanes, scenarios.Lane{Path: fixtures.Path{Name: "nodeport"}, Load: load})
+// promises is what strategies of these tests promise by class. Whatever they say, an undisturbed
+// run is held to dropping nothing.
+var promises = map[string]map[timeline.Class]timeline.Expect{
+	"prestop-sleep":      {timeline.ClassNew: timeline.Clean, timeline.ClassKeptAlive: timeline.Measured, timeline.ClassInFlight: timeline.Clean},
+	"in-app-delay-close": {timeline.ClassNew: timeline.Clean, timeline.ClassKeptAlive: timeline.Clean, timeline.ClassInFlight: timeline.Clean},
+	"no-handler":         {timeline.ClassNew: timeline.Measured, timeline.ClassKeptAlive: timeline.Measured, timeline.ClassInFlight: timeline.Drops},
+}
+
+// declared is the Spec of a run of these tests: the lanes new, reused and slow of nodeport at 10
+// requests/s. What is in flight without work is held to what its connection is.
+func declared(strategy, disruption string) timeline.Spec {
+	spec := timeline.Spec{
+		Strategy: strategy, Disruption: disruption, Scope: timeline.ScopeAll, Control: strategy == "no-handler" || disruption == "none",
 	}
-	return s
+	word := func(class timeline.Class) timeline.Promise {
+		if disruption == "none" {
+			return timeline.Promise{Expect: timeline.Clean, Source: "disruption none"}
+		}
+		return timeline.Promise{Expect: promises[strategy][class], Source: "strategy " + strategy}
+	}
+	if disruption == "none" {
+		spec.Scope = timeline.ScopeNone
+	}
+	for load, class := range map[string]timeline.Class{"new": timeline.ClassNew, "reused": timeline.ClassKeptAlive, "slow": timeline.ClassInFlight} {
+		l := timeline.LaneSpec{
+			Name: "nodeport/" + load, Consumer: "nodeport", From: timeline.FromOutside, Routing: timeline.PerConnection,
+			Load: load, Driver: "http", Class: class, Rate: 10, Connections: "new", Timeout: 5 * sec,
+		}
+		if load == "reused" {
+			l.Connections = timeline.Reused
+		}
+		inFlight := word(l.ConnectionClass())
+		if load == "slow" {
+			l.Work, inFlight = 2*sec, word(timeline.ClassInFlight)
+		}
+		l.Held = map[timeline.Class]timeline.Promise{l.ConnectionClass(): word(l.ConnectionClass()), timeline.ClassInFlight: inFlight}
+		spec.Lanes = append(spec.Lanes, l)
+	}
+	slices.SortFunc(spec.Lanes, func(a, b timeline.LaneSpec) int { return cmp.Compare(a.Name, b.Name) })
+	return spec
 }
 
-func find(t testing.TB, strategy, disruption string, rate int) scenarios.Scenario {
-	t.Helper()
-	c, err := scenarios.NewCatalogue()
-	require.NoError(t, err)
-	s, err := c.Find(strategy, disruption, rate)
-	require.NoError(t, err)
-	return s
-}
-
-// sent says who sent the lanes of rollout: a worker the first two, this machine the third. The server's ledger agrees with the client's.
+// sent says who sent the lanes of rollout: a worker the first two, this machine the third. The
+// server's ledger agrees with the client's.
 func sent(tl *timeline.Timeline) {
 	pressure := 0.4
 	tl.Senders = []timeline.Sender{
-		{Name: "worker-0", Node: "n", Lanes: []string{"nodeport/new", "nodeport/reused"}, Comparison: timeline.Comparison{Offset: ms, Uncertainty: 400 * time.Microsecond}, Pressure: &pressure},
+		{
+			Name: "worker-0", Node: "n", Lanes: []string{"nodeport/new", "nodeport/reused"}, Pressure: &pressure,
+			Comparison: timeline.Comparison{Offset: ms, Uncertainty: 400 * time.Microsecond},
+		},
 		{Name: "host", Lanes: []string{"nodeport/slow"}, Pressure: &pressure},
 	}
-	for i := range tl.Lanes {
-		tl.Lanes[i].From = []string{fixtures.FromCluster, fixtures.FromCluster, fixtures.FromHost}[i]
-	}
+	tl.Spec.Lanes[0].From, tl.Spec.Lanes[1].From = timeline.FromCluster, timeline.FromCluster
 	for _, pod := range tl.Lanes[0].Pods[1:] { // app-0 was killed and told nothing
 		answered := map[string]int{}
 		for _, l := range tl.Lanes {
@@ -121,12 +144,12 @@ func drop(tl *timeline.Timeline, lane, n int, from time.Duration, cause timeline
 }
 
 func TestPass(t *testing.T) {
-	v := Judge(rollout(), scenario(t, "prestop-sleep", "rolling-update"))
+	v := Judge(rollout())
 	require.Equal(t, Pass, v.Outcome, v.Reasons)
 	assert.Empty(t, v.Reasons)
 	assert.Equal(t, "prestop-sleep/rolling-update", v.Name())
 	assert.Equal(t, 1, v.Repeat)
-	assert.False(t, v.Control)
+	assert.False(t, v.Spec.Control)
 	assert.Equal(t, 3, v.PodsReplaced)
 	assert.Equal(t, 9*sec, v.Rollout)
 	assert.Equal(t, 50*ms, v.Overhead)
@@ -136,7 +159,7 @@ func TestPass(t *testing.T) {
 	assert.Equal(t, Pass, l.Outcome)
 	assert.Equal(t, []int{200, 200, 0, 200, 0, 0}, []int{l.Planned, l.Sent, l.Unsent, l.OK, l.Dropped, l.Masked})
 	assert.Empty(t, l.Causes)
-	assert.Equal(t, 300*ms, l.Window)
+	assert.Equal(t, 300*ms, l.MinDetectableOutage)
 	assert.Equal(t, 400*time.Microsecond, l.LagP50)
 	assert.Equal(t, 900*time.Microsecond, l.LagP99)
 	assert.Equal(t, 900*time.Microsecond, l.LagMax)
@@ -145,38 +168,56 @@ func TestPass(t *testing.T) {
 	assert.Nil(t, l.LastArrival, "no Pod answered after its deletion")
 }
 
-func TestLosses(t *testing.T) {
+func TestPromises(t *testing.T) {
 	tests := []struct {
-		name   string
-		judge  string // strategy
-		change func(*timeline.Timeline)
-		reason string
-		want   Outcome
+		name     string
+		strategy string
+		change   func(*timeline.Timeline)
+		reason   string
+		want     Outcome
 	}{
-		{"clean lane loses one", "prestop-sleep", func(tl *timeline.Timeline) { drop(tl, 0, 1, 5*sec, timeline.Refused) }, "nodeport/new: lost 1 of 200", Fail},
-		{"measured lane loses many", "prestop-sleep", func(tl *timeline.Timeline) { drop(tl, 1, 9, 5*sec, timeline.EOF) }, "", Pass},
-		{"clean lane hides one", "prestop-sleep", func(tl *timeline.Timeline) { tl.Lanes[2].Requests[90].Attempts = 2 }, "1 of 200 were lost once and sent again", Fail},
+		{"clean lane drops one", "prestop-sleep", func(tl *timeline.Timeline) {
+			drop(tl, 0, 1, 5*sec, timeline.Refused)
+		}, "nodeport/new: new: dropped 1 of 200 where none may be dropped (strategy prestop-sleep)", Fail},
+		{"measured lane drops many", "prestop-sleep", func(tl *timeline.Timeline) { drop(tl, 1, 9, 5*sec, timeline.EOF) }, "", Pass},
+		{"clean lane hides one", "prestop-sleep", func(tl *timeline.Timeline) {
+			tl.Lanes[2].Requests[90].Attempts = 2
+		}, "nodeport/slow: new: 1 of 200 were dropped once and sent again", Fail},
 		{"measured lane hides one", "prestop-sleep", func(tl *timeline.Timeline) { tl.Lanes[1].Requests[90].Attempts = 2 }, "", Pass},
-		{"control loses nothing", "no-handler", func(*timeline.Timeline) {}, "the instrument can't see losses", Inconclusive},
-		{"control loses as it must", "no-handler", func(tl *timeline.Timeline) {
+		{"control drops nothing", "no-handler", func(*timeline.Timeline) {}, "no lane dropped anything where something must be dropped", Inconclusive},
+		{"control drops as it must", "no-handler", func(tl *timeline.Timeline) {
 			drop(tl, 0, 1, 5*sec, timeline.Timeout)
 			drop(tl, 2, 1, 5*sec, timeline.Reset)
+			begun(tl, 2, 50)
 		}, "", Pass},
-		{"control loses nothing, and no lane must", "no-handler", func(tl *timeline.Timeline) { tl.Lanes = tl.Lanes[:2] }, "no lane lost anything where something must be lost", Inconclusive},
-		{"control hides what it loses, and no lane must", "no-handler", func(tl *timeline.Timeline) {
-			tl.Lanes = tl.Lanes[:2]
+		{"control drops, and nothing in flight", "no-handler", func(tl *timeline.Timeline) {
+			drop(tl, 2, 1, 5*sec, timeline.Reset)
+		}, "nodeport/slow: in-flight: dropped none of 200 where some must be dropped (strategy no-handler): the instrument can't see drops", Inconclusive},
+		{"control drops nothing, and no lane must", "no-handler", func(tl *timeline.Timeline) {
+			tl.Lanes, tl.Spec.Lanes = tl.Lanes[:2], tl.Spec.Lanes[:2]
+		}, "no lane dropped anything", Inconclusive},
+		{"control hides what it drops, and no lane must", "no-handler", func(tl *timeline.Timeline) {
+			tl.Lanes, tl.Spec.Lanes = tl.Lanes[:2], tl.Spec.Lanes[:2]
 			tl.Lanes[1].Requests[90].Attempts = 2
 		}, "", Pass},
-		{"control loses on one lane only", "no-handler", func(tl *timeline.Timeline) { drop(tl, 0, 1, 5*sec, timeline.Timeout) }, "nodeport/slow: lost 0", Inconclusive},
+		{"control drops on one lane only", "no-handler", func(tl *timeline.Timeline) {
+			drop(tl, 0, 1, 5*sec, timeline.Timeout)
+		}, "nodeport/slow: in-flight: dropped none of 200", Inconclusive},
+		{"a strategy that nobody knows", "of somebody else", func(tl *timeline.Timeline) {
+			for i := range tl.Spec.Lanes {
+				for class := range tl.Spec.Lanes[i].Held {
+					tl.Spec.Lanes[i].Held[class] = timeline.Promise{Expect: timeline.Clean, Source: "its owner"}
+				}
+			}
+			drop(tl, 1, 2, 5*sec, timeline.EOF)
+		}, "nodeport/reused: kept-alive: dropped 2 of 200 where none may be dropped (its owner)", Fail},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tl := rollout()
-			tl.Strategy = tt.judge
+			tl.Spec = declared(tt.strategy, "rolling-update")
 			tt.change(&tl)
-			s := scenario(t, tt.judge, "rolling-update")
-			s.Lanes = s.Lanes[:len(tl.Lanes)]
-			v := Judge(tl, s)
+			v := Judge(tl)
 			assert.Equal(t, tt.want, v.Outcome, v.Reasons)
 			if tt.reason == "" {
 				assert.Empty(t, v.Reasons)
@@ -188,12 +229,190 @@ func TestLosses(t *testing.T) {
 	}
 }
 
+// begun says that app-1 had begun a request of a lane, and not answered it.
+func begun(tl *timeline.Timeline, lane, seq int) {
+	if len(tl.Served) == 0 {
+		sent(tl)
+	}
+	tl.Served[0].Unanswered = append(tl.Served[0].Unanswered, timeline.Unanswered{Lane: tl.Lanes[lane].Name, Seq: seq})
+}
+
+// TestClasses: a dropped request has a class of its own, and is held to what was promised for that.
+func TestClasses(t *testing.T) {
+	type result struct {
+		class           timeline.Class
+		dropped, masked int
+		outcome         Outcome
+	}
+	expect := func(lane int, class timeline.Class, e timeline.Expect) func(*timeline.Timeline) {
+		return func(tl *timeline.Timeline) { tl.Spec.Lanes[lane].Held[class] = timeline.Promise{Expect: e} }
+	}
+	tests := []struct {
+		name    string
+		lane    int
+		changes changes
+		outcome Outcome
+		want    []result
+	}{
+		{"nothing", 0, nil, Pass, []result{{"new", 0, 0, Pass}, {"in-flight", 0, 0, Pass}}},
+		{"the connection's, without evidence", 2, changes{func(tl *timeline.Timeline) {
+			drop(tl, 2, 3, 5*sec, timeline.EOF)
+		}}, Fail, []result{{"new", 3, 0, Fail}, {"in-flight", 0, 0, Pass}}},
+		{"begun by the app", 2, changes{func(tl *timeline.Timeline) {
+			drop(tl, 2, 3, 5*sec, timeline.EOF)
+			begun(tl, 2, 50)
+			begun(tl, 2, 51)
+			begun(tl, 1, 52) // of another lane
+		}}, Fail, []result{{"new", 1, 0, Fail}, {"in-flight", 2, 0, Fail}}},
+		{
+			"each by its own promise", 2,
+			changes{func(tl *timeline.Timeline) {
+				drop(tl, 2, 2, 5*sec, timeline.EOF)
+				begun(tl, 2, 50)
+			}, expect(2, timeline.ClassNew, timeline.Measured), expect(2, timeline.ClassInFlight, timeline.Clean)},
+			Fail,
+			[]result{{"new", 1, 0, Pass}, {"in-flight", 1, 0, Fail}},
+		},
+		{"both kept", 2, changes{func(tl *timeline.Timeline) {
+			drop(tl, 2, 1, 5*sec, timeline.EOF)
+			begun(tl, 2, 50)
+		}, expect(2, timeline.ClassInFlight, timeline.Drops)}, Pass, []result{{"new", 0, 0, Pass}, {"in-flight", 1, 0, Pass}}},
+		{
+			"drops of the other class", 2,
+			changes{func(tl *timeline.Timeline) {
+				drop(tl, 2, 1, 5*sec, timeline.EOF)
+			}, expect(2, timeline.ClassNew, timeline.Measured), expect(2, timeline.ClassInFlight, timeline.Drops)},
+			Inconclusive,
+			[]result{{"new", 1, 0, Pass}, {"in-flight", 0, 0, Inconclusive}},
+		},
+		{"masked is of the connection", 1, changes{func(tl *timeline.Timeline) {
+			tl.Lanes[1].Requests[90].Attempts = 2
+		}, expect(1, timeline.ClassInFlight, timeline.Clean)}, Pass, []result{{"kept-alive", 0, 1, Pass}, {"in-flight", 0, 0, Pass}}},
+		{"a class of which nothing was declared, and which doesn't occur", 0, changes{func(tl *timeline.Timeline) {
+			delete(tl.Spec.Lanes[0].Held, timeline.ClassInFlight)
+		}}, Pass, []result{{"new", 0, 0, Pass}}},
+		{"and which does", 0, changes{func(tl *timeline.Timeline) {
+			delete(tl.Spec.Lanes[0].Held, timeline.ClassInFlight)
+			drop(tl, 0, 1, 5*sec, timeline.EOF)
+			begun(tl, 0, 50)
+		}}, Inconclusive, []result{{"new", 0, 0, Pass}, {"in-flight", 1, 0, Inconclusive}}},
+		{
+			"held", 1,
+			changes{func(tl *timeline.Timeline) {
+				tl.Spec.Lanes[1].Class = timeline.ClassHeld
+				drop(tl, 1, 1, 5*sec, timeline.EOF)
+			}, expect(1, timeline.ClassHeld, timeline.Clean)},
+			Fail,
+			[]result{{"kept-alive", 0, 0, Pass}, {"in-flight", 0, 0, Pass}, {"held", 1, 0, Fail}},
+		},
+		{
+			"an expectation that is none", 0,
+			changes{expect(0, timeline.ClassNew, "cleen")},
+			Inconclusive,
+			[]result{{"new", 0, 0, Inconclusive}, {"in-flight", 0, 0, Pass}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := rollout()
+			for _, change := range tt.changes {
+				change(&tl)
+			}
+			v := Judge(tl)
+			l := v.Lanes[tt.lane]
+			var got []result
+			sum := 0
+			for _, c := range l.Classes {
+				got = append(got, result{c.Class, c.Dropped, c.Masked, c.Outcome})
+				sum += c.Dropped
+				assert.Equal(t, c.Outcome == Pass, c.Reason == "")
+			}
+			assert.Equal(t, tt.want, got)
+			assert.Equal(t, tt.outcome, l.Outcome)
+			assert.Equal(t, tt.outcome, v.Outcome, v.Reasons)
+			assert.Equal(t, l.Dropped, sum)
+		})
+	}
+}
+
+// TestCutAtExitIsInFlight: the phase alone makes a dropped request one that was in flight.
+func TestCutAtExitIsInFlight(t *testing.T) {
+	tl := leaving()
+	give(&tl, 0, 5500*ms, 7001*ms, timeline.EOF)
+	chosen(&tl, 5501*ms, "10.9.0.1", 40000, "10.0.0.1")
+	give(&tl, 0, 6500*ms, 6501*ms, timeline.Refused)
+	chosen(&tl, 6501*ms, "10.9.0.1", 40001, "10.0.0.1")
+	var got []timeline.Class
+	for _, d := range attribute(tl, podLifecycles(tl))[0] {
+		got = append(got, d.Class)
+	}
+	assert.Equal(t, []timeline.Class{timeline.ClassInFlight, timeline.ClassNew}, got)
+}
+
+// TestScope: which Pods have to be gone afterwards.
+func TestScope(t *testing.T) {
+	chosenNode := func(node string) func(*timeline.Timeline) {
+		return func(tl *timeline.Timeline) {
+			happens(tl, 3*sec, timeline.NodeDisrupted, timeline.Event{Node: node})
+		}
+	}
+	nodes := func(tl *timeline.Timeline) { // app-0 and app-1 are on n1, app-2 on n2
+		for i := range tl.Events {
+			tl.Events[i].Node = map[string]string{"app-0": "n1", "app-1": "n1", "app-2": "n2"}[tl.Events[i].Pod]
+		}
+	}
+	stays := func(pods ...string) func(*timeline.Timeline) {
+		return func(tl *timeline.Timeline) {
+			tl.Events = slices.DeleteFunc(tl.Events, func(e timeline.Event) bool {
+				return slices.Contains(pods, e.Pod) && (e.Kind == timeline.PodDeleted || e.Kind == timeline.PodGone)
+			})
+		}
+	}
+	tests := []struct {
+		name    string
+		scope   timeline.Scope
+		changes changes
+		want    string
+	}{
+		{"all", timeline.ScopeAll, nil, ""},
+		{"all but one", timeline.ScopeAll, changes{stays("app-2")}, "2 of 3 Pods were replaced"},
+		{"a node", timeline.ScopeNode, changes{nodes, chosenNode("n1"), stays("app-2")}, ""},
+		{"a node, of which one stayed", timeline.ScopeNode, changes{nodes, chosenNode("n1"), stays("app-1")}, `1 of 2 Pods of node "n1" are gone`},
+		{"a node without a Pod", timeline.ScopeNode, changes{nodes, chosenNode("n3")}, `0 of 0 Pods of node "n3" are gone`},
+		{"a node that nobody has named", timeline.ScopeNode, changes{nodes}, `Pods of node "" are gone`},
+		{"some", timeline.ScopeSome, changes{stays("app-1", "app-2")}, ""},
+		{"some, and none went", timeline.ScopeSome, changes{stays("app-0", "app-1", "app-2")}, "none of 4 Pods is gone"},
+		{"none", timeline.ScopeNone, changes{stays("app-0", "app-1", "app-2")}, ""},
+		{"none, and one went", timeline.ScopeNone, changes{stays("app-0", "app-1")}, "1 Pods went away though nothing was done to them"},
+		{"unknown", "most", nil, `unknown scope "most": nobody can say which Pods had to go`},
+		{"undeclared", "", nil, `unknown scope ""`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := rollout()
+			tl.Spec.Scope = tt.scope
+			for _, change := range tt.changes {
+				change(&tl)
+			}
+			v := Judge(tl)
+			if tt.want == "" {
+				assert.Empty(t, v.Reasons)
+				assert.Equal(t, Pass, v.Outcome)
+				return
+			}
+			assert.Equal(t, Inconclusive, v.Outcome)
+			require.Len(t, v.Reasons, 1)
+			assert.Contains(t, v.Reasons[0], tt.want)
+		})
+	}
+}
+
 func TestLedger(t *testing.T) {
 	tl := rollout()
 	drop(&tl, 0, 3, 5*sec, timeline.Refused)
 	drop(&tl, 0, 2, 7*sec, timeline.Timeout)
 	drop(&tl, 0, 4, 9*sec, timeline.Unsent)
-	l := Judge(tl, scenario(t, "prestop-sleep", "rolling-update")).Lanes[0]
+	l := Judge(tl).Lanes[0]
 	assert.Equal(t, l.Planned, l.Sent+l.Unsent)
 	assert.Equal(t, l.Sent, l.OK+l.Dropped)
 	assert.Equal(t, []int{200, 196, 4, 191, 5}, []int{l.Planned, l.Sent, l.Unsent, l.OK, l.Dropped})
@@ -202,8 +421,9 @@ func TestLedger(t *testing.T) {
 	assert.Equal(t, 4100*ms+100*time.Microsecond, l.DroppedEnd)
 }
 
-// TestAssumptions breaks one condition at a time. Each makes the run inconclusive, whatever it lost, and says why.
-func TestAssumptions(t *testing.T) {
+// TestValidity breaks one condition at a time. Each makes the run inconclusive, whatever it
+// dropped, and says why.
+func TestValidity(t *testing.T) {
 	each := func(change func(*timeline.LaneRecord)) func(*timeline.Timeline) {
 		return func(tl *timeline.Timeline) { change(&tl.Lanes[1]) }
 	}
@@ -229,12 +449,15 @@ func TestAssumptions(t *testing.T) {
 		{"disruption never ended", func(tl *timeline.Timeline) { tl.Window.DisruptEnd = 0 }, "did not go through all of its phases"},
 		{"never settled", func(tl *timeline.Timeline) { tl.Window.Settled = 0 }, "did not go through all of its phases"},
 		{"no tail", func(tl *timeline.Timeline) { tl.Window.LoadEnd = tl.Window.Settled }, "did not go through all of its phases"},
-		{"another scenario's", func(tl *timeline.Timeline) { tl.Strategy = "no-handler" }, "recorded under no-handler/rolling-update, judged as prestop-sleep/rolling-update"},
+		{"a lane that nobody measured", func(tl *timeline.Timeline) {
+			tl.Spec.Lanes = append(tl.Spec.Lanes, timeline.LaneSpec{Name: "service/new"})
+		}, "service/new: was not measured"},
+		{"a lane of which nothing was declared", func(tl *timeline.Timeline) { tl.Spec.Lanes[1].Held = nil }, "nodeport/reused: nothing was declared of it"},
 		{"a lane is missing", func(tl *timeline.Timeline) { tl.Lanes = tl.Lanes[:2] }, "nodeport/slow: was not measured"},
 		{"a lane too many", func(tl *timeline.Timeline) {
 			tl.Lanes = append(tl.Lanes, tl.Lanes[0])
 			tl.Lanes[3].Name = "ingress/new"
-		}, "ingress/new: on record, and no lane of the scenario"},
+		}, "ingress/new: on record, and not declared"},
 		{"a lane twice", func(tl *timeline.Timeline) { tl.Lanes = append(tl.Lanes, tl.Lanes[0]) }, "nodeport/new: twice on record"},
 		{"another rate", each(func(l *timeline.LaneRecord) { l.Rate = 11 }), "nodeport/reused: recorded at 11 requests/s instead of 10"},
 		{"nothing planned", each(func(l *timeline.LaneRecord) { l.Planned, l.Requests = 0, nil }), "nodeport/reused: no request was planned"},
@@ -283,7 +506,7 @@ func TestAssumptions(t *testing.T) {
 			"the clock of worker-0 moved by -1.801ms during the run, and is known to 400µs",
 		},
 		{"a worker that nobody knows", func(tl *timeline.Timeline) { tl.Senders = tl.Senders[1:] }, "nodeport/new: nobody is on record to have sent it, by no known clock"},
-		{"loss in the lead", each(func(l *timeline.LaneRecord) { l.Requests[10].Cause = timeline.Reset }), "1 requests were lost before the disruption"},
+		{"loss in the lead", each(func(l *timeline.LaneRecord) { l.Requests[10].Cause = timeline.Reset }), "1 requests were dropped before the disruption"},
 		{"no answer in the lead", each(func(l *timeline.LaneRecord) {
 			for i := range 30 {
 				l.Requests[i].Latency = 4 * sec
@@ -318,24 +541,24 @@ func TestAssumptions(t *testing.T) {
 			tl := rollout()
 			sent(&tl)
 			tt.spoil(&tl)
-			v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+			v := Judge(tl)
 			require.Equal(t, Inconclusive, v.Outcome)
 			assert.Contains(t, fmt.Sprint(v.Reasons), tt.want)
 		})
 	}
 }
 
-// TestAssumptionsHold: what is within the bounds is believed.
-func TestAssumptionsHold(t *testing.T) {
+// TestValidityHolds: what is within the bounds is valid.
+func TestValidityHolds(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*timeline.Timeline)
 	}{
 		{"as it was sent", func(*timeline.Timeline) {}},
-		{"older than the senders' names", func(tl *timeline.Timeline) {
+		{"nobody on record, of lanes from outside", func(tl *timeline.Timeline) {
 			tl.Senders, tl.Served = nil, nil
-			for i := range tl.Lanes {
-				tl.Lanes[i].From = ""
+			for i := range tl.Spec.Lanes {
+				tl.Spec.Lanes[i].From = timeline.FromOutside
 			}
 		}},
 		{"late by the shortest visible gap", func(tl *timeline.Timeline) { tl.Lanes[1].Requests[61].Lag = 299 * ms }},
@@ -367,12 +590,13 @@ func TestAssumptionsHold(t *testing.T) {
 			tl := rollout()
 			sent(&tl)
 			tt.change(&tl)
-			assert.Empty(t, Judge(tl, scenario(t, "prestop-sleep", "rolling-update")).Reasons)
+			assert.Empty(t, Judge(tl).Reasons)
 		})
 	}
 }
 
-// TestStall: one stall among many requests that left on time, which no percentile of the lag shows. Lanes are at 100 requests/s.
+// TestStall: one stall among many requests that left on time, which no percentile of the lag shows.
+// Lanes are at 100 requests/s.
 func TestStall(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -391,7 +615,7 @@ func TestStall(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tl, s := dense(t, 6000)
+			tl := dense(6000)
 			requests := tl.Lanes[1].Requests
 			for i := tt.at; requests[i].Planned < requests[tt.at].Planned+tt.length; i++ {
 				requests[i].Lag = requests[tt.at].Planned + tt.length + ms - requests[i].Planned
@@ -399,7 +623,7 @@ func TestStall(t *testing.T) {
 					break
 				}
 			}
-			v := Judge(tl, s)
+			v := Judge(tl)
 			if tt.want == "" {
 				assert.Empty(t, v.Reasons)
 				return
@@ -410,15 +634,14 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// dense is rollout with n requests in all lanes together, within the same 20 s, and the scenario for it.
-func dense(t testing.TB, n int) (timeline.Timeline, scenarios.Scenario) {
-	t.Helper()
-	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
+// dense is rollout with n requests in all lanes together, within the same 20 s.
+func dense(n int) timeline.Timeline {
+	tl := rollout()
 	rate := n / len(tl.Lanes) / 20
 	for i := range tl.Lanes {
 		l := &tl.Lanes[i]
 		base := l.Requests
-		l.Rate, s.Lanes[i].Load.Rate = rate, rate
+		l.Rate, tl.Spec.Lanes[i].Rate = rate, rate
 		l.Requests, l.Planned = nil, n/len(tl.Lanes)
 		for seq := range l.Planned {
 			r := base[seq*len(base)/l.Planned]
@@ -428,85 +651,64 @@ func dense(t testing.TB, n int) (timeline.Timeline, scenarios.Scenario) {
 		}
 	}
 	sent(&tl)
-	return tl, s
-}
-
-// TestLanesOfOldTimelines: a stored run isn't asked for lanes that there weren't in its time; one of today is.
-func TestLanesOfOldTimelines(t *testing.T) {
-	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
-	s.Lanes = append(s.Lanes, scenarios.Lane{Path: fixtures.Path{Name: "service"}, Load: scenarios.New(10)})
-	assert.Empty(t, Judge(tl, s).Reasons)
-	sent(&tl)
-	assert.Equal(t, []string{"service/new: was not measured"}, Judge(tl, s).Reasons)
-	old := rollout()
-	old.Lanes = old.Lanes[1:]
-	assert.Equal(t, []string{"nodeport/new: was not measured"}, Judge(old, s).Reasons)
-}
-
-// TestUnknownLoad: a lane of which nothing is expected proves nothing.
-func TestUnknownLoad(t *testing.T) {
-	tl, s := rollout(), scenario(t, "prestop-sleep", "rolling-update")
-	tl.Lanes[0].Name, tl.Lanes[0].From = "nodeport/upside-down", fixtures.FromHost
-	s.Lanes[0].Load.Name = "upside-down"
-	v := Judge(tl, s)
-	assert.Equal(t, Inconclusive, v.Outcome)
-	assert.Contains(t, fmt.Sprint(v.Reasons), "expects nothing of load upside-down")
+	return tl
 }
 
 // TestNodeDown: a Node that stopped being ready is a breakdown, whatever else there is to say.
 func TestNodeDown(t *testing.T) {
 	tl := rollout()
 	tl.Events = append(tl.Events, timeline.Event{At: tl.Window.DisruptStart + 2*sec, Kind: timeline.NodeUnready, Node: "worker2"})
-	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	v := Judge(tl)
 	assert.Equal(t, Infrastructure, v.Outcome)
 	assert.Equal(t, []string{"node worker2 stopped being ready 2s after the start of the disruption"}, v.Reasons)
 }
 
-// TestFaultsSpeakAlone: what follows from what broke down, or from an early end, is not listed beside it.
-func TestFaultsSpeakAlone(t *testing.T) {
+// TestErrorsSpeakAlone: what follows from what broke down, or from an early end, is not listed
+// beside it.
+func TestErrorsSpeakAlone(t *testing.T) {
 	tests := []struct {
 		name        string
 		interrupted string
-		faults      []string
+		errors      []string
 		outcome     Outcome
 		want        []string
 	}{
-		{"a fault", "", []string{"deploy: no such host"}, Infrastructure, []string{"deploy: no such host"}},
+		{"an error", "", []string{"deploy: no such host"}, Infrastructure, []string{"deploy: no such host"}},
 		{"an early end", "stopped by a signal", nil, Inconclusive, []string{"stopped by a signal"}},
 		{"an early end that isn't even on disk", "stopped by a signal", []string{"save timeline: disk full"}, Infrastructure, []string{"save timeline: disk full"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tl := timeline.Timeline{Strategy: "prestop-sleep", Disruption: "rolling-update", Interrupted: tt.interrupted, Faults: tt.faults}
-			v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+			tl := timeline.Timeline{Spec: declared("prestop-sleep", "rolling-update"), Interrupted: tt.interrupted, Errors: tt.errors}
+			v := Judge(tl)
 			assert.Equal(t, tt.outcome, v.Outcome)
 			assert.Equal(t, tt.want, v.Reasons)
 		})
 	}
 	whole := rollout()
-	whole.Faults = []string{"save timeline: disk full"}
-	assert.Equal(t, Infrastructure, Judge(whole, scenario(t, "prestop-sleep", "rolling-update")).Outcome, "however good what was measured is")
+	whole.Errors = []string{"save timeline: disk full"}
+	assert.Equal(t, Infrastructure, Judge(whole).Outcome, "however good what was measured is")
 }
 
 func TestUndisturbedRun(t *testing.T) {
 	tl := rollout()
-	tl.Disruption = "none"
-	v := Judge(tl, scenario(t, "prestop-sleep", "none"))
+	tl.Spec = declared("prestop-sleep", "none")
+	v := Judge(tl)
 	assert.Equal(t, Inconclusive, v.Outcome)
 	assert.Contains(t, v.Reasons, "3 Pods went away though nothing was done to them")
 
 	tl.Events = []timeline.Event{{Kind: timeline.PodCreated, Pod: "app-0"}, {Kind: timeline.PodReady, Pod: "app-0"}}
-	v = Judge(tl, scenario(t, "prestop-sleep", "none"))
+	v = Judge(tl)
 	assert.Equal(t, Pass, v.Outcome, v.Reasons)
-	assert.True(t, v.Control)
+	assert.True(t, v.Spec.Control)
 	drop(&tl, 1, 1, 5*sec, timeline.EOF)
-	assert.Equal(t, Fail, Judge(tl, scenario(t, "prestop-sleep", "none")).Outcome, "undisturbed, no lane is only measured")
+	assert.Equal(t, Fail, Judge(tl).Outcome, "undisturbed, no lane is only measured")
 }
 
 func TestNobodyHasJudged(t *testing.T) {
 	assert.Equal(t, Inconclusive, Verdict{}.Outcome)
 	assert.Equal(t, Inconclusive, Lane{}.Outcome)
-	assert.Equal(t, Inconclusive, Judge(timeline.Timeline{}, scenarios.Scenario{}).Outcome)
+	assert.Equal(t, Inconclusive, Judge(timeline.Timeline{}).Outcome)
 	assert.Equal(t, Inconclusive, JudgeSuite(nil).Outcome)
 	assert.Equal(t, []string{"no run was made"}, JudgeSuite(nil).Reasons)
 }
@@ -521,29 +723,30 @@ func TestLastArrival(t *testing.T) {
 	arrive(62, 2, timeline.OK)      // app-1, deleted at 6 s: 0.2 s later
 	arrive(68, 2, timeline.HTTP5xx) // 0.8 s later, and not well
 	arrive(65, 2, timeline.OK)
-	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	v := Judge(tl)
 	require.NotNil(t, v.Lanes[0].LastArrival)
-	assert.Equal(t, 807*ms, *v.Lanes[0].LastArrival, "the last one, by when it left, of the Pod with the longest time")
+	assert.Equal(t, Arrival{"app-1", 807 * ms, false}, *v.Lanes[0].LastArrival, "the last one, by when it left, of the Pod with the longest time")
 	assert.Nil(t, v.Lanes[1].LastArrival, "lanes are apart")
 }
 
 func TestCost(t *testing.T) {
-	v := Judge(rollout(), scenario(t, "prestop-sleep", "rolling-update"))
-	// One Pod more from 3 s to 10 s; at 5 s and 7 s the next new one comes while the one before is still terminating until 6 s and 8 s.
+	v := Judge(rollout())
+	// One Pod more from 3 s to 10 s; at 5 s and 7 s the next new one comes while the one before is
+	// still terminating until 6 s and 8 s.
 	assert.Equal(t, 5, v.PeakPods)
 	assert.InDelta(t, 7+1+1, v.ExtraPodSeconds, 1e-9)
 
 	tl := rollout()
 	tl.Window.Settled = 0
 	tl.Events = append(tl.Events, timeline.Event{At: 15 * sec, Kind: timeline.PodCreated, Pod: "app-6"}, timeline.Event{At: 30 * sec, Kind: timeline.PodCreated, Pod: "app-7"})
-	v = Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	v = Judge(tl)
 	assert.InDelta(t, 9+5, v.ExtraPodSeconds, 1e-9, "a run that never settled costs until its load ended")
 	assert.Zero(t, v.Rollout)
 }
 
 func TestSuite(t *testing.T) {
 	run := func(name string, o Outcome, control bool) Verdict {
-		v := Verdict{Strategy: name, Disruption: "rolling-update", Outcome: o, Control: control}
+		v := Verdict{Spec: timeline.Spec{Strategy: name, Disruption: "rolling-update", Control: control}, Outcome: o}
 		if o != Pass {
 			v.Reasons = []string{"why"}
 		}
@@ -600,16 +803,19 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-func TestVisible(t *testing.T) {
-	assert.Equal(t, 30*ms, Visible(100))
-	assert.Zero(t, Visible(0))
+func TestMinDetectableOutage(t *testing.T) {
+	assert.Equal(t, 30*ms, MinDetectableOutage(100))
+	assert.Zero(t, MinDetectableOutage(0))
 }
 
-// leaky is dense with one request in a hundred lost, and with a route for each request: all are on connections of their own, from one worker.
-func leaky(b *testing.B, n int) (timeline.Timeline, scenarios.Scenario) {
-	tl, s := dense(b, n)
+// leaky is dense with one request in a hundred dropped, and with a route for each request: all are
+// on connections of their own, from one worker.
+func leaky(n int) timeline.Timeline {
+	tl := dense(n)
 	tl.Senders = []timeline.Sender{{Name: "worker-0", Node: "n1", IP: "10.9.0.1", Comparison: oneClock}}
-	tl.Sources = []timeline.Source{{Kind: timeline.SourceHarness, Comparison: oneClock}, {Kind: timeline.SourceConntrack, Node: "n1", Comparison: oneClock}}
+	tl.Sources = []timeline.Source{
+		{Kind: timeline.SourceHarness, Comparison: oneClock}, {Kind: timeline.SourceConntrack, Node: "n1", Comparison: oneClock},
+	}
 	tl.Served = nil
 	for i := range tl.Events {
 		tl.Events[i].Node, tl.Events[i].IP = "n1", "10.0.0."+tl.Events[i].Pod[len("app-"):]
@@ -618,7 +824,7 @@ func leaky(b *testing.B, n int) (timeline.Timeline, scenarios.Scenario) {
 	port := uint16(0)
 	for i := range tl.Lanes {
 		l := &tl.Lanes[i]
-		l.From = fixtures.FromCluster
+		tl.Spec.Lanes[i].From, tl.Spec.Lanes[i].Evidence = timeline.FromCluster, []string{timeline.EvidenceConntrack}
 		tl.Senders[0].Lanes = append(tl.Senders[0].Lanes, l.Name)
 		for seq := range l.Requests {
 			r := &l.Requests[seq]
@@ -631,30 +837,31 @@ func leaky(b *testing.B, n int) (timeline.Timeline, scenarios.Scenario) {
 		}
 	}
 	slices.SortFunc(tl.Routes.List, func(a, b timeline.Route) int { return cmp.Compare(a.At, b.At) })
-	return tl, s
+	return tl
 }
 
-// BenchmarkJudge shows that judging grows linearly with the requests: a million, one in a hundred of them lost, and a route for each, take less than two seconds.
-func BenchmarkJudge(b *testing.B) {
+// BenchmarkJudgeGrowth shows that judging grows linearly with the requests: a million, one in a
+// hundred of them dropped, and a route for each, take less than two seconds.
+func BenchmarkJudgeGrowth(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			tl, s := leaky(b, n)
+			tl := leaky(n)
 			for b.Loop() {
-				if v := Judge(tl, s); len(v.Losses) < n/101 {
-					b.Fatal(len(v.Losses))
+				if v := Judge(tl); len(v.DroppedRequests) < n/101 {
+					b.Fatal(len(v.DroppedRequests))
 				}
 			}
 		})
 	}
 }
 
-// BenchmarkAttribute is the part of it that finds who lost what.
+// BenchmarkAttribute is the part of it that finds who dropped what.
 func BenchmarkAttribute(b *testing.B) {
 	for _, n := range []int{10_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			tl, _ := leaky(b, n)
+			tl := leaky(n)
 			for b.Loop() {
-				attribute(tl, podLives(tl))
+				attribute(tl, podLifecycles(tl))
 			}
 		})
 	}
@@ -677,7 +884,8 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// TestDeletionSeen: how late a deletion was seen is known of those that were asked for here, and of no others.
+// TestDeletionSeen: how late a deletion was seen is known of those that were asked for here, and of
+// no others.
 func TestDeletionSeen(t *testing.T) {
 	tl := rollout() // app-0, app-1 and app-2 are deleted at 4, 6 and 8 s
 	tl.Events = append(tl.Events,
@@ -686,11 +894,12 @@ func TestDeletionSeen(t *testing.T) {
 		timeline.Event{At: 8*sec - 30*ms, Kind: timeline.DeleteAsked, Pod: "app-2"},
 		timeline.Event{At: 9 * sec, Kind: timeline.DeleteAsked, Pod: "app-3"}, // never seen
 	)
-	assert.Equal(t, []time.Duration{12 * ms, 30 * ms}, Judge(tl, scenario(t, "prestop-sleep", "rolling-update")).DeletionSeen)
-	assert.Empty(t, Judge(rollout(), scenario(t, "prestop-sleep", "rolling-update")).DeletionSeen)
+	assert.Equal(t, []time.Duration{12 * ms, 30 * ms}, Judge(tl).DeletionSeen)
+	assert.Empty(t, Judge(rollout()).DeletionSeen)
 }
 
-// TestDeletionLate: where etcd has dated a deletion, the watch saw it later than it happened, and later still than it was asked for.
+// TestDeletionLate: where etcd has dated a deletion, the watch saw it later than it happened, and
+// later still than it was asked for.
 func TestDeletionLate(t *testing.T) {
 	tl := rollout()
 	dated := slices.IndexFunc(tl.Events, func(e timeline.Event) bool { return e.Kind == timeline.PodDeleted && e.Pod == "app-1" })
@@ -699,7 +908,7 @@ func TestDeletionLate(t *testing.T) {
 		timeline.Event{At: 4*sec - 12*ms, Kind: timeline.DeleteAsked, Pod: "app-0"},
 		timeline.Event{At: 6*sec - 5*ms, Kind: timeline.DeleteAsked, Pod: "app-1"},
 	)
-	v := Judge(tl, scenario(t, "prestop-sleep", "rolling-update"))
+	v := Judge(tl)
 	assert.Equal(t, []time.Duration{12 * ms, 30 * ms}, v.DeletionSeen)
 	assert.Equal(t, []time.Duration{25 * ms}, v.DeletionLate)
 }

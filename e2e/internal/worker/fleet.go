@@ -19,18 +19,20 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 )
 
-// Call sends a request to a worker: a GET without a body, else a POST. It returns the body of a good answer. An error that to ask again won't change
-// wraps ErrRefused or ErrEnded.
+// Call sends a request to a worker: a GET without a body, else a POST. It returns the body of a
+// good answer. An error that to ask again won't change wraps ErrRefused or ErrEnded.
 type Call func(ctx context.Context, path string, body []byte) (io.ReadCloser, error)
 
 var (
-	// ErrRefused is what a worker has said no to. Any other error of a Call but ErrEnded may be the way's and not the worker's.
+	// ErrRefused is what a worker has said no to. Any other error of a Call but ErrEnded may be the
+	// way's and not the worker's.
 	ErrRefused = errors.New("worker refused")
 	// ErrEnded is the guarantee that the worker will never answer again.
 	ErrEnded = errors.New("worker has ended")
 )
 
-// errLost is the guarantee that the records of a worker are all there, or the run says that they aren't.
+// errLost is the guarantee that the records of a worker are all there, or the run says that they
+// aren't.
 var errLost = errors.New("worker is lost, and with it what it had not handed over")
 
 // Worker is a Pod that sends load.
@@ -41,25 +43,26 @@ type Worker struct {
 	Call Call
 }
 
-// Ask has the worker send one request to the app at a URL and returns the Pod that answered it well.
-func (w Worker) Ask(ctx context.Context, url string) (pod string, err error) {
-	raw, err := json.Marshal(question{url})
+// Probe has the worker send one request to the app at a URL and returns the Pod that answered it
+// well.
+func (w Worker) Probe(ctx context.Context, url string) (pod string, err error) {
+	raw, err := json.Marshal(probeRequest{url})
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callWithin)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	body, err := w.Call(ctx, "/ask", raw)
+	body, err := w.Call(ctx, "/probe", raw)
 	if err != nil {
-		return "", fmt.Errorf("ask from %s: %w", w.Name, err)
+		return "", fmt.Errorf("probe from %s: %w", w.Name, err)
 	}
 	defer body.Close()
-	var a reply
+	var a probeResponse
 	if err := json.NewDecoder(body).Decode(&a); err != nil {
-		return "", fmt.Errorf("ask from %s: %w", w.Name, err)
+		return "", fmt.Errorf("probe from %s: %w", w.Name, err)
 	}
 	if a.Err != "" {
-		return "", fmt.Errorf("ask from %s: %s", w.Name, a.Err)
+		return "", fmt.Errorf("probe from %s: %s", w.Name, a.Err)
 	}
 	return a.Pod, nil
 }
@@ -84,17 +87,19 @@ type member struct {
 	clock timeline.Comparison
 }
 
-// callWithin is how long an exchange may take, and a worker be silent while it hands records over.
-const callWithin = 5 * time.Second
+// callTimeout is how long an exchange may take, and a worker be silent while it hands records over.
+const callTimeout = 5 * time.Second
 
 // errSilent is what is wrong with a worker that can be reached and says nothing.
-var errSilent = fmt.Errorf("it said nothing for %s", callWithin)
+var errSilent = fmt.Errorf("it said nothing for %s", callTimeout)
 
-// patience is how long a worker may be out of reach, as while the API server restarts, before it counts as lost.
-const patience = 20 * time.Second
+// unreachableTimeout is how long a worker may be out of reach, as while the API server restarts,
+// before it counts as lost.
+const unreachableTimeout = 20 * time.Second
 
-// Notice is long enough for an order to go through an API server that is busy with a rollout.
-func (f *Fleet) Notice() time.Duration { return 500 * time.Millisecond }
+// LeadTime is long enough for a start request to go through an API server that is busy with a
+// rollout.
+func (f *Fleet) LeadTime() time.Duration { return 500 * time.Millisecond }
 
 // Sync compares each worker's clock with the run's.
 func (f *Fleet) Sync(ctx context.Context, clock timeline.Clock) error {
@@ -104,26 +109,27 @@ func (f *Fleet) Sync(ctx context.Context, clock timeline.Clock) error {
 	})
 }
 
-// samples is how many exchanges a comparison of clocks takes. The shortest counts, so more would gain little.
+// samples is how many exchanges a comparison of clocks takes. The shortest counts, so more would
+// gain little.
 const samples = 20
 
-// compare finds how far a worker's clock is ahead. A worker on the kernel of this process has the same clock: what is found then says how well this way of
-// measuring works.
+// compare finds how far a worker's clock is ahead. A worker on the kernel of this process has the
+// same clock: what is found then says how well this way of measuring works.
 func (w *member) compare(ctx context.Context, clock timeline.Clock) (timeline.Comparison, error) {
 	var reading clockReading
 	found, err := timeline.Compare(samples, func() (e timeline.Exchange, err error) {
-		err = w.retry(ctx, func() error {
-			ctx, cancel := context.WithTimeout(ctx, callWithin)
+		err = w.retry(ctx, func() (progress bool, err error) {
+			ctx, cancel := context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 			e.Sent = clock.Offset(time.Now())
 			body, err := w.Call(ctx, "/clock", nil)
 			if err != nil {
-				return err
+				return false, err
 			}
 			defer body.Close()
 			err = json.NewDecoder(body).Decode(&reading)
 			e.Received = clock.Offset(time.Now())
-			return err
+			return false, err
 		})
 		e.Reading = clock.Wall(time.Unix(0, reading.UnixNano))
 		return e, err
@@ -135,17 +141,21 @@ func (w *member) compare(ctx context.Context, clock timeline.Clock) (timeline.Co
 	return found, nil
 }
 
-// Send has each worker send its share of every lane.
-func (f *Fleet) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
-	books := make([]*traffic.Ledger, len(lanes))
-	for i := range books {
-		books[i] = traffic.NewLedger()
+// Send has each worker send its shard of every lane.
+func (f *Fleet) Send(
+	ctx context.Context,
+	lanes []traffic.Lane,
+	plan traffic.Plan,
+) ([]timeline.LaneRecord, []timeline.Sender, error) {
+	ledgers := make([]*traffic.Ledger, len(lanes))
+	for i := range ledgers {
+		ledgers[i] = traffic.NewLedger()
 	}
 	senders := make([]timeline.Sender, len(f.workers))
 	err := f.each(func(w *member) (err error) {
 		i := slices.Index(f.workers, w)
-		share := traffic.Share{Index: i, Of: len(f.workers)}
-		senders[i], err = w.send(ctx, lanes, plan, share, books)
+		shard := traffic.Shard{Index: i, Count: len(f.workers)}
+		senders[i], err = w.send(ctx, lanes, plan, shard, ledgers)
 		return err
 	})
 	// Whatever has become of the workers, the run has an end.
@@ -153,20 +163,26 @@ func (f *Fleet) Send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pla
 	end, _ := plan.End.At()
 	records := make([]timeline.LaneRecord, len(lanes))
 	for i, lane := range lanes {
-		records[i] = books[i].Record(lane, end)
+		records[i] = ledgers[i].Record(lane, end)
 	}
 	return records, senders, err
 }
 
-// send gives a worker its order and takes its records until it has closed its books.
-func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Plan, share traffic.Share, books []*traffic.Ledger) (timeline.Sender, error) {
+// send starts a worker and takes its records until it has closed its ledgers.
+func (w *member) send(
+	ctx context.Context,
+	lanes []traffic.Lane,
+	plan traffic.Plan,
+	shard traffic.Shard,
+	ledgers []*traffic.Ledger,
+) (timeline.Sender, error) {
 	self := timeline.Sender{Name: w.Name, Node: w.Node, IP: w.IP, Comparison: w.clock}
 	for _, lane := range lanes {
 		self.Lanes = append(self.Lanes, lane.Name)
 	}
 	zero := plan.Clock.Start().Round(0).Add(w.clock.Correction()).UnixNano()
-	if err := w.post(ctx, "/order", order{Zero: zero, Lanes: lanes, Share: share, Max: plan.Max}); err != nil {
-		return self, fmt.Errorf("%s: give its order: %w", w.Name, err)
+	if err := w.post(ctx, "/start", startRequest{Zero: zero, Lanes: lanes, Shard: shard, Max: plan.Max}); err != nil {
+		return self, fmt.Errorf("%s: start it: %w", w.Name, err)
 	}
 	stopped := make(chan error, 1)
 	over, closeOver := context.WithCancel(ctx)
@@ -174,12 +190,12 @@ func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pl
 		select {
 		case <-plan.End.Known():
 			end, _ := plan.End.At()
-			stopped <- w.post(over, "/end", ending{end})
+			stopped <- w.post(over, "/stop", stopRequest{end})
 		case <-over.Done():
 			stopped <- nil
 		}
 	}()
-	last, err := w.collect(ctx, books)
+	last, err := w.collect(ctx, ledgers)
 	closeOver()
 	if endErr := <-stopped; endErr != nil && !errors.Is(endErr, context.Canceled) {
 		err = errors.Join(err, fmt.Errorf("tell it the end: %w", endErr))
@@ -202,46 +218,48 @@ func (w *member) send(ctx context.Context, lanes []traffic.Lane, plan traffic.Pl
 	return self, nil
 }
 
-// collect takes the records over, and takes up the thread again where it was cut off, until the worker has closed its books or is lost.
-func (w *member) collect(ctx context.Context, books []*traffic.Ledger) (summary, error) {
-	cursors := make([]int, len(books))
-	var failing time.Time
-	for {
-		last, progress, err := w.read(ctx, cursors, books)
-		if err == nil {
-			for i, n := range last.Recorded {
-				if n != cursors[i] {
-					return *last, fmt.Errorf("it has %d records of its lane %d and handed %d over", n, i, cursors[i])
-				}
-			}
-			return *last, nil
-		}
-		if progress || failing.IsZero() {
-			failing = time.Now()
-		}
-		if errors.Is(err, ErrRefused) || errors.Is(err, errTwice) {
-			return summary{}, err
-		}
-		if errors.Is(err, ErrEnded) || time.Since(failing) > patience {
-			return summary{}, fmt.Errorf("%w: %w", errLost, err)
-		}
-		pause(ctx, retryEvery)
+// collect takes the records over, and goes on where it was cut off, until the worker has closed its
+// ledgers or is lost.
+func (w *member) collect(ctx context.Context, ledgers []*traffic.Ledger) (summary, error) {
+	cursors := make([]int, len(ledgers))
+	var last *summary
+	err := w.retry(ctx, func() (progress bool, err error) {
+		last, progress, err = w.read(ctx, cursors, ledgers)
+		return progress, err
+	})
+	switch {
+	case errors.Is(err, ErrRefused), errors.Is(err, traffic.ErrTwice):
+		return summary{}, err
+	case err != nil:
+		return summary{}, fmt.Errorf("%w: %w", errLost, err)
 	}
+	for i, n := range last.Recorded {
+		if n != cursors[i] {
+			return *last, fmt.Errorf("it has %d records of its lane %d and handed %d over", n, i, cursors[i])
+		}
+	}
+	for i, n := range last.Lookups {
+		ledgers[i].AddLookups(n)
+	}
+	return *last, nil
 }
 
-// errTwice is the guarantee that no request is counted twice.
-var errTwice = errors.New("it handed a record over that was there already")
-
-// read reads batches until the last one or until the connection breaks, and says whether it got any.
-func (w *member) read(ctx context.Context, cursors []int, books []*traffic.Ledger) (last *summary, progress bool, err error) {
+// read reads batches until the last one or until the connection breaks, and says whether it got
+// any.
+func (w *member) read(
+	ctx context.Context,
+	cursors []int,
+	ledgers []*traffic.Ledger,
+) (last *summary, progress bool, err error) {
 	var from []string
 	for _, n := range cursors {
 		from = append(from, strconv.Itoa(n))
 	}
-	// A node that stands still keeps its connections open: a worker that doesn't even say that there is nothing new is out of reach.
+	// A node that stands still keeps its connections open: a worker that doesn't even say that
+	// there is nothing new is out of reach.
 	ctx, hangUp := context.WithCancelCause(ctx)
 	defer hangUp(nil)
-	watchdog := time.AfterFunc(callWithin, func() { hangUp(errSilent) })
+	watchdog := time.AfterFunc(callTimeout, func() { hangUp(errSilent) })
 	defer watchdog.Stop()
 	defer func() {
 		if err != nil && errors.Is(context.Cause(ctx), errSilent) {
@@ -253,7 +271,7 @@ func (w *member) read(ctx context.Context, cursors []int, books []*traffic.Ledge
 		return nil, false, err
 	}
 	defer body.Close()
-	for in := gob.NewDecoder(body); ; watchdog.Reset(callWithin) {
+	for in := gob.NewDecoder(body); ; watchdog.Reset(callTimeout) {
 		var b batch
 		if err := in.Decode(&b); err != nil {
 			return nil, progress, fmt.Errorf("read its records: %w", err)
@@ -264,14 +282,17 @@ func (w *member) read(ctx context.Context, cursors []int, books []*traffic.Ledge
 		if b.Lane == noLane {
 			continue
 		}
-		if b.Lane < 0 || b.Lane >= len(books) || len(b.Seqs) != len(b.Requests) {
-			return nil, progress, fmt.Errorf("read its records: %d numbers and %d records of lane %d of %d", len(b.Seqs), len(b.Requests), b.Lane, len(books))
+		if b.Lane < 0 || b.Lane >= len(ledgers) || len(b.Seqs) != len(b.Requests) {
+			return nil, progress, fmt.Errorf(
+				"read its records: %d numbers and %d records of lane %d of %d",
+				len(b.Seqs),
+				len(b.Requests),
+				b.Lane,
+				len(ledgers),
+			)
 		}
-		for i, r := range b.Requests {
-			pod := timeline.LaneRecord{Pods: b.Pods}.PodOf(r)
-			if !books[b.Lane].Put(int(b.Seqs[i]), r, pod) {
-				return nil, progress, fmt.Errorf("request %d of its lane %d: %w", b.Seqs[i], b.Lane, errTwice)
-			}
+		if err := ledgers[b.Lane].PutBatch(b.Batch); err != nil {
+			return nil, progress, fmt.Errorf("its lane %d: %w", b.Lane, err)
 		}
 		cursors[b.Lane] += len(b.Seqs)
 		progress = true
@@ -284,36 +305,39 @@ func (w *member) post(ctx context.Context, path string, what any) error {
 	if err != nil {
 		return err
 	}
-	return w.retry(ctx, func() error {
-		ctx, cancel := context.WithTimeout(ctx, callWithin)
+	return w.retry(ctx, func() (progress bool, err error) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
 		body, err := w.Call(ctx, path, raw)
 		if err != nil {
-			return err
+			return false, err
 		}
-		return body.Close()
+		return false, body.Close()
 	})
 }
 
 // retryEvery is the pause between two attempts to reach a worker.
 const retryEvery = 100 * time.Millisecond
 
-// retry does something until it works, is refused, the worker has ended, or patience is at its end.
-func (w *member) retry(ctx context.Context, do func() error) error {
-	began := time.Now()
+// retry does something until it works, or to try again won't help, or it has failed for
+// unreachableTimeout without making progress.
+func (w *member) retry(ctx context.Context, do func() (progress bool, err error)) error {
+	var failing time.Time
 	for {
-		err := do()
-		if err == nil || errors.Is(err, ErrRefused) || errors.Is(err, ErrEnded) || ctx.Err() != nil || time.Since(began) > patience {
+		progress, err := do()
+		if progress || failing.IsZero() {
+			failing = time.Now()
+		}
+		switch {
+		case err == nil, errors.Is(err, ErrRefused), errors.Is(err, ErrEnded), errors.Is(err, traffic.ErrTwice):
+			return err
+		case ctx.Err() != nil, time.Since(failing) > unreachableTimeout:
 			return err
 		}
-		pause(ctx, retryEvery)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryEvery):
+		}
 	}
 }
 

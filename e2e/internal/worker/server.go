@@ -17,17 +17,20 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
-// Server is a worker. It takes one order in its life.
+// Server is a worker. It takes one start request in its life.
 type Server struct {
 	born time.Time
 	// skew is what the clock that it tells is off by.
 	skew time.Duration
 	exit chan struct{}
+	// lookup resolves names; nil outside of tests.
+	lookup traffic.Lookup
 
 	mu      sync.Mutex
-	order   *order
+	started *startRequest
 	clock   timeline.Clock
 	end     *traffic.End
 	ledgers []*traffic.Ledger
@@ -36,15 +39,23 @@ type Server struct {
 	exiting sync.Once
 }
 
-// NewServer is a worker without an order. Skew makes its clock go wrong by as much, which only a test wants.
+// NewServer is a worker that has not started. Skew makes its clock go wrong by as much, which only
+// a test wants.
 func NewServer(skew time.Duration) *Server {
-	return &Server{born: time.Now(), skew: skew, exit: make(chan struct{}), end: &traffic.End{}, sent: make(chan struct{})}
+	return &Server{
+		born: time.Now(),
+		skew: skew,
+		exit: make(chan struct{}),
+		end:  &traffic.End{},
+		sent: make(chan struct{}),
+	}
 }
 
 // Exit is closed when the worker is no longer needed.
 func (s *Server) Exit() <-chan struct{} { return s.exit }
 
-// now is the worker's clock: the wall clock as it was when the worker began, and since then the monotonic one, which nobody sets.
+// now is the worker's clock: the wall clock as it was when the worker began, and since then the
+// monotonic one, which nobody sets.
 func (s *Server) now() time.Time { return s.born.Round(0).Add(time.Since(s.born) + s.skew) }
 
 // ServeHTTP implements http.Handler.
@@ -56,14 +67,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reading.Kernel = timeline.Kernel()
 		}
 		_ = json.NewEncoder(w).Encode(reading) // who doesn't get it asks again
-	case "POST /ask":
-		ask(w, r)
-	case "POST /order":
-		answer(w, r, s.take)
+	case "POST /probe":
+		probe(w, r)
+	case "POST /start":
+		answer(w, r, s.start)
 	case "GET /records":
 		s.records(w, r)
-	case "POST /end":
-		answer(w, r, s.setEnd)
+	case "POST /stop":
+		answer(w, r, s.stop)
 	case "POST /exit":
 		s.exiting.Do(func() { close(s.exit) })
 		w.WriteHeader(http.StatusNoContent)
@@ -72,7 +83,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer decodes what is posted and does it. What can't be done is a conflict: to ask again wouldn't help.
+// answer decodes what is posted and does it. What can't be done is a conflict: to ask again
+// wouldn't help.
 func answer[T any](w http.ResponseWriter, r *http.Request, do func(T) error) {
 	in, err := posted[T](w, r)
 	if err == nil {
@@ -93,29 +105,29 @@ func posted[T any](w http.ResponseWriter, r *http.Request) (in T, err error) {
 	return in, err
 }
 
-// ask sends one request to the app and tells which Pod has answered it, or what went wrong.
-func ask(w http.ResponseWriter, r *http.Request) {
-	q, err := posted[question](w, r)
+// probe sends one request to the app and tells which Pod has answered it, or what went wrong.
+func probe(w http.ResponseWriter, r *http.Request) {
+	q, err := posted[probeRequest](w, r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), askWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	var a reply
-	if a.Pod, err = Ask(ctx, client, q.URL); err != nil {
+	var a probeResponse
+	if a.Pod, err = Probe(ctx, client, q.URL); err != nil {
 		a.Err = err.Error()
 	}
 	_ = json.NewEncoder(w).Encode(a) // who doesn't get it asks again
 }
 
-// askWithin is how long the app may take to answer a question that it does no work for.
-const askWithin = time.Second
+// probeTimeout is how long the app may take to answer a request that it does no work for.
+const probeTimeout = time.Second
 
-// Ask sends one request to the app at a URL and returns the Pod that answered it well.
-func Ask(ctx context.Context, client *http.Client, url string) (pod string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/work", nil)
+// Probe sends one request to the app at a URL and returns the Pod that answered it well.
+func Probe(ctx context.Context, client *http.Client, url string) (pod string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+protocol.PathWork, nil)
 	if err != nil {
 		return "", err
 	}
@@ -130,33 +142,33 @@ func Ask(ctx context.Context, client *http.Client, url string) (pod string, err 
 	if resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("%s answers %s", req.URL, resp.Status)
 	}
-	return resp.Header.Get("Zerodrop-Pod"), nil
+	return resp.Header.Get(protocol.HeaderPod), nil
 }
 
-// take begins to send. The same order may come twice, if the answer to the first was lost on its way.
-func (s *Server) take(o order) error {
+// start begins to send. The same request may come twice, if the answer to the first did not arrive.
+func (s *Server) start(o startRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.order != nil {
-		if reflect.DeepEqual(*s.order, o) {
+	if s.started != nil {
+		if reflect.DeepEqual(*s.started, o) {
 			return nil
 		}
-		return fmt.Errorf("has an order already")
+		return fmt.Errorf("has started already")
 	}
 	if len(o.Lanes) == 0 {
-		return fmt.Errorf("order has no lanes")
+		return fmt.Errorf("start request has no lanes")
 	}
 	for _, lane := range o.Lanes {
-		if err := lane.Load.Validate(); err != nil {
-			return fmt.Errorf("order: %w", err)
+		if err := lane.Validate(); err != nil {
+			return fmt.Errorf("start request: %w", err)
 		}
 	}
 	// The clock of the run, on this machine's monotonic clock.
 	s.clock = timeline.NewClock(time.Now().Add(-s.now().Sub(time.Unix(0, o.Zero))))
 	if late := s.clock.Offset(time.Now()) - o.Lanes[0].Start; late > 0 {
-		return fmt.Errorf("order came %s after its first request was due", late)
+		return fmt.Errorf("start request came %s after its first request was due", late)
 	}
-	s.order = &o
+	s.started = &o
 	for range o.Lanes {
 		s.ledgers = append(s.ledgers, traffic.NewLedger())
 	}
@@ -164,13 +176,17 @@ func (s *Server) take(o order) error {
 	return nil
 }
 
-// send sends all lanes and closes the books.
-func (s *Server) send(o order) {
+// send sends all lanes and closes the ledgers.
+func (s *Server) send(o startRequest) {
 	pressure := traffic.Pressure()
 	var lanes errgroup.Group
 	for i, lane := range o.Lanes {
 		lanes.Go(func() error {
-			return traffic.SendShare(lane, traffic.Plan{Clock: s.clock, End: s.end, Max: o.Max, Share: o.Share}, s.ledgers[i])
+			return traffic.SendShard(
+				lane,
+				traffic.Plan{Clock: s.clock, End: s.end, Max: o.Max, Shard: o.Shard, Lookup: s.lookup},
+				s.ledgers[i],
+			)
 		})
 	}
 	err := lanes.Wait()
@@ -182,17 +198,18 @@ func (s *Server) send(o order) {
 	s.summary.Pressure = pressure()
 	for _, l := range s.ledgers {
 		s.summary.Recorded = append(s.summary.Recorded, l.Len())
+		s.summary.Lookups = append(s.summary.Lookups, l.Lookups())
 	}
 	close(s.sent)
 }
 
-// setEnd is refused when it comes too late: requests beyond it may have been sent. The load ends then as soon as it can: whoever asked for its end wants
-// that, above all.
-func (s *Server) setEnd(e ending) error {
+// stop is refused when it comes too late: requests beyond it may have been sent. The load ends then
+// as soon as it can: whoever asked for its end wants that, above all.
+func (s *Server) stop(e stopRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.order == nil {
-		return fmt.Errorf("has no order that could end")
+	if s.started == nil {
+		return fmt.Errorf("has not started and can't stop")
 	}
 	if at, known := s.end.At(); known {
 		if at == e.Offset {
@@ -211,7 +228,8 @@ func (s *Server) setEnd(e ending) error {
 // flushEvery is how often records are handed on.
 const flushEvery = 500 * time.Millisecond
 
-// records hands on what has ended since the given places in the lanes' ledgers (?from=12,0,7), until all is sent and handed on.
+// records hands on what has ended since the given places in the lanes' ledgers (?from=12,0,7),
+// until all is sent and handed on.
 func (s *Server) records(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	ledgers := s.ledgers
@@ -226,8 +244,7 @@ func (s *Server) records(w http.ResponseWriter, r *http.Request) {
 	defer ticker.Stop()
 	for over := false; ; {
 		for i, l := range ledgers {
-			b := batch{Lane: i}
-			b.Seqs, b.Requests, b.Pods = l.Since(cursors[i])
+			b := batch{Lane: i, Batch: l.Since(cursors[i])}
 			if len(b.Seqs) == 0 {
 				continue
 			}

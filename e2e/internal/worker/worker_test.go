@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -41,7 +43,7 @@ func (a *app) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasSuffix(seq, "3") {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_, _ = io.WriteString(w, traffic.Body)
+	_, _ = io.WriteString(w, protocol.Body)
 }
 
 // site is an app, workers that load it, and a way to them that a test can break.
@@ -88,8 +90,8 @@ func (s *site) run(t *testing.T, fleet *Fleet) ([]timeline.LaneRecord, []timelin
 	if err := fleet.Sync(t.Context(), clock); err != nil {
 		return nil, nil, err
 	}
-	start := clock.Offset(time.Now()) + fleet.Notice()
-	timer := time.AfterFunc(fleet.Notice(), func() { end.Set(start + length) })
+	start := clock.Offset(time.Now()) + fleet.LeadTime()
+	timer := time.AfterFunc(fleet.LeadTime(), func() { end.Set(start + length) })
 	defer timer.Stop()
 	return fleet.Send(t.Context(), s.lanes(start), traffic.Plan{Clock: clock, End: end, Max: time.Minute})
 }
@@ -259,7 +261,7 @@ func TestServerRefuses(t *testing.T) {
 		return traffic.Lane{Name: "a/new", URL: "http://127.0.0.1:1", Start: start, Load: scenarios.New(10)}
 	}
 	// It can't come too late, and its load has reached its bound before anything is sent: however slow the machine, nothing here is in a hurry.
-	good := order{Zero: far(0), Lanes: []traffic.Lane{lane(time.Hour)}, Max: time.Minute}
+	good := startRequest{Zero: far(0), Lanes: []traffic.Lane{lane(time.Hour)}, Max: time.Minute}
 	blind := lane(time.Hour)
 	blind.Load.Connections, blind.Load.Clients = scenarios.ReusedConnections, 1
 	tests := []struct {
@@ -267,16 +269,16 @@ func TestServerRefuses(t *testing.T) {
 		body       any
 		want       string
 	}{
-		{"no lanes", "/order", order{}, "no lanes"},
-		{"a load that can't see its losses", "/order", order{Lanes: []traffic.Lane{blind}}, "can't see what it measures"},
-		{"an order that comes too late", "/order", order{Zero: far(-time.Minute), Lanes: []traffic.Lane{lane(time.Second)}}, "after its first request was due"},
-		{"an end before the order", "/end", ending{time.Second}, "no order"},
-		{"an unknown field", "/order", map[string]int{"lane": 1}, "unknown field"},
-		{"no such thing", "/stop", nil, "404"},
+		{"no lanes", "/start", startRequest{}, "no lanes"},
+		{"a load that can't see its losses", "/start", startRequest{Lanes: []traffic.Lane{blind}}, "can't see what it measures"},
+		{"an order that comes too late", "/start", startRequest{Zero: far(-time.Minute), Lanes: []traffic.Lane{lane(time.Second)}}, "after its first request was due"},
+		{"an end before the order", "/stop", stopRequest{time.Second}, "has not started"},
+		{"an unknown field", "/start", map[string]int{"lane": 1}, "unknown field"},
+		{"no such thing", "/order", nil, "404"},
 		{"records before the order", "/records?from=0", nil, "1 places for 0 lanes"},
-		{"the first order", "/order", good, ""},
-		{"the same order again", "/order", good, ""},
-		{"another order", "/order", order{Zero: 1, Lanes: good.Lanes}, "has an order already"},
+		{"the first order", "/start", good, ""},
+		{"the same order again", "/start", good, ""},
+		{"another order", "/start", startRequest{Zero: 1, Lanes: good.Lanes}, "has started already"},
 		{"records from nowhere", "/records?from=x", nil, "want a number"},
 		{"exit", "/exit", struct{}{}, ""},
 		{"exit again", "/exit", struct{}{}, ""},
@@ -298,21 +300,21 @@ func TestServerRefuses(t *testing.T) {
 	}
 	<-server.Exit()
 	<-server.sent
-	assert.Contains(t, server.summary.Err, "reached its bound", "what went wrong in sending is in the books")
+	assert.Contains(t, server.summary.Err, "reached its bound", "what went wrong in sending is in the ledgers")
 }
 
 // TestLateEnd: a worker that hears of the end too late refuses it, and ends there and then. A request that its pacer sleeps towards at that instant still
-// leaves, and then the books say so. Whether there is one is up to the machine.
+// leaves, and then the ledgers say so. Whether there is one is up to the machine.
 func TestLateEnd(t *testing.T) {
 	server := NewServer(0)
 	lane := traffic.Lane{Name: "a/new", URL: "http://127.0.0.1:1", Load: scenarios.New(10)}
-	o := order{Lanes: []traffic.Lane{lane}, Max: time.Minute}
-	// Not through take: the first request is due now, and an order that comes now is too late.
-	server.order, server.clock, server.ledgers = &o, timeline.NewClock(time.Now()), []*traffic.Ledger{traffic.NewLedger()}
+	o := startRequest{Lanes: []traffic.Lane{lane}, Max: time.Minute}
+	// Not through start: the first request is due now, and an order that comes now is too late.
+	server.started, server.clock, server.ledgers = &o, timeline.NewClock(time.Now()), []*traffic.Ledger{traffic.NewLedger()}
 	go server.send(o)
 	require.Eventually(t, func() bool { return server.ledgers[0].Len() > 0 }, o.Max, time.Millisecond)
-	require.ErrorContains(t, server.setEnd(ending{-time.Second}), "too late")
-	require.ErrorContains(t, server.setEnd(ending{time.Hour}), "already", "it has an end by now")
+	require.ErrorContains(t, server.stop(stopRequest{-time.Second}), "too late")
+	require.ErrorContains(t, server.stop(stopRequest{time.Hour}), "already", "it has an end by now")
 	<-server.sent
 	end, _ := server.end.At()
 	require.Less(t, end, o.Max)
@@ -322,8 +324,8 @@ func TestLateEnd(t *testing.T) {
 	assert.Equal(t, sent > due, strings.Contains(server.summary.Err, "its end came too late"), server.summary.Err)
 }
 
-// TestBadBooks: a worker that hands over a record twice, or fewer than it says it has, is not believed.
-func TestBadBooks(t *testing.T) {
+// TestBadLedgers: a worker that hands over a record twice, or fewer than it says it has, is not believed.
+func TestBadLedgers(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		wrong func(s *Server)
@@ -349,13 +351,38 @@ func TestBadBooks(t *testing.T) {
 			assert.Equal(t, 271, causes(records[0])[timeline.OK], "what came is kept")
 		})
 	}
-	books := []*traffic.Ledger{traffic.NewLedger()}
-	books[0].Put(0, timeline.Request{Cause: timeline.OK}, "app-1")
+	ledgers := []*traffic.Ledger{traffic.NewLedger()}
+	ledgers[0].Put(0, timeline.Request{Cause: timeline.OK}, "app-1", "")
 	server := NewServer(0)
-	server.order = &order{}
-	server.ledgers = []*traffic.Ledger{books[0]}
+	server.started = &startRequest{}
+	server.ledgers = []*traffic.Ledger{ledgers[0]}
 	server.summary.Recorded = []int{1}
 	close(server.sent)
-	_, err := answering(t, server).collect(t.Context(), books)
-	require.ErrorIs(t, err, errTwice)
+	_, err := answering(t, server).collect(t.Context(), ledgers)
+	require.ErrorIs(t, err, traffic.ErrTwice)
+}
+
+// TestLookups: what workers look up is counted together, and their addresses are one table.
+func TestLookups(t *testing.T) {
+	s := newSite(t, 0, 0)
+	clock, end := timeline.NewClock(time.Now()), &traffic.End{}
+	fleet := NewFleet(s.workers)
+	require.NoError(t, fleet.Sync(t.Context(), clock))
+	start := clock.Offset(time.Now()) + fleet.LeadTime()
+	end.Set(start + 190*time.Millisecond)
+	lane := traffic.Lane{Name: "dns/new", Start: start, Load: scenarios.New(100), Resolve: &traffic.Resolve{}}
+	lane.URL = strings.Replace(s.url, "127.0.0.1", "app", 1)
+	for _, server := range s.servers {
+		server.lookup = func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+		}
+	}
+	records, _, err := fleet.Send(t.Context(), []traffic.Lane{lane}, traffic.Plan{Clock: clock, End: end, Max: time.Minute})
+	require.NoError(t, err)
+	assert.Equal(t, 20, records[0].Planned)
+	assert.Equal(t, 20, records[0].Lookups)
+	assert.Equal(t, []string{"127.0.0.1"}, records[0].Addresses)
+	for _, r := range records[0].Requests {
+		assert.EqualValues(t, 1, r.Address)
+	}
 }

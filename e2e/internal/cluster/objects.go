@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// object is one of any kind, and the place in the API where it is.
+type object struct {
+	*unstructured.Unstructured
+	api dynamic.ResourceInterface
+}
+
+// locate asks the API where objects are and puts those of a namespaced kind into our namespace. Any
+// other would be there for everybody: it is only for a cluster of zerodrop's own.
+func (c *Cluster) locate(list []*unstructured.Unstructured) ([]object, error) {
+	var out []object
+	for _, o := range list {
+		o, kind := o.DeepCopy(), o.GroupVersionKind()
+		mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%s %s: %w", kind.Kind, o.GetName(), err)
+		case mapping.Scope.Name() == meta.RESTScopeNameNamespace:
+			o.SetNamespace(c.namespace)
+			out = append(out, object{o, c.dynamic.Resource(mapping.Resource).Namespace(c.namespace)})
+		case c.Ours():
+			out = append(out, object{o, c.dynamic.Resource(mapping.Resource)})
+		default:
+			return nil, fmt.Errorf("%s %s is in no namespace: it %w", kind.Kind, o.GetName(), scenarios.ErrNotOurs)
+		}
+	}
+	return out, nil
+}
+
+// create makes the object. A field that its kind doesn't have is an error: it would do nothing,
+// silently.
+func (o object) create(ctx context.Context) (*unstructured.Unstructured, error) {
+	made, err := o.api.Create(ctx, o.Unstructured, metav1.CreateOptions{FieldValidation: metav1.FieldValidationStrict})
+	if err != nil {
+		return nil, fmt.Errorf("create %s %s: %w", o.GetKind(), o.GetName(), err)
+	}
+	return made, nil
+}
+
+// get returns the object as it is now.
+func (o object) get(ctx context.Context) (*unstructured.Unstructured, error) {
+	return o.api.Get(ctx, o.GetName(), metav1.GetOptions{})
+}
+
+// apply makes the object unless the run before has, and returns it as it is now. It looks first: a
+// Service that is there would fail to be created for want of its NodePort, not because it is there.
+func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
+	present, err := o.get(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return o.create(ctx)
+	case err != nil:
+		return nil, fmt.Errorf("look for %s %s: %w", o.GetKind(), o.GetName(), err)
+	}
+	return present, nil
+}
+
+// remove deletes the object, if it is there, and waits until it is gone.
+func (o object) remove(ctx context.Context) error {
+	what := fmt.Sprintf("%s %s to go", o.GetKind(), o.GetName())
+	return poll(ctx, deployWithin, what, func(ctx context.Context) (string, error) {
+		err := o.api.Delete(ctx, o.GetName(), metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) {
+			return "", nil
+		}
+		return "it is there", err
+	})
+}
+
+// addObjects makes what a disruption needs beside the app.
+func (c *Cluster) addObjects(ctx context.Context, objects []object) error {
+	for _, o := range objects {
+		c.added = append(c.added, o) // also if the answer to its creation is lost
+		if _, err := o.create(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeObjects takes back what addObjects has made. What can't be removed is tried again by the
+// next call.
+func (c *Cluster) removeObjects(ctx context.Context) error {
+	for len(c.added) > 0 {
+		last := len(c.added) - 1
+		if err := c.added[last].remove(ctx); err != nil {
+			return err
+		}
+		c.added = c.added[:last]
+	}
+	return nil
+}

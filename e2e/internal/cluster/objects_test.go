@@ -1,0 +1,89 @@
+package cluster
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+func anObject(version, kind, name string) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{}
+	o.SetAPIVersion(version)
+	o.SetKind(kind)
+	o.SetName(name)
+	return o
+}
+
+// TestApply: an object of any kind is made once, in our namespace if its kind has one.
+func TestApply(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	c := newCluster(client, Config{})
+	c.kind = &kindCluster{}
+	client.PrependReactor("create", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		assert.Equal(t, metav1.FieldValidationStrict, a.(clienttesting.CreateActionImpl).CreateOptions.FieldValidation)
+		return false, nil, nil
+	})
+	route, class := anObject("example.dev/v1", "Route", "app"), anObject("networking.k8s.io/v1", "IngressClass", "mine")
+	route.SetNamespace("elsewhere")
+	require.NoError(t, unstructured.SetNestedField(route.Object, "app-internal", "spec", "to"))
+	for range 2 {
+		objects, err := c.locate([]*unstructured.Unstructured{route, class})
+		require.NoError(t, err)
+		for _, o := range objects {
+			_, err := o.apply(t.Context())
+			require.NoError(t, err)
+		}
+		present, err := objects[0].get(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, namespace, present.GetNamespace())
+		to, _, err := unstructured.NestedString(present.Object, "spec", "to")
+		require.NoError(t, err)
+		assert.Equal(t, "app-internal", to, "as it is")
+		present, err = objects[1].get(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, present.GetNamespace())
+	}
+	assert.Equal(t, []string{"create routes", "create ingressclasses"}, actions(client), "the second time they are there")
+	assert.Equal(t, "elsewhere", route.GetNamespace(), "the fixture isn't changed")
+
+	_, err := c.locate([]*unstructured.Unstructured{anObject("example.dev/v2", "Road", "app")})
+	require.ErrorContains(t, err, "Road app: no matches for kind")
+	c.kind = nil
+	_, err = c.locate([]*unstructured.Unstructured{class})
+	require.ErrorIs(t, err, scenarios.ErrNotOurs, "everybody would see it")
+	require.EqualError(t, err, "IngressClass mine is in no namespace: it is only for a kind cluster of zerodrop's own")
+}
+
+// TestRemoveObjects: what a disruption has needed goes, the last first; what doesn't is tried
+// again.
+func TestRemoveObjects(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		client := fake.NewSimpleClientset()
+		c := newCluster(client, Config{})
+		objects, err := c.locate([]*unstructured.Unstructured{
+			anObject("example.dev/v1", "Route", "a"), anObject("policy/v1", "PodDisruptionBudget", "b"),
+		})
+		require.NoError(t, err)
+		require.NoError(t, c.addObjects(t.Context(), objects))
+		down := true
+		client.PrependReactor("delete", "routes", func(clienttesting.Action) (bool, runtime.Object, error) { return down, nil, errDown })
+		require.ErrorContains(t, c.removeObjects(t.Context()), "wait for Route a to go: ")
+		_, err = objects[1].get(t.Context())
+		require.ErrorContains(t, err, "not found")
+		down = false
+		client.ClearActions()
+		require.NoError(t, c.removeObjects(t.Context()))
+		assert.Equal(t, []string{"delete routes", "delete routes"}, actions(client), "until it is gone; the other is gone")
+		client.ClearActions()
+		require.NoError(t, c.removeObjects(t.Context()))
+		assert.Empty(t, actions(client))
+	})
+}

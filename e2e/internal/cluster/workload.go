@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
+
+// releaseKey is the annotation of the Pod template that changes with a new release.
+const releaseKey = "zerodrop.dev/release"
+
+// render puts a strategy on the workload that is asked for. manifest is what is deployed.
+func (a *App) render(strategy fixtures.Strategy) (manifest *unstructured.Unstructured, err error) {
+	workloads, err := fixtures.Workloads()
+	if err != nil {
+		return nil, err
+	}
+	name := cmp.Or(a.cluster.config.Workload, fixtures.DefaultWorkload)
+	workload, ok := workloads[name]
+	if !ok {
+		return nil, fmt.Errorf("unknown workload %q: want one of %s", name, slices.Sorted(maps.Keys(workloads)))
+	}
+	rendered, err := strategy.Render(workload)
+	if err != nil {
+		return nil, err
+	}
+	if image := a.cluster.config.AppImage; image != "" {
+		rendered.App().Image = image
+	}
+	selector, err := metav1.LabelSelectorAsSelector(rendered.Selector)
+	if err == nil && selector.String() == "" {
+		err = errors.New("is empty: it would select every Pod")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("selector of workload %s: %w", name, err)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rendered.Object)
+	if err != nil {
+		return nil, fmt.Errorf("workload %s: %w", name, err)
+	}
+	manifest = &unstructured.Unstructured{Object: content}
+	// The workload itself is found by the selector, too, when the next run removes it.
+	manifest.SetLabels(labels.Merge(manifest.GetLabels(), rendered.Selector.MatchLabels))
+	located, err := a.cluster.locate([]*unstructured.Unstructured{manifest})
+	if err != nil {
+		return nil, err
+	}
+	a.workload, a.selector, a.container = located[0], selector.String(), rendered.App().Name
+	a.replicas, a.grace = rendered.Replicas, rendered.Grace()
+	return manifest, nil
+}
+
+// removeOld takes the app of an earlier run away, whatever held its Pods. ReplicaSets would make
+// new Pods for those that are deleted; the garbage collector finds them, too, a second later.
+func (a *App) removeOld(ctx context.Context) error {
+	return a.cluster.removeSelected(ctx, "the app before to go", a.selector,
+		"deployments.v1.apps", "statefulsets.v1.apps", "daemonsets.v1.apps", "replicasets.v1.apps", "pods.v1.")
+}
+
+// removeSelected takes what a run has left away, at once: nobody measures how that goes. Owners are
+// named before what they own, which may be there alone, if a removal was cut off.
+func (c *Cluster) removeSelected(ctx context.Context, what, selector string, resources ...string) error {
+	atOnce := metav1.DeleteOptions{
+		GracePeriodSeconds: new(int64(0)), PropagationPolicy: new(metav1.DeletePropagationBackground),
+	}
+	selected := metav1.ListOptions{LabelSelector: selector}
+	return poll(ctx, deployWithin, what, func(ctx context.Context) (string, error) {
+		var left []string
+		for _, name := range resources {
+			resource, _ := schema.ParseResourceArg(name)
+			api := c.dynamic.Resource(*resource).Namespace(c.namespace)
+			list, err := api.List(ctx, selected)
+			if err == nil && len(list.Items) > 0 {
+				left = append(left, fmt.Sprintf("%d %s are there", len(list.Items), resource.Resource))
+				err = api.DeleteCollection(ctx, atOnce, selected)
+			}
+			if err != nil {
+				return "", err
+			}
+		}
+		return strings.Join(left, ", "), nil
+	})
+}
+
+// ChangeTemplate changes the Pod template and waits until the workload is complete, as kubectl
+// rollout status does.
+func (a *App) ChangeTemplate(ctx context.Context) error {
+	var patch []byte
+	// An API server that restarts just now is waited for, as everywhere.
+	err := poll(ctx, deployWithin, "the Pod template to change", func(ctx context.Context) (string, error) {
+		if patch == nil { // a second patch is the same: the answer to the first may have been lost, and not the change
+			present, err := a.workload.get(ctx)
+			if err != nil {
+				return "", err
+			}
+			patch = fmt.Appendf(nil, `{"spec": {"template": {"metadata": {"annotations": {%q: "%d"}}}}}`,
+				releaseKey, present.GetGeneration()+1)
+		}
+		_, err := a.workload.api.Patch(ctx, a.workload.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
+		return "", err
+	})
+	if err != nil {
+		return fmt.Errorf("change the Pod template: %w", err)
+	}
+	return poll(ctx, a.replaceWithin(), "the rollout", a.rolledOut)
+}
+
+// replaceWithin is how long it may take until all Pods are replaced: a StatefulSet and a DaemonSet
+// wait for each to be gone before they make the next.
+func (a *App) replaceWithin() time.Duration { return deployWithin + time.Duration(a.replicas)*a.grace }
+
+// rolledOut says what the workload lacks to be complete.
+func (a *App) rolledOut(ctx context.Context) (string, error) {
+	_, missing, err := a.progress(ctx)
+	return missing, err
+}
+
+// awaitReplicas waits until it is known how many Pods there will be, where the cluster decides
+// that.
+func (a *App) awaitReplicas(ctx context.Context) error {
+	return poll(ctx, deployWithin, "the number of Pods", func(ctx context.Context) (string, error) {
+		if a.replicas > 0 {
+			return "", nil
+		}
+		want, missing, err := a.progress(ctx)
+		if a.replicas = want; want > 0 || err != nil {
+			return "", err
+		}
+		return cmp.Or(missing, fmt.Sprintf("the %s asks for none", a.workload.GetKind())), nil
+	})
+}
+
+// progress returns how many Pods the workload asks for and what it lacks to be complete, by the
+// rules of kubectl rollout status. kubectl's own are in a package that brings 20 modules.
+func (a *App) progress(ctx context.Context) (want int, missing string, err error) {
+	present, err := a.workload.get(ctx)
+	if err != nil {
+		return 0, "", err
+	}
+	var w struct {
+		Spec   struct{ Replicas int }
+		Status struct {
+			ObservedGeneration                                              int64
+			Replicas, UpdatedReplicas, AvailableReplicas                    int // of a Deployment, a StatefulSet
+			DesiredNumberScheduled, UpdatedNumberScheduled, NumberAvailable int // of a DaemonSet
+		}
+	}
+	raw, err := present.MarshalJSON()
+	if err == nil {
+		err = json.Unmarshal(raw, &w)
+	}
+	if err != nil {
+		return 0, "", fmt.Errorf("read the status of %s %s: %w", present.GetKind(), present.GetName(), err)
+	}
+	s := w.Status
+	want, updated, available := w.Spec.Replicas, s.UpdatedReplicas, s.AvailableReplicas
+	if present.GetKind() == "DaemonSet" {
+		want, updated, available = s.DesiredNumberScheduled, s.UpdatedNumberScheduled, s.NumberAvailable
+	}
+	switch {
+	case s.ObservedGeneration < present.GetGeneration():
+		return 0, fmt.Sprintf("the %s's controller has not seen the change", present.GetKind()), nil
+	case updated < want:
+		missing = fmt.Sprintf("%d of %d Pods are of the new template", updated, want)
+	case s.Replicas > s.UpdatedReplicas:
+		missing = fmt.Sprintf("%d Pods of an old template are there", s.Replicas-s.UpdatedReplicas)
+	case available < want:
+		missing = fmt.Sprintf("%d of %d Pods are available", available, want)
+	}
+	return want, missing, nil
+}

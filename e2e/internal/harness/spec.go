@@ -1,0 +1,43 @@
+package harness
+
+import (
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// groups are what the places of a delay are called in reports.
+var groups = map[string]string{"preStop": "preStop", "app": "in-app delay"}
+
+// newSpec writes the declaration of a run down, as it is on this cluster. The words of package
+// scenarios become those of the timeline, which stands alone: both have the same text.
+func newSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
+	minSync, err := time.ParseDuration(env.MinSyncPeriod)
+	if err != nil {
+		minSync = 0 // a cluster that doesn't tell
+	}
+	out := timeline.Spec{
+		Strategy: s.Strategy.Name, Summary: s.Strategy.Summary, Group: groups[s.Strategy.DelayIn], SameAs: s.SameAs,
+		Delay: s.Strategy.ServesFor(), Control: s.Control,
+		Disruption: s.Disruption.Name, Scope: timeline.Scope(s.Disruption.Scope),
+	}
+	if s.Asked != nil && s.Asked.New == scenarios.Measured {
+		out.Group = "" // at a delay that is too short it doesn't speak for the place of its delay
+	}
+	for _, l := range s.Lanes {
+		c, load := l.Consumer, l.Load
+		lane := timeline.LaneSpec{
+			Name: l.Name(), Consumer: c.Name, From: timeline.Place(c.From), Routing: timeline.Routing(c.Routing),
+			Evidence: c.Evidence, Load: load.Name, Driver: load.Driver, Class: timeline.Class(load.Class), Rate: load.Rate,
+			Connections: string(load.Connections), Replayable: load.Replayable, Work: load.Work, Timeout: load.Timeout,
+			Held: map[timeline.Class]timeline.Promise{},
+		}
+		for _, class := range load.Classes() {
+			p := s.HeldTo(l, class, minSync)
+			lane.Held[timeline.Class(class)] = timeline.Promise{Expect: timeline.Expect(p.Expect), Source: p.Source}
+		}
+		out.Lanes = append(out.Lanes, lane)
+	}
+	return out
+}

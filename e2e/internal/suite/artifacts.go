@@ -1,0 +1,107 @@
+package suite
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// Names in the artifacts' folder, beside those of the reports and of the runs' own folders.
+const (
+	kindLogFile    = "kind.log"
+	clusterLogsDir = "cluster-logs"
+	// previousDir keeps what the suite before has left, so that a new run neither mixes with it nor
+	// destroys it at once.
+	previousDir = "previous"
+)
+
+// PrepareArtifacts makes the artifacts' folder and opens the log of kind in it, once. What an
+// earlier suite has left there is moved aside, one generation deep.
+func (s *Suite) PrepareArtifacts() (err error) {
+	if s.kindLog != nil {
+		return nil
+	}
+	if err := rotateArtifacts(s.Config.Out); err != nil {
+		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+	}
+	if s.kindLog, err = os.Create(filepath.Join(s.Config.Out, kindLogFile)); err != nil {
+		return fmt.Errorf("make the log of kind: %w", err)
+	}
+	return nil
+}
+
+// rotateArtifacts moves what a suite before has left into a folder beside it: its reports, its
+// logs, and the folders of its runs. Whatever else there is stays, in case somebody uses a folder
+// that they need for something else; and without a report nothing is touched.
+func rotateArtifacts(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "report.json")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	previous := filepath.Join(dir, previousDir)
+	if err := os.RemoveAll(previous); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(previous, 0o755); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !ours(dir, entry.Name()) {
+			continue
+		}
+		if err := os.Rename(filepath.Join(dir, entry.Name()), filepath.Join(previous, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours says whether a name in the artifacts' folder is of something that a suite has made there:
+// one of its own names, or a folder with a stored run where a suite puts it: strategy/disruption,
+// repeat, and at most one folder above them. Deeper ones are not looked for: whoever has the
+// artifacts written into a checkout keeps its stored test data.
+func ours(dir, name string) bool {
+	names := []string{kindLogFile}
+	for _, format := range report.Formats() {
+		names = append(names, format.File)
+	}
+	for _, format := range report.SafeDelayFormats() {
+		names = append(names, format.File)
+	}
+	if slices.Contains(names, name) || strings.HasPrefix(name, clusterLogsDir) {
+		return true
+	}
+	for _, depth := range []string{"*/", "*/*/", "*/*/*/"} {
+		found, err := fs.Glob(os.DirFS(filepath.Join(dir, name)), depth+timeline.JSONFile)
+		if err == nil && len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// dir is where a run's artifacts go.
+func (s *Suite) dir(run scenarios.Run) string {
+	dir := filepath.Join(s.Config.Out, run.Strategy.Name, run.Disruption.Name)
+	if run.Series {
+		dir = filepath.Join(dir, strconv.Itoa(run.Repeat))
+	}
+	return dir
+}

@@ -1,0 +1,193 @@
+package suite
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// Config is what the suite's flags say. There is no configuration file.
+type Config struct {
+	Profile     string
+	Strategies  []string // instead of the profile's, as are Disruptions
+	Disruptions []string
+	Delay       time.Duration // of the strategies; 0 for their own
+	Lanes       []string      // empty for all
+	Rate        int           // requests per second of each lane
+	Repeat      int
+	Out         string // folder for the artifacts; empty until Validate has chosen one
+	Replay      string // folder of stored timelines; empty for runs on a cluster
+	Long        []string
+	Soak        time.Duration
+	Cluster     cluster.Config
+	// Terminal writes the progress to the terminal itself: go test without -v keeps the standard
+	// output back until the end, and throws it away if all is well. It is no flag.
+	Terminal bool
+}
+
+// Long is a test that takes long, or breaks things on purpose: it runs if the flag -long names it.
+type Long string
+
+// The long tests.
+const (
+	LongSafeDelay     Long = "safe-delay"
+	LongSafeDelaySync Long = "safe-delay-sync"
+	LongSyncPeriod    Long = "sync-period"
+	LongFaults        Long = "faults"
+	LongTruth         Long = "truth"
+	LongInstants      Long = "instants"
+	LongSoakRate      Long = "soak-rate"
+	LongSoakMemory    Long = "soak-memory"
+)
+
+func longNames() []string {
+	var names []string
+	for _, l := range []Long{
+		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongSoakRate, LongSoakMemory,
+	} {
+		names = append(names, string(l))
+	}
+	return names
+}
+
+// Runs says whether a long test was asked for.
+func (c Config) Runs(test Long) bool { return slices.Contains(c.Long, string(test)) }
+
+// list is a flag of names with commas between them.
+type list []string
+
+// Set implements flag.Value. Nothing at all is an empty list.
+func (l *list) Set(text string) error {
+	*l = nil
+	if text != "" {
+		*l = strings.Split(text, ",")
+	}
+	return nil
+}
+
+// String implements flag.Value.
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+// defaultOut is the folder for the artifacts of runs.
+const defaultOut = "artifacts"
+
+// Register defines the flags.
+func (c *Config) Register(f *flag.FlagSet) {
+	var profiles []string
+	for _, p := range scenarios.Profiles() {
+		profiles = append(profiles, p.Name+" ("+p.Summary+")")
+	}
+	f.StringVar(&c.Profile, "profile", scenarios.Profiles()[0].Name,
+		"which scenarios to run: "+strings.Join(profiles, "; "))
+	f.Var((*list)(&c.Strategies), "strategies",
+		"which `strategies` to run instead of the profile's, as in prestop-sleep,in-app-delay")
+	f.Var((*list)(&c.Disruptions), "disruptions",
+		"which `disruptions` to run instead of the profile's, as in rolling-update")
+	f.DurationVar(&c.Delay, "delay", 0, "the delay of the strategies, as in 1.5s; 0 for their own")
+	f.Var((*list)(&c.Lanes), "lanes", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
+	f.IntVar(&c.Rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
+	f.IntVar(&c.Repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
+	f.StringVar(&c.Out, "out", "",
+		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
+			"repository (default "+defaultOut+", and replayed/ in the folder of -replay)")
+	f.StringVar(&c.Replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
+	f.Var((*list)(&c.Long), "long",
+		"which long `tests` to run instead of the profile's scenarios: "+strings.Join(longNames(), ", "))
+	f.DurationVar(&c.Soak, "soak", time.Hour, "how long "+string(LongSoakMemory)+" sends")
+	f.IntVar(&c.Cluster.Workers, "workers", 1,
+		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
+	f.StringVar(&c.Cluster.NodeImage, "node-image", "",
+		"image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
+	f.StringVar(&c.Cluster.ProxyMode, "proxy-mode", "",
+		"kube-proxy's mode in the kind cluster: iptables or nftables; empty for kind's default")
+	f.DurationVar(&c.Cluster.ProxyMinSync, "proxy-min-sync", 0,
+		"kube-proxy's minimum sync period in the kind cluster, as in 10s; 0 for kind's default")
+	f.BoolVar(&c.Cluster.Keep, "keep", false, "keep the kind cluster at the end, and use one that was kept")
+	f.StringVar(&c.Cluster.Kubeconfig, "kubeconfig", "",
+		"`file` to reach a cluster that exists with; needs -context, too")
+	f.StringVar(&c.Cluster.Context, "context", "", "`name` of the cluster that exists within -kubeconfig")
+	f.StringVar(
+		&c.Cluster.Address,
+		"address",
+		"",
+		"`host:port` at which the NodePort 30080 of a cluster that exists is reached from here (default 127.0.0.1:30080)",
+	)
+	f.StringVar(&c.Cluster.LoadImage, "load-image", "",
+		"image of e2e/loadgen for a cluster that exists, into which none can be loaded")
+	f.StringVar(
+		&c.Cluster.AppImage,
+		"app-image",
+		"",
+		"sample app's image for a cluster that exists, into which none can be loaded; some strategies need a shell in it",
+	)
+}
+
+// maxWorkers is more than any load within scenarios.MaxRate needs.
+const maxWorkers = 20
+
+// ErrConfig is the guarantee that flags that make no sense are told before anything is brought up
+// for them.
+var ErrConfig = errors.New("bad flags")
+
+// Validate says what is wrong with the flags, for one all at once, and completes them: it chooses
+// the folder for the artifacts and makes paths relative to the folder of package e2e, in which its
+// tests run.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(wrong bool, format string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Rate <= 0 || c.Rate > scenarios.MaxRate,
+		"-rate %d: want 1 to %d requests per second", c.Rate, scenarios.MaxRate)
+	check(c.Repeat <= 0, "-repeat %d: want 1 or more", c.Repeat)
+	check(c.Delay < 0, "-delay %s: want 0 or more", c.Delay)
+	check(c.Soak < time.Second, "-soak %s: want 1s or more", c.Soak)
+	for _, name := range c.Long {
+		check(!slices.Contains(longNames(), name), "-long %q: want some of %s", name, strings.Join(longNames(), ","))
+	}
+	check(len(c.Long) > 0 && c.Replay != "", "-long and -replay exclude each other: stored timelines are only judged")
+	k := c.Cluster
+	check(k.Workers < 1 || k.Workers > maxWorkers, "-workers %d: want 1 to %d", k.Workers, maxWorkers)
+	check(k.ProxyMinSync < 0, "-proxy-min-sync %s: want 0 or more", k.ProxyMinSync)
+	check(k.ProxyMode != "" && k.ProxyMode != "iptables" && k.ProxyMode != "nftables",
+		"-proxy-mode %q: want iptables or nftables", k.ProxyMode)
+	check((k.Kubeconfig == "") != (k.Context == ""),
+		"-kubeconfig and -context go together: name both, or none for a kind cluster of its own")
+	check(k.Kubeconfig == "" && k.Address+k.AppImage+k.LoadImage != "",
+		"-address, -app-image and -load-image are for a cluster that exists: they need -kubeconfig and -context")
+	check(
+		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
+		"-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is",
+	)
+	if k.Address != "" {
+		host, port, err := net.SplitHostPort(k.Address)
+		check(err != nil || host == "" || port == "", "-address %q: want host:port", k.Address)
+	}
+	if c.Replay != "" {
+		c.Profile = "replay"
+	}
+	if c.Out == "" && c.Replay != "" { // the reports of the run that is judged again stay as they are
+		c.Out = filepath.Join(c.Replay, "replayed")
+	} else if c.Out == "" {
+		c.Out = defaultOut
+	}
+	for _, path := range []*string{&c.Out, &c.Replay, &c.Cluster.Kubeconfig} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join("..", *path)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}

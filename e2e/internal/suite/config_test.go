@@ -1,0 +1,147 @@
+package suite
+
+import (
+	"flag"
+	"io"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
+)
+
+// parseFlags reads flags as TestMain does.
+func parseFlags(t *testing.T, args ...string) Config {
+	t.Helper()
+	var c Config
+	f := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	c.Register(f)
+	require.NoError(t, f.Parse(args))
+	return c
+}
+
+// TestConfig: bad flags are told before anything is brought up for them, all of them at once.
+func TestConfig(t *testing.T) {
+	existing := []string{"-kubeconfig=/k", "-context=c"}
+	tests := []struct {
+		name string
+		args []string
+		want []string // of the error; none for flags that are all right
+	}{
+		{"none at all", nil, nil},
+		{"all of a kind cluster", []string{"-profile=full", "-rate=1000", "-repeat=3", "-workers=4", "-node-image=n", "-keep", "-proxy-mode=nftables", "-proxy-min-sync=10s"}, nil},
+		{"all of a cluster that exists", append(existing, "-address=node.example:30080", "-app-image=registry.example/app:1", "-load-image=registry.example/load:1", "-workers=2"), nil},
+		{"as many workers as there may be", []string{"-workers=20"}, nil},
+		{"an IPv6 address", append(existing, "-address=[::1]:30080"), nil},
+		{"the other proxy mode", []string{"-proxy-mode=iptables"}, nil},
+
+		{"no rate", []string{"-rate=0"}, []string{"-rate 0: want 1 to 1000 requests per second"}},
+		{"negative rate", []string{"-rate=-5"}, []string{"-rate -5: want 1 to 1000"}},
+		{"rate too high", []string{"-rate=1001"}, []string{"-rate 1001: want 1 to 1000"}},
+		{"no time to soak", []string{"-soak=0s"}, []string{"-soak 0s: want 1s or more"}},
+		{"no workers", []string{"-workers=0"}, []string{"-workers 0: want 1 to 20"}},
+		{"negative workers", []string{"-workers=-1"}, []string{"-workers -1: want 1 to 20"}},
+		{"too many workers", []string{"-workers=21"}, []string{"-workers 21: want 1 to 20"}},
+		{"no repeat", []string{"-repeat=0"}, []string{"-repeat 0: want 1 or more"}},
+		{"negative repeat", []string{"-repeat=-1"}, []string{"-repeat -1: want 1 or more"}},
+		{"unknown proxy mode", []string{"-proxy-mode=ipvs"}, []string{`-proxy-mode "ipvs": want iptables or nftables`}},
+		{"negative period", []string{"-proxy-min-sync=-1s"}, []string{"-proxy-min-sync -1s: want 0 or more"}},
+		{"kubeconfig alone", []string{"-kubeconfig=/k"}, []string{"-kubeconfig and -context go together"}},
+		{"context alone", []string{"-context=c"}, []string{"-kubeconfig and -context go together"}},
+		{"address without a cluster", []string{"-address=127.0.0.1:30080"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
+		{"image without a cluster", []string{"-app-image=app:1"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
+		{"worker's image without a cluster", []string{"-load-image=load:1"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
+		{"address without a port", append(existing, "-address=node.example"), []string{`-address "node.example": want host:port`}},
+		{"address without a host", append(existing, "-address=:30080"), []string{`-address ":30080": want host:port`}},
+		{"address that is a URL", append(existing, "-address=http://node.example:30080"), []string{`-address "http://node.example:30080": want host:port`}},
+		{"a node image for nodes that exist", append(existing, "-node-image=n"), []string{"-node-image, .* are for a kind cluster"}},
+		{"a proxy mode for a proxy that exists", append(existing, "-proxy-mode=nftables"), []string{"-proxy-mode .* are for a kind cluster"}},
+		{"a period for a proxy that exists", append(existing, "-proxy-min-sync=10s"), []string{"-proxy-min-sync are for a kind cluster"}},
+		{"keeping what is kept anyway", append(existing, "-keep"), []string{"-keep, .* are for a kind cluster"}},
+		{"negative delay", []string{"-delay=-1s"}, []string{"-delay -1s: want 0 or more"}},
+		{"every long test", []string{"-long=safe-delay,safe-delay-sync,sync-period,faults,truth,instants,soak-rate,soak-memory"}, nil},
+		{"unknown long test", []string{"-long=faults,soak"}, []string{`-long "soak": want some of safe-delay,safe-delay-sync,sync-period,faults,`}},
+		{"nothing between commas", []string{"-long=faults,"}, []string{`-long "": want some of`}},
+		{"long tests of stored runs", []string{"-long=faults", "-replay=x"}, []string{"-long and -replay exclude each other"}},
+		{"several", []string{"-rate=0", "-repeat=0", "-context=c"}, []string{"-rate 0", "-repeat 0", "-kubeconfig and -context"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := parseFlags(t, tt.args...)
+			err := c.Validate()
+			if tt.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, ErrConfig)
+			for _, want := range tt.want {
+				assert.Regexp(t, want, err.Error())
+			}
+		})
+	}
+}
+
+// TestConfigDefaults: what is run by go test ./e2e alone.
+func TestConfigDefaults(t *testing.T) {
+	c := parseFlags(t)
+	require.NoError(t, c.Validate())
+	assert.Equal(t, Config{
+		Profile: "quick", Out: filepath.Join("..", "artifacts"), Rate: 100, Repeat: 1, Soak: time.Hour, Cluster: cluster.Config{Workers: 1},
+	}, c)
+}
+
+// TestConfigPaths: tests run in the folder of package e2e, and a relative path is meant from the
+// root of the repository. The reports of a replay go into a folder of their own, unless -out asks
+// for another.
+func TestConfigPaths(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		want Config
+	}{
+		{
+			"relative",
+			[]string{"-out=out/a", "-kubeconfig=k", "-context=c"},
+			Config{Profile: "quick", Out: "../out/a", Cluster: cluster.Config{Kubeconfig: "../k", Context: "c"}},
+		},
+		{
+			"absolute",
+			[]string{"-out=/out/a", "-kubeconfig=/k", "-context=c"},
+			Config{Profile: "quick", Out: "/out/a", Cluster: cluster.Config{Kubeconfig: "/k", Context: "c"}},
+		},
+		{"replay", []string{"-replay=./old"}, Config{Profile: "replay", Out: "../old/replayed", Replay: "../old"}},
+		{"replay elsewhere", []string{"-replay=/old", "-out=a"}, Config{Profile: "replay", Out: "../a", Replay: "/old"}},
+		{"replay to where runs go", []string{"-replay=artifacts", "-out=artifacts"}, Config{Profile: "replay", Out: "../artifacts", Replay: "../artifacts"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := parseFlags(t, tt.args...)
+			require.NoError(t, c.Validate())
+			tt.want.Rate, tt.want.Repeat, tt.want.Soak, tt.want.Cluster.Workers = 100, 1, time.Hour, 1
+			assert.Equal(t, tt.want, c)
+		})
+	}
+}
+
+// TestConfigFlags: each flag ends up where it belongs.
+func TestConfigFlags(t *testing.T) {
+	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7",
+		"-repeat=2", "-node-image=n", "-proxy-mode=nftables", "-proxy-min-sync=10s", "-keep", "-kubeconfig=/k", "-context=c",
+		"-address=h:1", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-soak=5m", "-long=faults,truth")
+	assert.Equal(t, Config{
+		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7,
+		Repeat: 2, Lanes: []string{"service/new", "dns/new"}, Soak: 5 * time.Minute, Long: []string{"faults", "truth"},
+		Cluster: cluster.Config{
+			NodeImage: "n", ProxyMode: "nftables", ProxyMinSync: 10 * time.Second, Keep: true,
+			Kubeconfig: "/k", Context: "c", Address: "h:1", AppImage: "i", LoadImage: "l", Workers: 3,
+		},
+	}, c)
+	assert.True(t, c.Runs(LongFaults))
+	assert.True(t, c.Runs(LongTruth))
+	assert.False(t, c.Runs(LongSafeDelay))
+	assert.False(t, parseFlags(t, "-long=").Runs(LongFaults), "nothing at all names no test")
+}

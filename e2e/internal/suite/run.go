@@ -1,0 +1,164 @@
+package suite
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/harness"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// Runs are those that the flags ask for, in the order in which they are made: runs that can share a
+// cluster follow each other. A disruption that is not for the cluster at hand is an error.
+func (s *Suite) Runs() ([]scenarios.Run, error) {
+	c := s.Config
+	list, err := s.catalogue.Select(scenarios.Selection{
+		Profile: c.Profile, Strategies: c.Strategies, Disruptions: c.Disruptions, Lanes: c.Lanes,
+		Rate: c.Rate, Delay: c.Delay,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, scenario := range list {
+		if err := scenario.Disruption.Allowed(c.Cluster.Kubeconfig == ""); err != nil {
+			return nil, err
+		}
+	}
+	return groupByNeeds(scenarios.Interleave(list, c.Repeat)), nil
+}
+
+// groupByNeeds puts runs with the same needs of the cluster together, in the order of the first of
+// each.
+func groupByNeeds(runs []scenarios.Run) []scenarios.Run {
+	first := map[string]int{}
+	for i, run := range runs {
+		if _, known := first[run.Disruption.Needs.Key()]; !known {
+			first[run.Disruption.Needs.Key()] = i
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(runs), func(a, b scenarios.Run) int {
+		return cmp.Compare(first[a.Disruption.Needs.Key()], first[b.Disruption.Needs.Key()])
+	})
+}
+
+// Measure makes a run, the i-th of n, and puts its verdict on record.
+func (s *Suite) Measure(ctx context.Context, r Reporter, run scenarios.Run, i, n int) verdict.Verdict {
+	v, dir := s.Attempt(ctx, r, run, i, n)
+	s.record(r, v, dir)
+	return v
+}
+
+// Attempt makes a run, saves it in a folder, judges it and draws it. The verdict is not on record
+// yet.
+func (s *Suite) Attempt(
+	ctx context.Context, r Reporter, run scenarios.Run, i, n int,
+) (v verdict.Verdict, dir string) {
+	progress := s.progress.run(i, n, run)
+	dir = s.dir(run)
+	tl := s.run(ctx, run, dir, progress)
+	if err := timeline.Save(dir, tl); err != nil { // a full disk, say: the verdict says so
+		tl.Errors = append(tl.Errors, err.Error())
+	}
+	v = verdict.Judge(tl)
+	if err := draw(v, tl, dir); err != nil {
+		r.Errorf("%s", err) // the verdict stands without
+	}
+	progress.done(v)
+	return v, dir
+}
+
+// run deploys the app and runs the scenario against it. A run that can't even begin has a timeline,
+// too: with an error, or interrupted if somebody wanted it to end. No verdict passes over either.
+func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress runProgress) timeline.Timeline {
+	began := time.Now()
+	ctx, release, err := s.context(ctx)
+	if err != nil {
+		return interrupted(harness.Failed(run, began, err), err)
+	}
+	defer release()
+	failed := func(err error) timeline.Timeline {
+		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
+	}
+	c, err := s.openCluster(ctx, run.Disruption.Needs)
+	if err != nil {
+		return failed(err)
+	}
+	if err := run.Disruption.Allowed(c.Ours()); err != nil {
+		return failed(err)
+	}
+	c.SetClockSkew(s.Config.Cluster.ClockSkew)
+	began = time.Now()
+	progress.phase("deploy")
+	app, err := c.Deploy(ctx, run.Scenario, dir)
+	if err != nil {
+		return failed(err)
+	}
+	deployed := time.Since(began)
+	options := harness.Defaults
+	options.Phase = progress.phase
+	tl := harness.Run(ctx, app, run, options)
+	if err := app.Close(context.WithoutCancel(ctx)); err != nil {
+		progress.line("%s", err) // the load is over, by its own bound at the latest
+	}
+	tl.Window.Overhead += deployed
+	return interrupted(tl, context.Cause(ctx))
+}
+
+// interrupted is the timeline of a run that was to end before its time because of why: by a signal,
+// or as the time of go test was over. What failed then failed because of it: nothing broke down,
+// and the errors are dropped. A run without any was complete by then, and is left as it is.
+func interrupted(tl timeline.Timeline, why error) timeline.Timeline {
+	if len(tl.Errors) > 0 && (errors.Is(why, errStopped) || errors.Is(why, errTime)) {
+		tl.Interrupted, tl.Errors = why.Error(), nil
+	}
+	return tl
+}
+
+// maxRetries is how many runs of a series may be made again because they were inconclusive. A
+// machine may be busy for a moment, but a test that goes on until it likes what it sees is none.
+const maxRetries = 2
+
+// Series makes n runs of a scenario by attempt and puts their verdicts on record. One that is
+// inconclusive is made again (see maxRetries) and stays off the record; the first that is one too
+// many, or for which the infrastructure broke down, is on it and is the last.
+func (s *Suite) Series(
+	r Reporter, scenario scenarios.Scenario, n int, attempt func(scenarios.Run) (v verdict.Verdict, dir string),
+) []verdict.Verdict {
+	var out []verdict.Verdict
+	for retries := 0; len(out) < n; {
+		run := scenarios.Run{Scenario: scenario, Series: true}
+		place := s.dir(run) // the same for series of the same name: none may write over another
+		s.attempts[place]++
+		run.Repeat = s.attempts[place]
+		v, dir := attempt(run)
+		if v.Outcome == verdict.Inconclusive && retries < maxRetries && s.ctx.Err() == nil {
+			retries++
+			s.progress.line("inconclusive, and made again: %s", strings.Join(v.Reasons, "; "))
+			continue
+		}
+		s.record(r, v, dir)
+		out = append(out, v)
+		if !v.Conclusive() {
+			break
+		}
+	}
+	return out
+}
+
+// complaint is why runs don't all pass: what the weightiest of them says.
+func complaint(runs []verdict.Verdict) string {
+	worst := verdict.Verdict{Outcome: verdict.Pass}
+	for _, v := range runs {
+		if v.Outcome.Outranks(worst.Outcome) {
+			worst = v
+		}
+	}
+	return fmt.Sprintf("%s: %s: %s", worst.Name(), worst.Outcome, strings.Join(worst.Reasons, "; "))
+}

@@ -1,0 +1,163 @@
+package suite
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
+)
+
+// TestRuns: the flags choose the runs, and what can't be is told before anything is brought up.
+func TestRuns(t *testing.T) {
+	tests := []struct {
+		name  string
+		flags []string
+		want  []string
+		err   string
+	}{
+		{
+			"smoke",
+			[]string{"-profile=smoke"},
+			[]string{"no-handler/none", "no-handler/rolling-update", "prestop-sleep/rolling-update"},
+			"",
+		},
+		{
+			"instead of the profile's",
+			[]string{"-strategies=prestop-sleep,shutdown-at-once", "-disruptions=pod-deletion"},
+			[]string{"no-handler/none", "prestop-sleep/pod-deletion", "shutdown-at-once/pod-deletion"},
+			"",
+		},
+		{
+			"at another delay",
+			[]string{"-strategies=in-app-delay-close", "-disruptions=rolling-update", "-delay=1.5s"},
+			[]string{"no-handler/none", "in-app-delay-close@1.5s/rolling-update"},
+			"",
+		},
+		{
+			"the order is reversed every second time",
+			[]string{"-profile=smoke", "-strategies=prestop-sleep", "-repeat=2"},
+			[]string{"no-handler/none", "prestop-sleep/rolling-update", "prestop-sleep/rolling-update", "no-handler/none"},
+			"",
+		},
+		{"unknown profile", []string{"-profile=everything"}, nil, `unknown profile "everything": want one of quick, full`},
+		{"unknown strategy", []string{"-strategies=prestop-nap"}, nil, `unknown strategy "prestop-nap": want one of `},
+		{"unknown disruption", []string{"-disruptions=earthquake"}, nil, `unknown disruption "earthquake": want one of none, `},
+		{"unknown lane", []string{"-lanes=pigeon/new"}, nil, `unknown lane "pigeon/new": want one of service/new, `},
+		{
+			"a delay that can't be",
+			[]string{"-strategies=prestop-sleep", "-delay=1.5s"},
+			nil,
+			"a delay of 1.5s: the kubelet's sleep action takes whole seconds",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := newTestSuite(t, tt.flags...)
+			runs, err := s.Runs()
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			var got []string
+			for _, run := range runs {
+				got = append(got, run.Name())
+			}
+			assert.Equal(t, tt.want, got)
+		})
+	}
+	s, _ := newTestSuite(t, "-profile=smoke", "-lanes=service/new,nodeport/new", "-rate=7")
+	runs, err := s.Runs()
+	require.NoError(t, err)
+	for _, run := range runs {
+		require.Len(t, run.Lanes, 2)
+		assert.Equal(t, 7, run.Lanes[0].Load.Rate)
+	}
+}
+
+// TestGroupByNeeds: a cluster that is fit for several runs is not taken away between them.
+func TestGroupByNeeds(t *testing.T) {
+	run := func(name string, gates ...string) scenarios.Run {
+		d := scenarios.Disruption{Name: name, Needs: scenarios.Needs{FeatureGates: map[string]bool{}}}
+		for _, gate := range gates {
+			d.Needs.FeatureGates[gate] = true
+		}
+		return scenarios.Run{Scenario: scenarios.Scenario{Disruption: d}}
+	}
+	var got []string
+	for _, r := range groupByNeeds([]scenarios.Run{run("a"), run("b", "X"), run("c"), run("d", "Y"), run("e", "X"), run("f")}) {
+		got = append(got, r.Disruption.Name)
+	}
+	assert.Equal(t, []string{"a", "c", "f", "b", "e", "d"}, got)
+}
+
+// TestSeries: an inconclusive run is made again, but not until it pleases; none writes over
+// another.
+func TestSeries(t *testing.T) {
+	const pass, fail, doubt, broken = verdict.Pass, verdict.Fail, verdict.Inconclusive, verdict.Infrastructure
+	tests := []struct {
+		name     string
+		n        int
+		outcomes []verdict.Outcome // of the attempts, in order
+		want     []verdict.Outcome // on record
+	}{
+		{"all well", 2, []verdict.Outcome{pass, pass}, []verdict.Outcome{pass, pass}},
+		{"a fail is a result", 2, []verdict.Outcome{fail, pass}, []verdict.Outcome{fail, pass}},
+		{"two are made again", 2, []verdict.Outcome{doubt, pass, doubt, pass}, []verdict.Outcome{pass, pass}},
+		{"a third isn't", 3, []verdict.Outcome{doubt, pass, doubt, doubt}, []verdict.Outcome{pass, doubt}},
+		{"what broke down isn't", 2, []verdict.Outcome{broken}, []verdict.Outcome{broken}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := newTestSuite(t)
+			scenario, err := s.Find("shutdown-at-once", "rolling-update")
+			require.NoError(t, err)
+			for series := range 2 {
+				var repeats, want []int
+				s.Series(&recorder{}, scenario, tt.n, func(run scenarios.Run) (verdict.Verdict, string) {
+					repeats = append(repeats, run.Repeat)
+					return verdict.Verdict{Outcome: tt.outcomes[len(repeats)-1], Reasons: []string{"so"}}, ""
+				})
+				for i := range tt.outcomes {
+					want = append(want, series*len(tt.outcomes)+i+1)
+				}
+				assert.Equal(t, want, repeats)
+			}
+			var got []verdict.Outcome
+			for _, v := range s.Verdicts() {
+				got = append(got, v.Outcome)
+			}
+			assert.Equal(t, append(tt.want, tt.want...), got)
+		})
+	}
+}
+
+// TestInterrupted: who ends a run has broken nothing; what else went wrong stays on record.
+func TestInterrupted(t *testing.T) {
+	limit := errors.New("the run took longer than its limit of 4m0s")
+	tests := []struct {
+		name   string
+		errors []string
+		why    error
+		want   timeline.Timeline
+	}{
+		{"left alone", nil, nil, timeline.Timeline{}},
+		{"an error", []string{"observe: gone"}, nil, timeline.Timeline{Errors: []string{"observe: gone"}}},
+		{"Ctrl-C", []string{"run: lead: stopped by a signal"}, errStopped, timeline.Timeline{Interrupted: "stopped by a signal"}},
+		{"Ctrl-C before it began", []string{"not run: stopped by a signal"}, fmt.Errorf("not run: %w", errStopped), timeline.Timeline{Interrupted: "not run: stopped by a signal"}},
+		{"out of time", []string{"run: termination: …"}, errTime, timeline.Timeline{Interrupted: errTime.Error()}},
+		{"Ctrl-C when it was over", nil, errStopped, timeline.Timeline{}},
+		{"its own limit", []string{"run: …"}, limit, timeline.Timeline{Errors: []string{"run: …"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			assert.Equal(t, tt.want, interrupted(timeline.Timeline{Errors: tt.errors}, tt.why))
+		})
+	}
+}

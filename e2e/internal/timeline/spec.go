@@ -1,0 +1,144 @@
+package timeline
+
+import (
+	"slices"
+	"time"
+)
+
+// Spec is the declaration of a run, written down when the run begins: all that its verdict needs of
+// the scenario. A stored run is judged by what was promised then, whatever has become of its
+// strategy.
+type Spec struct {
+	Strategy string `json:"strategy"`
+	Summary  string `json:"summary,omitempty"` // what the strategy does, in one line
+	// Group is the answer that the strategy gives to "where does the delay belong?": preStop,
+	// in-app delay; empty for one that is not part of that comparison.
+	Group string `json:"group,omitempty"`
+	// SameAs is, of an A/A comparison, the strategy that this one equals in all but its name.
+	SameAs string `json:"sameAs,omitempty"`
+	// Delay is how long a Pod serves on after its deletion, as the strategy says; a length.
+	Delay      time.Duration `json:"delay,omitempty"`
+	Disruption string        `json:"disruption"`
+	Scope      Scope         `json:"scope"`
+	// Control says that the result is known beforehand.
+	Control bool       `json:"control,omitempty"`
+	Lanes   []LaneSpec `json:"lanes"`
+}
+
+// Scope says which of the Pods that were there have to be gone after the disruption.
+type Scope string
+
+// The scopes.
+const (
+	ScopeNone Scope = "none" // no Pod may go
+	ScopeAll  Scope = "all"  // every Pod
+	ScopeNode Scope = "node" // the Pods of the node that the event NodeDisrupted names
+	ScopeSome Scope = "some" // at least one Pod, as when a Deployment is scaled down
+)
+
+// LaneSpec is the declaration of a lane: one consumer and one load.
+type LaneSpec struct {
+	Name     string  `json:"lane"` // consumer/load, as in nodeport/new
+	Consumer string  `json:"consumer"`
+	From     Place   `json:"from"`
+	Routing  Routing `json:"routing"`
+	// Evidence are the sources that can name the Pod of a dropped request: EvidenceConntrack ….
+	Evidence []string `json:"evidence,omitempty"`
+	Load     string   `json:"load"`
+	Driver   string   `json:"driver"`
+	Class    Class    `json:"class"`
+	Rate     int      `json:"rate"` // requests per second
+	// Connections says how the load uses connections: new, reused.
+	Connections string `json:"connections"`
+	// Replayable says that http.Transport is free to send a request again, as in ordinary clients.
+	Replayable bool          `json:"replayable,omitempty"`
+	Work       time.Duration `json:"work,omitempty"` // length: what the server is asked to work for each request
+	Timeout    time.Duration `json:"timeout"`        // length: how long the client waits for a complete answer
+	// Held is what the dropped requests of each class are held to.
+	Held map[Class]Promise `json:"held"`
+}
+
+// Promise is what is expected of the dropped requests of one class of a lane, and who says so.
+type Promise struct {
+	Expect Expect `json:"expect"`
+	Source string `json:"source"`
+}
+
+// Expect bounds how many requests may be dropped.
+type Expect string
+
+// What can be expected. The zero value is none of them: what was not declared can't be kept.
+const (
+	Clean    Expect = "clean"    // nothing may be dropped
+	Drops    Expect = "drops"    // something must be dropped, else the instrument is blind
+	Measured Expect = "measured" // either is a finding
+)
+
+// Class is what a strategy can promise for. It is that of a dropped request, and not of its lane.
+type Class string
+
+// The classes.
+const (
+	ClassNew       Class = "new"        // on a connection made for the request
+	ClassKeptAlive Class = "kept-alive" // on a connection that was there before
+	ClassInFlight  Class = "in-flight"  // begun by the app, and cut when its process ended or gave up
+	ClassHeld      Class = "held"       // a connection that is held open: WebSocket, streams
+)
+
+// Classes lists every class, in the order in which reports show them.
+func Classes() []Class { return []Class{ClassNew, ClassKeptAlive, ClassInFlight, ClassHeld} }
+
+// Routing says when the consumer chooses the Pod of a request.
+type Routing string
+
+// The ways to route.
+const (
+	PerConnection Routing = "per-connection" // kube-proxy: the Pod stays with the connection
+	PerRequest    Routing = "per-request"    // an L7 proxy: the client's connection says nothing about the Pod
+	ByClient      Routing = "by-client"      // the client itself knows the Pod's address: DNS, xDS
+)
+
+// Place is where load is sent from.
+type Place string
+
+// The places.
+const (
+	FromCluster Place = "cluster" // Pods within
+	FromOutside Place = "outside" // a client that is none of the cluster's
+)
+
+// Sources that can name the Pod of a dropped request.
+const (
+	EvidenceConntrack     = "conntrack"      // the choice of the node that the client asked
+	EvidenceRemoteAddress = "remote-address" // the client dialled the Pod itself
+	EvidenceAccessLog     = "access-log"     // the proxy wrote down where it sent the request
+)
+
+// Reused is the value of LaneSpec.Connections of a load that keeps its connections.
+const Reused = "reused"
+
+// Reuses says that the lane sends its requests on connections that it already has.
+func (l LaneSpec) Reuses() bool { return l.Connections == Reused }
+
+// ConnectionClass is the class of a request of the lane that was not in flight when it was dropped.
+func (l LaneSpec) ConnectionClass() Class {
+	switch {
+	case l.Class == ClassHeld:
+		return ClassHeld
+	case l.Reuses():
+		return ClassKeptAlive
+	}
+	return ClassNew
+}
+
+// Name is strategy/disruption.
+func (s Spec) Name() string { return s.Strategy + "/" + s.Disruption }
+
+// Lane is the declaration of the lane of a name; false if there is none.
+func (s Spec) Lane(name string) (LaneSpec, bool) {
+	i := slices.IndexFunc(s.Lanes, func(l LaneSpec) bool { return l.Name == name })
+	if i < 0 {
+		return LaneSpec{Name: name}, false
+	}
+	return s.Lanes[i], true
+}
