@@ -197,6 +197,8 @@ func delayTable(lanes []verdict.LaneDelay) Table {
 		}),
 		Number("until it ended", func(l verdict.LaneDelay) string { return integer(l.Censored) }).
 			Unless(func(l verdict.LaneDelay) bool { return l.Censored == 0 }),
+		Number("measured with", func(l verdict.LaneDelay) string { return l.With.String() }).
+			Unless(func(l verdict.LaneDelay) bool { return l.With == lanes[0].With }),
 		Number("known to", func(l verdict.LaneDelay) string { return Duration(l.Resolution) }),
 		Number("may be longer", func(l verdict.LaneDelay) string { return percent(l.Bound) }),
 		Number("delay", func(l verdict.LaneDelay) string {

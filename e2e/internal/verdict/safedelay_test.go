@@ -246,7 +246,7 @@ func TestCensoredArrivals(t *testing.T) {
 		}
 		return v
 	}
-	const tooShort = "requests went on arriving for ≥ 14.9s, until the Pod ended: a longer delay than 15s has to show their end"
+	const tooShort = "requests went on arriving for ≥ 14.9s, and Pods served on for 15s: a longer delay has to show their end"
 	tests := []struct {
 		name     string
 		run      Verdict
