@@ -117,8 +117,8 @@ func NewSafeDelay(runs []Verdict, with time.Duration) SafeDelay {
 			l.Why = whyReused
 		case l.Censored > 0 || l.Max >= with: // whatever was dropped then: the delay ended too soon
 			l.TooShort = true
-			l.Why = fmt.Sprintf("requests went on arriving for ≥ %s, and Pods served on for %s: a longer delay has to show their end",
-				round(max(l.AtLeast, l.Max)), with)
+			l.Why = fmt.Sprintf("requests went on arriving for ≥ %s, and Pods served on for %s: "+
+				"a longer delay has to show their end", round(max(l.AtLeast, l.Max)), with)
 		case dropped[l.Lane] > 0:
 			l.Why = fmt.Sprintf("%d requests were dropped even with a delay of %s", dropped[l.Lane], with)
 		case l.N == 0:
