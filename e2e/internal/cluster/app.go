@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -154,12 +155,19 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			return err
 		}
 	}
+	var served errgroup.Group
 	for _, c := range consumers {
-		for _, probe := range a.probes(c.Consumer) {
-			if err := a.waitServed(ctx, c.Consumer, probe); err != nil {
-				return fmt.Errorf("consumer %s: %w", c.Name, err)
+		served.Go(func() error {
+			for _, probe := range a.probes(c.Consumer) {
+				if err := a.waitServed(ctx, c.Consumer, probe); err != nil {
+					return fmt.Errorf("consumer %s: %w", c.Name, err)
+				}
 			}
-		}
+			return nil
+		})
+	}
+	if err := served.Wait(); err != nil {
+		return err
 	}
 	if err := a.cluster.addObjects(ctx, beside); err != nil {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
