@@ -175,7 +175,7 @@ func TestRun(t *testing.T) {
 	assert.GreaterOrEqual(t, app.stoppedAt, w.LoadEnd, "it is observed to the end")
 	assert.Less(t, w.Overhead, took-options.Lead-timeout+time.Millisecond)
 	assert.Positive(t, w.Overhead)
-	require.Len(t, tl.Lanes, 10)
+	require.Len(t, tl.Lanes, len(run.Lanes))
 	assert.Len(t, tl.Served, 2, "the server's side of the ledger is kept, of both Pods")
 	from := map[timeline.Place][]string{}
 	for _, l := range tl.Spec.Lanes {
