@@ -111,17 +111,26 @@ func NewCatalogue() (Catalogue, error) {
 // their consumer bears: those within the cluster first, which see the true cause of a drop, and of
 // those the reference.
 func (c Catalogue) Lanes(rate int) ([]Lane, error) {
+	rank := func(c fixtures.Consumer) int {
+		switch {
+		case c.From != fixtures.FromCluster:
+			return 2
+		case c.Reference:
+			return 0
+		}
+		return 1
+	}
 	consumers := slices.SortedFunc(maps.Values(c.consumers), func(a, b fixtures.Consumer) int {
-		outside := func(x fixtures.Consumer) int { return strings.Compare(x.From, fixtures.FromCluster) }
-		return cmp.Or(outside(a)-outside(b), compareBool(b.Reference, a.Reference), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Name, b.Name))
 	})
 	var lanes []Lane
 	for _, consumer := range consumers {
+		bearable := rate
 		if consumer.MaxRate > 0 {
-			consumer.MaxRate = min(rate, consumer.MaxRate)
+			bearable = min(rate, consumer.MaxRate)
 		}
 		for _, name := range consumer.Loads {
-			load, err := loadNamed(name, cmp.Or(consumer.MaxRate, rate))
+			load, err := loadNamed(name, bearable)
 			if err != nil {
 				return nil, fmt.Errorf("consumer %s: %w", consumer.Name, err)
 			}
@@ -129,16 +138,6 @@ func (c Catalogue) Lanes(rate int) ([]Lane, error) {
 		}
 	}
 	return lanes, nil
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
 }
 
 // Find is the scenario of one strategy and one disruption, with all lanes. An unknown name is an
