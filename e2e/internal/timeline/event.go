@@ -18,6 +18,12 @@ type Event struct {
 	// SeenAfter is, of what a watch has delivered and etcd has dated, how much later the watch
 	// delivered it: a length, above zero. At is etcd's then.
 	SeenAfter time.Duration `json:"seenAfter,omitempty"`
+	// Width is, of what the audit log has dated, the length of the interval from At within which the
+	// API server made the change: from the request's arrival to its answer.
+	Width time.Duration `json:"width,omitempty"`
+	// By is who asked for the change, as the audit log says: replicaset-controller, the node's
+	// kubelet.
+	By string `json:"by,omitempty"`
 }
 
 // Kind names what happened.

@@ -38,6 +38,9 @@ type Timeline struct {
 	// the disruption ended in an error, the run was interrupted, the API server went away. A
 	// timeline with one is a record of what was seen until then.
 	Errors []string `json:"errors,omitempty"`
+	// Retry says why this run was made a second time: the reasons for which the first was
+	// inconclusive, for the machine's sake. Empty for one that was made once.
+	Retry []string `json:"retry,omitempty"`
 }
 
 // Window says when the phases of a run began. A phase that was never reached is zero, except

@@ -78,6 +78,7 @@ type Verdict struct {
 	Outcome Outcome
 	Reasons []string // why it isn't a pass; empty for a pass
 	Lanes   []Lane
+	Retry   []string // why an earlier attempt was inconclusive, if the run is its repetition
 
 	PodsReplaced    int           // Pods that existed at the start of the disruption and were gone at the end
 	DisruptStart    time.Duration // on the clock of the run; 0 if the run didn't get there
@@ -131,6 +132,7 @@ type Lane struct {
 	OK      int
 	Dropped int
 	Masked  int // of OK: those that were sent more than once, which an ordinary client hides
+	Late    int // of OK: those answered more than a second after their planned instant and the lane's work
 	Lookups int // DNS queries that its clients sent
 	Causes  map[timeline.Cause]int
 
@@ -165,7 +167,7 @@ type ClassResult struct {
 // valid is inconclusive, whatever it dropped.
 func Judge(tl timeline.Timeline) Verdict {
 	v := Verdict{
-		Spec: tl.Spec, Repeat: tl.Repeat, Environment: tl.Environment,
+		Spec: tl.Spec, Repeat: tl.Repeat, Environment: tl.Environment, Retry: tl.Retry,
 		DisruptStart: tl.Window.DisruptStart, Overhead: tl.Window.Overhead,
 	}
 	pods := podLifecycles(tl)
