@@ -23,10 +23,9 @@
 // # How it is made
 //
 // A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row), the
-// model becomes a document (document.go; sections.go, and decision.go, headtohead.go, phases.go and
-// arrivals.go for the sections that need more room), and the text, markdown and HTML writers only
-// lay that document out. The JSON and JUnit writers start from the runs as they are; what JSON has
-// is a File, which Read gives back.
+// model becomes a document (document.go; sections.go, and a file each for the sections that need
+// more room), and the text, markdown and HTML writers only lay that document out. The JSON and
+// JUnit writers start from the runs as they are; what JSON has is a File, which Read gives back.
 //
 // The page of a single run is drawn by package picture, in the words and with the tables of this
 // package.

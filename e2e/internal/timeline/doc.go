@@ -37,7 +37,7 @@
 // # Files
 //
 // Save writes three files, each whole or not at all: timeline.json (all but the requests and the
-// routes), timeline.csv.gz (one line per request) and routes.csv.gz. Durations are in microseconds
-// in the CSV files. Load refuses a folder with another Schema, and one in which something is
-// missing or cut off.
+// routes), timeline.csv.gz (one line per request) and routes.csv.gz. Durations are in nanoseconds in
+// the JSON and in microseconds in the CSV. Load refuses a folder with another Schema, and one in
+// which something is missing or cut off.
 package timeline
