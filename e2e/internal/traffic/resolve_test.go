@@ -78,7 +78,7 @@ func TestDeadAddress(t *testing.T) {
 	for _, keep := range []time.Duration{0, time.Minute} {
 		t.Run(keep.String(), func(t *testing.T) {
 			port, all := named(t, "127.0.0.3")
-			record := sendNamed(t, scenarios.New(200), Resolve{keep}, port, 30, func(_ context.Context, host string) ([]netip.Addr, error) {
+			record := sendNamed(t, scenarios.New(200), Resolve{Keep: keep}, port, 30, func(_ context.Context, host string) ([]netip.Addr, error) {
 				assert.Equal(t, "app.", host, "fully qualified")
 				return []netip.Addr{all[2], all[0], all[1]}, nil // sorted before one is chosen
 			})
@@ -121,7 +121,7 @@ func TestKeptConnectionsResolveOnce(t *testing.T) {
 // TestFailedLookup: a name that isn't known is one attempt at no address.
 func TestFailedLookup(t *testing.T) {
 	for _, found := range []error{nil, &net.DNSError{Err: "no such host", IsNotFound: true}} {
-		record := sendNamed(t, scenarios.New(200), Resolve{time.Minute}, "80", 5, func(context.Context, string) ([]netip.Addr, error) { return nil, found })
+		record := sendNamed(t, scenarios.New(200), Resolve{Keep: time.Minute}, "80", 5, func(context.Context, string) ([]netip.Addr, error) { return nil, found })
 		assert.Equal(t, map[timeline.Cause]int{timeline.DNS: 5}, count(record))
 		assert.Empty(t, record.Addresses)
 		assert.Positive(t, record.Lookups)
