@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -107,8 +108,18 @@ func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.ref
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
 func (a *fakeApp) URL(fixtures.Consumer) string                   { return a.url }
-func (a *fakeApp) Workers() traffic.Sender                        { return a.workers }
+func (a *fakeApp) Addresses(fixtures.Consumer) []netip.Addr       { return nil }
 func (a *fakeApp) Replicas() int                                  { return 1 }
+func (a *fakeApp) Sender(from string) traffic.Sender {
+	switch from {
+	case fixtures.FromOutside:
+		return traffic.Host{}
+	case fixtures.FromCluster:
+		return a.workers
+	}
+	return nil
+}
+
 func (a *fakeApp) Environment() timeline.Environment {
 	return timeline.Environment{Kubernetes: "v1", MinSyncPeriod: "1s"}
 }
@@ -265,7 +276,7 @@ func TestErrorsAreRecorded(t *testing.T) {
 		}, false, "load: fake"},
 		{"no workers", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = nil
-		}, false, "load: lane service/new: is sent from the cluster, where no worker runs"},
+		}, false, `load: lane service/new: is sent from "cluster", where nobody sends`},
 		{"a consumer from nowhere", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			r.Lanes[0].Consumer.From = "moon"
 		}, false, `load: lane service/new: is sent from "moon"`},
