@@ -16,11 +16,14 @@ type attemptsKey struct{}
 // lastPort is the port that was taken last, within ephemeral, counted from firstPort.
 var lastPort atomic.Uint32
 
-// firstPort is where this process began: the hand of a clock that goes round in 141 s. A sender in
-// the place of another, at the same address, goes on beyond the ports that the other has used: a
-// node remembers for up to two minutes which Pod a connection went to that was never answered, or
-// was given up (nf_conntrack_tcp_timeout_syn_sent, _fin_wait).
-var firstPort = uint32(time.Now().Unix() * 200 % int64(ephemeral.count))
+// firstPort is where this process began.
+var firstPort = portAt(time.Now())
+
+// portAt is the hand of a clock that goes round in 141 s. A sender in the place of another, at the
+// same address, so begins beyond the ports that the other has used: a node remembers for up to two
+// minutes which Pod a connection went to that was never answered, or was given up
+// (nf_conntrack_tcp_timeout_syn_sent, _fin_wait).
+func portAt(begin time.Time) uint32 { return uint32(begin.Unix() * 200 % int64(ephemeral.count)) }
 
 // ephemeral are the ports that bindNext takes: Linux' default range for clients
 // (ip_local_port_range).

@@ -100,6 +100,35 @@ func TestDeadAddress(t *testing.T) {
 	}
 }
 
+// TestKnownAddresses: those of nodes are asked in turn, and DNS isn't.
+func TestKnownAddresses(t *testing.T) {
+	port, all := named(t, "127.0.0.4")
+	record := sendNamed(t, scenarios.New(200), Resolve{Known: all}, port, 30, func(context.Context, string) ([]netip.Addr, error) { return nil, assert.AnError })
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 20, timeline.Refused: 10}, count(record))
+	assert.Equal(t, []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}, slices.Sorted(slices.Values(record.Addresses)))
+	assert.Zero(t, record.Lookups)
+}
+
+// TestPortsRest: a sender that takes another's place at the same address, a minute's run of 150
+// connections a second after it or more of them, uses no port that the other has used within two
+// minutes.
+func TestPortsRest(t *testing.T) {
+	const rate, runs = 150, 60 // seconds
+	begin := time.Unix(1_800_000_000, 0)
+	for later := runs; later <= 5*runs; later++ {
+		used := map[uint32]int{} // in which second
+		for n := range rate * runs {
+			used[(portAt(begin)+uint32(n))%ephemeral.count] = n / rate
+		}
+		for n := range rate * runs {
+			port := (portAt(begin.Add(time.Duration(later)*time.Second)) + uint32(n)) % ephemeral.count
+			if at, again := used[port]; again {
+				require.Greater(t, later+n/rate-at, 120, "port %d, %d s later", port, later)
+			}
+		}
+	}
+}
+
 // TestKeptConnectionsResolveOnce: a connection resolves when it is dialled, and not when it is used again.
 func TestKeptConnectionsResolveOnce(t *testing.T) {
 	port, all := named(t)
