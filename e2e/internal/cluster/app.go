@@ -49,8 +49,8 @@ type App struct {
 	grace     time.Duration
 	replicas  int
 	services  []string                // of all consumers
-	urls      map[string]string       // of consumers, by name
-	addresses map[string][]netip.Addr // of consumers that nodes are asked for, by name
+	urls      map[string][]string     // of consumers, by name; several where each node is asked
+	addresses map[string][]netip.Addr // of those nodes
 	workers   []worker.Worker         // none if no consumer is loaded from within the cluster
 	client    []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 }
@@ -64,7 +64,7 @@ var errOtherNeeds = errors.New("the cluster wasn't made with the settings that i
 //
 // A disruption that isn't for this cluster is refused before anything is deployed.
 func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
-	app := &App{cluster: c, dir: dir, urls: map[string]string{}, addresses: map[string][]netip.Addr{}}
+	app := &App{cluster: c, dir: dir, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}}
 	if err := app.deploy(ctx, s); err != nil {
 		return nil, fmt.Errorf("deploy %s: %w", s.Strategy.Name, err)
 	}
@@ -168,7 +168,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	for _, c := range consumers {
 		served.Go(func() error {
 			for _, probe := range a.probes(c.Consumer) {
-				for _, url := range a.asked(c.Consumer) {
+				for _, url := range a.urls[c.Name] {
 					if err := a.waitServed(ctx, url, probe); err != nil {
 						return fmt.Errorf("consumer %s: %w", c.Name, err)
 					}
@@ -220,24 +220,29 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 			}
 		}
 	}
-	switch nodes := strings.Contains(c.Address, "{node}"); {
-	case nodes && a.cluster.config.Address != "":
-		values["node"] = inURL(a.cluster.config.Address)
-	case nodes:
+	nodes := []string{a.cluster.config.Address}
+	if strings.Contains(c.Address, "{node}") && nodes[0] == "" {
 		addresses, err := a.cluster.nodeAddresses(ctx)
 		if err != nil {
 			return err
 		}
-		a.addresses[c.Name], values["node"] = addresses, inURL(addresses[0].String())
+		a.addresses[c.Name], nodes = addresses, nil
+		for _, ip := range addresses {
+			nodes = append(nodes, ip.String())
+		}
 	}
-	address, err := fillIn(c.Address, values)
-	if err != nil {
-		return fmt.Errorf("address %s: %w", c.Address, err)
+	a.urls[c.Name] = nil
+	for _, node := range nodes {
+		values["node"] = inURL(node)
+		address, err := fillIn(c.Address, values)
+		if err == nil {
+			_, err = url.Parse(address)
+		}
+		if err != nil {
+			return fmt.Errorf("address %s: %w", c.Address, err)
+		}
+		a.urls[c.Name] = append(a.urls[c.Name], address)
 	}
-	if _, err := url.Parse(address); err != nil {
-		return fmt.Errorf("address %s: %w", c.Address, err)
-	}
-	a.urls[c.Name] = address
 	return nil
 }
 
@@ -247,7 +252,8 @@ func inURL(host string) string { return strings.TrimSuffix(net.JoinHostPort(host
 // nodeAddresses are those of the nodes that a client outside asks for a NodePort: the ones that
 // load balancers may ask, which leaves out the control plane that kubeadm has made.
 func (c *Cluster) nodeAddresses(ctx context.Context) ([]netip.Addr, error) {
-	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: "!" + corev1.LabelNodeExcludeBalancers})
+	asked := metav1.ListOptions{LabelSelector: "!" + corev1.LabelNodeExcludeBalancers}
+	nodes, err := c.client.CoreV1().Nodes().List(ctx, asked)
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}
@@ -313,25 +319,6 @@ func (a *App) probes(consumer fixtures.Consumer) []probe {
 	return out
 }
 
-// asked are the URLs at which a consumer is asked: that of each node, which has a kube-proxy of its
-// own, or the one there is.
-func (a *App) asked(consumer fixtures.Consumer) []string {
-	whole := a.URL(consumer)
-	var out []string
-	for _, ip := range a.Addresses(consumer) {
-		u, err := url.Parse(whole)
-		if err != nil {
-			break // expose has parsed it
-		}
-		u.Host = net.JoinHostPort(ip.String(), u.Port())
-		out = append(out, u.String())
-	}
-	if len(out) == 0 {
-		return []string{whole}
-	}
-	return out
-}
-
 // waitServed probes until every Pod has answered, so that the load doesn't meet a consumer that is
 // still being set up.
 func (a *App) waitServed(ctx context.Context, url string, send probe) error {
@@ -364,7 +351,7 @@ func (a *App) waitServed(ctx context.Context, url string, send probe) error {
 }
 
 // URL is where a consumer is reached from the place that its load is sent from.
-func (a *App) URL(consumer fixtures.Consumer) string { return a.urls[consumer.Name] }
+func (a *App) URL(consumer fixtures.Consumer) string { return a.urls[consumer.Name][0] }
 
 // Addresses are those that are dialled in turn in the place of the URL's host; none: that itself is.
 func (a *App) Addresses(consumer fixtures.Consumer) []netip.Addr { return a.addresses[consumer.Name] }

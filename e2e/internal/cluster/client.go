@@ -58,20 +58,21 @@ const containerLabel = "dev.zerodrop.container"
 // container is a program beside the cluster, on the network of its nodes, as a client or a load
 // balancer outside of a cluster is.
 type container struct {
-	role  string // its name is zerodrop-<role>
+	role  string
 	image string
 	port  int      // that it listens on
 	args  []string // of its program
 }
 
+func (c container) name() string { return clusterName + "-" + c.role }
+
 // start starts a container and returns its address on the nodes' network, and where this machine
 // reaches its port: on loopback, and not open to the network.
-func (e engine) start(ctx context.Context, c container) (name, ip, here string, err error) {
-	name = clusterName + "-" + c.role
+func (e engine) start(ctx context.Context, c container) (ip, here string, err error) {
 	// As kind finds the network.
 	network := cmp.Or(os.Getenv("KIND_EXPERIMENTAL_DOCKER_NETWORK"), os.Getenv("KIND_EXPERIMENTAL_PODMAN_NETWORK"), "kind")
 	run := []string{
-		"run", "--detach", "--name", name, "--label", containerLabel + "=" + c.role, "--network", network,
+		"run", "--detach", "--name", c.name(), "--label", containerLabel + "=" + c.role, "--network", network,
 		"--publish", fmt.Sprintf("127.0.0.1::%d", c.port),
 		"--read-only", "--cap-drop", "ALL", "--memory", "1g",
 		// As a node that sends load (prioritize): requests have to leave on time beside busy nodes.
@@ -80,14 +81,14 @@ func (e engine) start(ctx context.Context, c container) (name, ip, here string, 
 	}
 	if _, err = e(ctx, nil, append(run, c.args...)...); err == nil {
 		const format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-		if ip, err = e(ctx, nil, "inspect", "--format", format, name); err == nil {
-			here, err = e(ctx, nil, "port", name, fmt.Sprintf("%d/tcp", c.port))
+		if ip, err = e(ctx, nil, "inspect", "--format", format, c.name()); err == nil {
+			here, err = e(ctx, nil, "port", c.name(), fmt.Sprintf("%d/tcp", c.port))
 		}
 	}
 	if err != nil {
-		return "", "", "", fmt.Errorf("start container %s: %w", name, err)
+		return "", "", fmt.Errorf("start container %s: %w", c.name(), err)
 	}
-	return name, ip, here, nil
+	return ip, here, nil
 }
 
 // removeContainers takes all containers away that zerodrop has started beside kind's, whoever left
@@ -103,32 +104,15 @@ func (e engine) removeContainers(ctx context.Context) error {
 	return nil
 }
 
-// hasImage says whether the engine has an image.
-func (e engine) hasImage(ctx context.Context, ref string) bool {
-	_, err := e(ctx, nil, "image", "inspect", ref)
-	return err == nil
-}
-
 // startClient starts the client: it sends the load of lanes from outside the cluster, to its nodes.
 // It is made anew for each run, as the workers' Pods are.
 func (a *App) startClient(ctx context.Context) error {
-	run := a.cluster.kind.engine
-	name, ip, here, err := run.start(ctx, container{role: "client", image: a.cluster.kind.clientImage, port: worker.Port})
+	c := container{role: "client", image: a.cluster.kind.clientImage, port: worker.Port}
+	ip, here, err := a.cluster.kind.engine.start(ctx, c)
 	if err != nil {
 		return err
 	}
-	call := worker.At(&http.Client{Transport: &http.Transport{}}, "http://"+here)
-	client := worker.Worker{Name: "client", IP: ip, Call: func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
-		answer, err := call(ctx, path, body)
-		if err == nil || errors.Is(err, worker.ErrRefused) {
-			return answer, err
-		}
-		const format = "{{if not .State.Running}}exit code {{.State.ExitCode}}{{end}}"
-		if end, unknown := run(ctx, nil, "inspect", "--format", format, name); unknown == nil && end != "" {
-			return nil, fmt.Errorf("%w: container %s: %s", worker.ErrEnded, name, end)
-		}
-		return nil, err
-	}}
+	client := worker.Worker{Name: c.role, IP: ip, Call: a.cluster.kind.engine.call(c, here)}
 	a.client = []worker.Worker{client}
 	return poll(ctx, deployWithin, "the client", func(ctx context.Context) (string, error) {
 		err := answers(ctx, client)
@@ -136,8 +120,25 @@ func (a *App) startClient(ctx context.Context) error {
 			return "", fmt.Errorf("%w: %w", errPermanent, err)
 		}
 		if err != nil {
-			return err.Error(), nil
+			return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the engine
 		}
 		return "", nil
 	})
+}
+
+// call is the way to a worker in a container, where the engine also tells if there is nobody left
+// to answer.
+func (e engine) call(c container, address string) worker.Call {
+	call := worker.At(&http.Client{Transport: &http.Transport{}}, "http://"+address)
+	return func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
+		answer, err := call(ctx, path, body)
+		if err == nil || errors.Is(err, worker.ErrRefused) {
+			return answer, err
+		}
+		const format = "{{if not .State.Running}}exit code {{.State.ExitCode}}{{end}}"
+		if end, unknown := e(ctx, nil, "inspect", "--format", format, c.name()); unknown == nil && end != "" {
+			return nil, fmt.Errorf("%w: container %s: %s", worker.ErrEnded, c.name(), end)
+		}
+		return nil, err
+	}
 }

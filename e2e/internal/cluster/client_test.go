@@ -87,9 +87,9 @@ func TestStartContainer(t *testing.T) {
 	f := &fakeEngine{answers: map[string]string{"inspect": "172.18.0.5", "port": "127.0.0.1:49153"}}
 	e := engine(f.run)
 	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "")
-	name, ip, here, err := e.start(t.Context(), container{role: "client", image: "image:1", port: 8090, args: []string{"-a", "b"}})
+	ip, here, err := e.start(t.Context(), container{role: "client", image: "image:1", port: 8090, args: []string{"-a", "b"}})
 	require.NoError(t, err)
-	assert.Equal(t, []string{"zerodrop-client", "172.18.0.5", "127.0.0.1:49153"}, []string{name, ip, here})
+	assert.Equal(t, []string{"172.18.0.5", "127.0.0.1:49153"}, []string{ip, here})
 	run := f.calls[0]
 	for _, want := range []string{
 		"--name zerodrop-client ", "--label dev.zerodrop.container=client ", "--network kind ", "--publish 127.0.0.1::8090 ", "--cpu-shares 10240 ",
@@ -99,12 +99,12 @@ func TestStartContainer(t *testing.T) {
 	assert.NotContains(t, run, "io.x-k8s.kind")
 	assert.True(t, strings.HasSuffix(run, " image:1 -a b"), run)
 	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "other")
-	_, _, _, err = e.start(t.Context(), container{role: "lb"})
+	_, _, err = e.start(t.Context(), container{role: "lb"})
 	require.NoError(t, err)
 	assert.Contains(t, f.calls[3], "--name zerodrop-lb --label dev.zerodrop.container=lb --network other ")
 	for _, verb := range []string{"run", "inspect", "port"} {
 		f.fail = map[string]error{verb: errFake}
-		_, _, _, err = e.start(t.Context(), container{role: "lb"})
+		_, _, err = e.start(t.Context(), container{role: "lb"})
 		require.EqualError(t, err, "start container zerodrop-lb: connection refused", verb)
 	}
 }

@@ -215,14 +215,14 @@ func TestWorkerThatEnded(t *testing.T) {
 				require.NoError(t, a.awaitWorkers(t.Context(), 2))
 				service := aConsumer(t, "service")
 				fleet, probe := a.Sender("cluster"), a.probes(service)[0]
-				require.NoError(t, a.waitServed(t.Context(), a.URL(service), probe))
+				require.NoError(t, a.waitServed(t.Context(), "http://10.96.7.7", probe))
 
 				tt.end(one)
 				require.NoError(t, client.Tracker().Update(podsGVR, one, namespace))
 				p.broken["loadgen-a"] = badGateway
 				began := time.Now()
 				require.EqualError(t, a.awaitWorkers(t.Context(), 2), "wait for the workers: permanent failure: worker-0: worker has ended: "+tt.want)
-				require.EqualError(t, a.waitServed(t.Context(), a.URL(service), probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
+				require.EqualError(t, a.waitServed(t.Context(), "http://10.96.7.7", probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
 				require.ErrorIs(t, fleet.Sync(t.Context(), timeline.NewClock(time.Now())), worker.ErrEnded)
 				assert.Zero(t, time.Since(began))
 			})
@@ -270,7 +270,7 @@ func TestProbes(t *testing.T) {
 		p := &proxy{app: func() []string { return app }}
 		a, _ := newProxied(p, aPod("a", ready), aPod("b", ready), aWorker("loadgen-a", 0, running), aWorker("loadgen-b", 1, running))
 		service := aConsumer(t, "service")
-		a.urls[service.Name] = "http://10.96.7.7"
+		a.urls[service.Name] = []string{"http://10.96.7.7"}
 		assert.Empty(t, a.probes(service), "no workers yet")
 		assert.Nil(t, a.Sender("cluster"))
 

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -107,9 +108,23 @@ func (a *fakeApp) ChangeTemplate(ctx context.Context) error       { return a.cha
 func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.refuse[name] }
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
-func (a *fakeApp) URL(fixtures.Consumer) string                   { return a.url }
-func (a *fakeApp) Addresses(fixtures.Consumer) []netip.Addr       { return nil }
 func (a *fakeApp) Replicas() int                                  { return 1 }
+
+// URL is, from outside, that of a node that has the app's address and no name of its own.
+func (a *fakeApp) URL(c fixtures.Consumer) string {
+	if len(a.Addresses(c)) > 0 {
+		return strings.Replace(a.url, "127.0.0.1", "node.invalid", 1)
+	}
+	return a.url
+}
+
+func (a *fakeApp) Addresses(c fixtures.Consumer) []netip.Addr {
+	if c.From == fixtures.FromOutside {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	}
+	return nil
+}
+
 func (a *fakeApp) Sender(from string) traffic.Sender {
 	switch from {
 	case fixtures.FromOutside:
