@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http/httptest"
 	"os"
@@ -174,5 +173,5 @@ func TestClient(t *testing.T) {
 	require.NoError(t, app.Close(t.Context()))
 	assert.Contains(t, f.calls, "ps --all --quiet --filter label=dev.zerodrop.container", "after a run nobody sends")
 	f.fail = map[string]error{"ps": errFake}
-	require.True(t, errors.Is(app.Close(t.Context()), errFake))
+	require.ErrorIs(t, app.Close(t.Context()), errFake)
 }
