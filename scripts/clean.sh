@@ -17,8 +17,9 @@ esac
 if timeout 20 docker info >/dev/null 2>&1; then
 	# By kind's own label, for the nodes of a cluster that is broken or was cut off half-way as well.
 	docker ps -aq --filter label=io.x-k8s.kind.cluster=zerodrop | xargs -r docker rm --force --volumes
+	docker ps -aq --filter label=dev.zerodrop.container | xargs -r docker rm --force --volumes # what stood beside it
 	if [[ ${1:-runs} == cache ]]; then
-		docker image ls --format '{{.Repository}}:{{.Tag}}' 'zerodrop/*' | xargs -r docker image rm --force
+		docker image ls --format '{{.Repository}}:{{.Tag}}' --filter 'reference=zerodrop/*' --filter 'reference=localhost/zerodrop-client' | xargs -r docker image rm --force
 	fi
 fi
 scripts/docker.sh stop

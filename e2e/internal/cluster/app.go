@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -47,9 +48,11 @@ type App struct {
 	container string // that the app runs in
 	grace     time.Duration
 	replicas  int
-	services  []string          // of all consumers
-	urls      map[string]string // of consumers, by name
-	workers   []worker.Worker   // none if no consumer is loaded from within the cluster
+	services  []string                // of all consumers
+	urls      map[string][]string     // of consumers, by name; several where each node is asked
+	addresses map[string][]netip.Addr // of those nodes
+	workers   []worker.Worker         // none if no consumer is loaded from within the cluster
+	client    []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
@@ -61,7 +64,7 @@ var errOtherNeeds = errors.New("the cluster wasn't made with the settings that i
 //
 // A disruption that isn't for this cluster is refused before anything is deployed.
 func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
-	app := &App{cluster: c, dir: dir, urls: map[string]string{}}
+	app := &App{cluster: c, dir: dir, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}}
 	if err := app.deploy(ctx, s); err != nil {
 		return nil, fmt.Errorf("deploy %s: %w", s.Strategy.Name, err)
 	}
@@ -90,7 +93,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	manifests := []any{workload}
-	consumers, inside := []exposed{}, false // each once, in the order of the lanes
+	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
 	for _, lane := range s.Lanes {
 		c := lane.Consumer
 		if slices.ContainsFunc(consumers, func(x exposed) bool { return x.Name == c.Name }) {
@@ -106,7 +109,8 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 				a.services = append(a.services, o.GetName())
 			}
 		}
-		consumers, inside = append(consumers, exposed{c, objects}), inside || c.From == fixtures.FromCluster
+		consumers = append(consumers, exposed{c, objects})
+		inside, outside = inside || c.From == fixtures.FromCluster, outside || c.From == fixtures.FromOutside
 	}
 	if inside {
 		manifests = append(manifests, job)
@@ -136,6 +140,11 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			return fmt.Errorf("start the workers: %w", err)
 		}
 	}
+	if outside && a.cluster.Ours() {
+		if err := a.startClient(ctx); err != nil {
+			return err
+		}
+	}
 	for _, c := range consumers {
 		if err := a.expose(ctx, c); err != nil {
 			return fmt.Errorf("consumer %s: %w", c.Name, err)
@@ -159,8 +168,10 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	for _, c := range consumers {
 		served.Go(func() error {
 			for _, probe := range a.probes(c.Consumer) {
-				if err := a.waitServed(ctx, c.Consumer, probe); err != nil {
-					return fmt.Errorf("consumer %s: %w", c.Name, err)
+				for _, url := range a.urls[c.Name] {
+					if err := a.waitServed(ctx, url, probe); err != nil {
+						return fmt.Errorf("consumer %s: %w", c.Name, err)
+					}
 				}
 			}
 			return nil
@@ -175,11 +186,15 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	return nil
 }
 
-// Close takes the workers away, whatever they do: also one that could not be told to stop; and what
-// the disruption has needed. The app stays, for whoever wants to look at it. It may be called more
-// than once.
+// Close takes the workers and the client away, whatever they do: also one that could not be told to
+// stop; and what the disruption has needed. The app stays, for whoever wants to look at it. It may
+// be called more than once.
 func (a *App) Close(ctx context.Context) error {
-	return errors.Join(a.removeWorkers(ctx), a.cluster.removeObjects(ctx))
+	err := errors.Join(a.removeWorkers(ctx), a.cluster.removeObjects(ctx))
+	if a.cluster.Ours() {
+		err = errors.Join(err, a.cluster.kind.engine.removeContainers(ctx))
+	}
+	return err
 }
 
 // expose makes a consumer's objects unless the run before has, and works out where it is reached.
@@ -196,22 +211,65 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 		values["service"] = o.GetName()
 		ip, _, _ := unstructured.NestedString(present.Object, "spec", "clusterIP")
 		if address := net.ParseIP(ip); address != nil { // a headless Service has none
-			values["clusterIP"] = strings.TrimSuffix(net.JoinHostPort(ip, ""), ":") // in brackets, if IPv6
+			values["clusterIP"] = inURL(ip)
+		}
+		ports, _, _ := unstructured.NestedSlice(present.Object, "spec", "ports")
+		if len(ports) > 0 {
+			if port, ok := ports[0].(map[string]any)["nodePort"]; ok { // of the API server's choice
+				values["nodePort"] = fmt.Sprint(port)
+			}
 		}
 	}
-	address, err := fillIn(c.Address, values)
-	if err != nil {
-		return fmt.Errorf("address %s: %w", c.Address, err)
+	nodes := []string{a.cluster.config.Address}
+	if strings.Contains(c.Address, "{node}") && nodes[0] == "" {
+		addresses, err := a.cluster.nodeAddresses(ctx)
+		if err != nil {
+			return err
+		}
+		a.addresses[c.Name], nodes = addresses, nil
+		for _, ip := range addresses {
+			nodes = append(nodes, ip.String())
+		}
 	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return fmt.Errorf("address %s: %w", c.Address, err)
+	a.urls[c.Name] = nil
+	for _, node := range nodes {
+		values["node"] = inURL(node)
+		address, err := fillIn(c.Address, values)
+		if err == nil {
+			_, err = url.Parse(address)
+		}
+		if err != nil {
+			return fmt.Errorf("address %s: %w", c.Address, err)
+		}
+		a.urls[c.Name] = append(a.urls[c.Name], address)
 	}
-	if host := a.cluster.config.Address; host != "" && c.From == fixtures.FromOutside {
-		u.Host = host
-	}
-	a.urls[c.Name] = u.String()
 	return nil
+}
+
+// inURL is a host as URLs have it: in brackets, if it is an IPv6 address.
+func inURL(host string) string { return strings.TrimSuffix(net.JoinHostPort(host, ""), ":") }
+
+// nodeAddresses are those of the nodes that a client outside asks for a NodePort: the ones that
+// load balancers may ask, which leaves out the control plane that kubeadm has made.
+func (c *Cluster) nodeAddresses(ctx context.Context) ([]netip.Addr, error) {
+	asked := metav1.ListOptions{LabelSelector: "!" + corev1.LabelNodeExcludeBalancers}
+	nodes, err := c.client.CoreV1().Nodes().List(ctx, asked)
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	var out []netip.Addr
+	for _, node := range nodes.Items {
+		for _, a := range node.Status.Addresses {
+			if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+				out = append(out, ip)
+				break // it may have one of each family
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no node has an address that a client outside may ask")
+	}
+	return out, nil
 }
 
 // fillIn puts values in the place of the names in braces.
@@ -247,15 +305,15 @@ func (a *App) save(manifests []any) error {
 // probe sends one request to the app at a URL and returns the Pod that answered it well.
 type probe func(ctx context.Context, url string) (pod string, err error)
 
-// probes are the places that a consumer's load comes from: this machine, or each worker, which may
-// have kube-proxies of their own.
+// probes are the places that a consumer's load comes from: each worker, which may have kube-proxies
+// of their own, the client, or this machine.
 func (a *App) probes(consumer fixtures.Consumer) []probe {
-	if consumer.From == fixtures.FromOutside {
+	if consumer.From == fixtures.FromOutside && !a.cluster.Ours() {
 		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 		return []probe{func(ctx context.Context, url string) (string, error) { return worker.Probe(ctx, client, url) }}
 	}
 	var out []probe
-	for _, w := range a.workers {
+	for _, w := range a.senders(consumer.From) {
 		out = append(out, w.Probe)
 	}
 	return out
@@ -263,7 +321,7 @@ func (a *App) probes(consumer fixtures.Consumer) []probe {
 
 // waitServed probes until every Pod has answered, so that the load doesn't meet a consumer that is
 // still being set up.
-func (a *App) waitServed(ctx context.Context, consumer fixtures.Consumer, send probe) error {
+func (a *App) waitServed(ctx context.Context, url string, send probe) error {
 	pods, err := a.Pods(ctx)
 	if err != nil {
 		return err
@@ -271,7 +329,7 @@ func (a *App) waitServed(ctx context.Context, consumer fixtures.Consumer, send p
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
 		for range 20 { // chance picks the Pod
-			pod, err := send(ctx, a.URL(consumer))
+			pod, err := send(ctx, url)
 			if ctx.Err() != nil {
 				return "", ctx.Err() // what was missing before tells more than that time is up
 			}
@@ -293,7 +351,10 @@ func (a *App) waitServed(ctx context.Context, consumer fixtures.Consumer, send p
 }
 
 // URL is where a consumer is reached from the place that its load is sent from.
-func (a *App) URL(consumer fixtures.Consumer) string { return a.urls[consumer.Name] }
+func (a *App) URL(consumer fixtures.Consumer) string { return a.urls[consumer.Name][0] }
+
+// Addresses are those that are dialled in turn in the place of the URL's host; none: that itself is.
+func (a *App) Addresses(consumer fixtures.Consumer) []netip.Addr { return a.addresses[consumer.Name] }
 
 // Replicas is how many Pods the workload asks for.
 func (a *App) Replicas() int { return a.replicas }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +34,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -40,7 +43,7 @@ var _ harness.App = (*App)(nil)
 
 // serve answers requests as the given Pods do, in turn; a Pod whose name ends in ! answers with
 // 503. seen hears of each request; nil if nobody wants to know.
-func serve(t *testing.T, pods func() []string, seen func(n int)) (address string) {
+func serve(t *testing.T, pods func() []string, seen func(n int)) (port int32) {
 	t.Helper()
 	var mu sync.Mutex
 	n := 0
@@ -63,20 +66,32 @@ func serve(t *testing.T, pods func() []string, seen func(n int)) (address string
 		}
 	}))
 	t.Cleanup(server.Close)
-	return server.Listener.Addr().String()
+	return int32(server.Listener.Addr().(*net.TCPAddr).Port)
+}
+
+// loopback is a node of a cluster that exists.
+func loopback() *corev1.Node { return aNodeAt("here", "127.0.0.1") }
+
+func aNodeAt(name string, addresses ...string) *corev1.Node {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	for _, a := range addresses {
+		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a})
+	}
+	return n
 }
 
 // TestDeploy: app and workers before are taken away, the Services stay, the new ones are there when
 // each Pod has answered to everyone on each path, and what was deployed is on disk.
 func TestDeploy(t *testing.T) {
-	client := fake.NewSimpleClientset()
+	client := fake.NewSimpleClientset(loopback())
 	controllers := runControllers(t, client)
+	controllers.nodePort = serve(t, controllers.names, nil)
 	stranger := aPod("stranger", ready, foreign)
 	_, err := client.CoreV1().Pods(namespace).Create(t.Context(), stranger, metav1.CreateOptions{})
 	require.NoError(t, err)
 	client.ClearActions()
 	facts := timeline.Environment{Kubernetes: "v1.37.2"}
-	c := newCluster(client, Config{Address: serve(t, controllers.names, nil), Workers: 2})
+	c := newCluster(client, Config{Workers: 2})
 	c.facts = facts
 	p := &proxy{app: controllers.names}
 	p.listen(t, c)
@@ -94,7 +109,8 @@ func TestDeploy(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"app-1-0", "app-1-1", "app-1-2"}, pods)
 	assert.DirExists(t, filepath.Join(first, "pods"))
-	require.NotNil(t, app.Workers())
+	require.NotNil(t, app.Sender(fixtures.FromCluster))
+	assert.Equal(t, traffic.Host{}, app.Sender(fixtures.FromOutside), "of a cluster that exists")
 	urls := map[string]bool{
 		"http://10.96.7.7": true, "http://app-dns.zerodrop-test.svc.cluster.local.:8080": true,
 		"http://app-dns-cached.zerodrop-test.svc.cluster.local.:8080": true,
@@ -119,14 +135,14 @@ func TestDeploy(t *testing.T) {
 	_, err = client.CoreV1().Pods(namespace).Get(t.Context(), "stranger", metav1.GetOptions{})
 	require.NoError(t, err, "not ours")
 	assert.Equal(t, "http://10.96.7.7", app.URL(aConsumer(t, "service")), "the address of a Service that was there")
-	assert.Equal(t, "http://"+c.config.Address, app.URL(aConsumer(t, "nodeport")))
+	assert.Equal(t, fmt.Sprintf("http://127.0.0.1:%d", controllers.nodePort), app.URL(aConsumer(t, "nodeport")))
 
 	for dir, want := range map[string]string{first: fixtures.StaticImage, second: fixtures.ShellImage} {
 		m := manifests(t, dir)
 		assert.Equal(t, want, m.deployment.Spec.Template.Spec.Containers[0].Image)
 		assert.Equal(t, int32(3), *m.deployment.Spec.Replicas)
 		assert.Empty(t, m.services[0].Spec.ClusterIP, "as it was asked for")
-		assert.Equal(t, int32(30080), m.services[3].Spec.Ports[0].NodePort)
+		assert.Zero(t, m.services[3].Spec.Ports[0].NodePort, "the API server chooses")
 		assert.Equal(t, new(int32(2)), m.job.Spec.Completions)
 		assert.Equal(t, new(int32(2)), m.job.Spec.Parallelism)
 	}
@@ -183,16 +199,17 @@ func manifests(t *testing.T, dir string) deployed {
 
 // TestDeployOutside: without a lane within the cluster nobody is asked to send from there.
 func TestDeployOutside(t *testing.T) {
-	client := fake.NewSimpleClientset(aWorker("loadgen-old", 0, running))
+	client := fake.NewSimpleClientset(aWorker("loadgen-old", 0, running), loopback())
 	controllers := runControllers(t, client)
-	c := newCluster(client, Config{Address: serve(t, controllers.names, nil)})
+	controllers.nodePort = serve(t, controllers.names, nil)
+	c := newCluster(client, Config{})
 	s := find(t, "prestop-sleep", "rolling-update")
 	s.Lanes = slices.DeleteFunc(s.Lanes, func(l scenarios.Lane) bool { return l.Consumer.From == fixtures.FromCluster })
 	app, err := c.Deploy(t.Context(), s, t.TempDir())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"delete-collection pods", "create services", "create deployments"}, actions(client),
 		"workers of a run before go all the same")
-	assert.Nil(t, app.Workers())
+	assert.Nil(t, app.Sender(fixtures.FromCluster))
 	assert.Equal(t, []string{"app"}, app.services)
 }
 
@@ -201,8 +218,9 @@ func TestDeployOutside(t *testing.T) {
 func TestDeployImage(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	controllers := runControllers(t, client)
+	controllers.nodePort = serve(t, controllers.names, nil)
 	c := newCluster(client, Config{
-		Address: serve(t, controllers.names, nil), AppImage: "registry.example/sampleapp:1", LoadImage: "registry.example/loadgen:1",
+		Address: "localhost", AppImage: "registry.example/sampleapp:1", LoadImage: "registry.example/loadgen:1",
 	})
 	(&proxy{app: controllers.names}).listen(t, c)
 	dir := t.TempDir()
@@ -228,7 +246,8 @@ func TestDeployImage(t *testing.T) {
 func TestDeployAfterCutOff(t *testing.T) {
 	client := fake.NewSimpleClientset(aPod("app-0-0", ready), aPod("app-0-1", ready, terminating))
 	controllers := runControllers(t, client)
-	c := newCluster(client, Config{Address: serve(t, controllers.names, nil)})
+	controllers.nodePort = serve(t, controllers.names, nil)
+	c := newCluster(client, Config{Address: "127.0.0.1"})
 	(&proxy{app: controllers.names}).listen(t, c)
 	app, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
 	require.NoError(t, err)
@@ -257,12 +276,13 @@ func TestDeployFails(t *testing.T) {
 		{"a Service is refused", "create", "services", apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "app", nil), `deploy prestop-sleep: consumer service: create Service app-internal: Service "app" is invalid`},
 		{"no Deployment", "create", "deployments", errDown, "deploy prestop-sleep: .*etcd is away"},
 		{"its Pods can't be listed", "get", "deployments", errDown, "deploy prestop-sleep: wait for new Pods to be ready and old ones to be gone: .*etcd is away"},
+		{"no node to ask", "list", "nodes", errDown, "deploy prestop-sleep: consumer nodeport: list nodes: .*etcd is away"},
 		{"no worker comes", "", "", nil, "deploy prestop-sleep: wait for the workers: not within 2m0s: .*502 Bad Gateway"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				client := fake.NewSimpleClientset(aPod("app-0-0", ready))
+				client := fake.NewSimpleClientset(aPod("app-0-0", ready), loopback())
 				runControllers(t, client)
 				if tt.err != nil {
 					refuse(client, tt.verb, tt.resource, tt.err)
@@ -310,16 +330,14 @@ func TestWaitServed(t *testing.T) {
 			app, _ := newApp(pods...)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			app.cluster.config.Address = serve(t, func() []string { return tt.answers }, func(n int) {
+			port := serve(t, func() []string { return tt.answers }, func(n int) {
 				if n == 50 { // in the middle of the third look
 					cancel(errUser)
 				}
 			})
-			outside := fixtures.Consumer{Name: "x", From: fixtures.FromOutside, Address: "http://192.0.2.1:30080"}
-			require.NoError(t, app.expose(ctx, exposed{Consumer: outside}))
-			probes := app.probes(outside)
+			probes := app.probes(fixtures.Consumer{Name: "x", From: fixtures.FromOutside})
 			require.Len(t, probes, 1, "this machine")
-			err := app.waitServed(ctx, outside, probes[0])
+			err := app.waitServed(ctx, fmt.Sprintf("http://127.0.0.1:%d", port), probes[0])
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -336,9 +354,7 @@ func TestWaitServed(t *testing.T) {
 			app, _ := newApp(pods...)
 			ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
 			defer cancel()
-			outside := fixtures.Consumer{Name: "x", From: fixtures.FromOutside}
-			app.urls["x"] = server.URL
-			err := app.waitServed(ctx, outside, app.probes(outside)[0])
+			err := app.waitServed(ctx, server.URL, app.probes(fixtures.Consumer{From: fixtures.FromOutside})[0])
 			require.ErrorIs(t, err, errUser)
 			assert.ErrorContains(t, err, "connection refused")
 		})
@@ -346,7 +362,7 @@ func TestWaitServed(t *testing.T) {
 	t.Run("the Pods can't be listed", func(t *testing.T) {
 		app, client := newApp()
 		refuse(client, "list", "pods", errDown)
-		require.ErrorContains(t, app.waitServed(t.Context(), fixtures.Consumer{}, nil), "list Pods: ")
+		require.ErrorContains(t, app.waitServed(t.Context(), "", nil), "list Pods: ")
 	})
 }
 
@@ -363,24 +379,26 @@ func TestAddress(t *testing.T) {
 		ip       string // of its Service
 		want     string // URL, or what is wrong
 	}{
-		{"as the consumer says", "", at(fixtures.FromOutside, "http://127.0.0.1:30080"), "10.96.0.9", "http://127.0.0.1:30080"},
-		{"at another address", "node.example:31000", at(fixtures.FromOutside, "http://127.0.0.1:30080"), "10.96.0.9", "http://node.example:31000"},
-		{"with a path", "10.0.0.1:80", at(fixtures.FromOutside, "http://127.0.0.1:30080/app"), "10.96.0.9", "http://10.0.0.1:80/app"},
+		{"at the nodes", "", at(fixtures.FromOutside, "http://{node}:{nodePort}"), "10.96.0.9", "http://172.18.0.3:31234"},
+		{"at another address", "node.example", at(fixtures.FromOutside, "http://{node}:{nodePort}/app"), "10.96.0.9", "http://node.example:31234/app"},
+		{"at an IPv6 address", "::1", at(fixtures.FromOutside, "http://{node}:{nodePort}"), "10.96.0.9", "http://[::1]:31234"},
 		{"by address", "", at(fixtures.FromCluster, "http://{clusterIP}"), "10.96.0.9", "http://10.96.0.9"},
-		{"by address, whatever the one outside", "node.example:31000", at(fixtures.FromCluster, "http://{clusterIP}"), "10.96.0.9", "http://10.96.0.9"},
+		{"by address, whatever the one outside", "node.example", at(fixtures.FromCluster, "http://{clusterIP}"), "10.96.0.9", "http://10.96.0.9"},
 		{"IPv6", "", at(fixtures.FromCluster, "http://{clusterIP}:8080"), "fd00:10:96::9", "http://[fd00:10:96::9]:8080"},
 		{"by name", "", at(fixtures.FromCluster, template), "None", "http://app.zerodrop-test.svc.cluster.local.:8080"},
-		{"unknown placeholder", "", at(fixtures.FromCluster, "http://{nodeIP}"), "10.96.0.9", "address http://{nodeIP}: unknown placeholder {nodeIP}: want some of [clusterIP namespace service]"},
-		{"by the address of a headless Service", "", at(fixtures.FromCluster, "http://{clusterIP}"), "None", "address http://{clusterIP}: unknown placeholder {clusterIP}: want some of [namespace service]"},
-		{"unknown placeholder of one outside", "node.example:31000", at(fixtures.FromOutside, "http://{nodeIP}:80"), "10.96.0.9", "address http://{nodeIP}:80: unknown placeholder {nodeIP}: want some of [clusterIP namespace service]"},
-		{"no URL", "node.example:31000", at(fixtures.FromOutside, "http://a b"), "10.96.0.9", `address http://a b: parse "http://a b": invalid character " " in host name`},
+		{"unknown placeholder", "", at(fixtures.FromCluster, "http://{nodeIP}"), "10.96.0.9", "address http://{nodeIP}: unknown placeholder {nodeIP}: want some of [clusterIP namespace node nodePort service]"},
+		{"by the address of a headless Service", "", at(fixtures.FromCluster, "http://{clusterIP}"), "None", "address http://{clusterIP}: unknown placeholder {clusterIP}: want some of [namespace node nodePort service]"},
+		{"no URL", "node.example", at(fixtures.FromOutside, "http://a b"), "10.96.0.9", `address http://a b: parse "http://a b": invalid character " " in host name`},
 	}
 	service := aConsumer(t, "nodeport").Objects[0]
+	controlPlane := aNodeAt("control-plane", "172.18.0.2")
+	controlPlane.Labels = map[string]string{"node.kubernetes.io/exclude-from-external-load-balancers": ""}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			app, client := newApp(&corev1.Service{
-				ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace}, Spec: corev1.ServiceSpec{ClusterIP: tt.ip},
-			})
+				ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace},
+				Spec:       corev1.ServiceSpec{ClusterIP: tt.ip, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31234}}},
+			}, controlPlane, aNodeAt("worker", "172.18.0.3", "fc00::3"), aNodeAt("worker2", "172.18.0.4"))
 			app.cluster.config.Address = tt.host
 			objects, err := app.cluster.locate([]*unstructured.Unstructured{service, anObject("example.dev/v1", "Route", "second")})
 			require.NoError(t, err)
@@ -391,6 +409,13 @@ func TestAddress(t *testing.T) {
 				return
 			}
 			assert.Equal(t, tt.want, app.URL(tt.consumer))
+			if strings.Contains(tt.consumer.Address, "{node}") && tt.host == "" {
+				assert.Equal(t, []netip.Addr{netip.MustParseAddr("172.18.0.3"), netip.MustParseAddr("172.18.0.4")}, app.Addresses(tt.consumer))
+				assert.Equal(t, []string{"http://172.18.0.3:31234", "http://172.18.0.4:31234"}, app.urls["x"], "each has a kube-proxy of its own")
+			} else {
+				assert.Empty(t, app.Addresses(tt.consumer))
+				assert.Equal(t, []string{tt.want}, app.urls["x"])
+			}
 		})
 	}
 }

@@ -50,8 +50,8 @@ type Config struct {
 	// Kubeconfig and Context name a cluster that exists. Both or none: the current context of a
 	// user is never taken by accident.
 	Kubeconfig, Context string
-	// Address is where this machine reaches the consumers outside of a cluster that exists, as in
-	// 127.0.0.1:30080; empty for the one that kind.yaml publishes.
+	// Address is where this machine reaches the nodes of a cluster that exists; empty for the
+	// addresses that they have within.
 	Address string
 	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the
 	// images' own names.
@@ -167,7 +167,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	if c.kind != nil && (!c.config.Keep || !c.opened) {
-		return c.kind.remove()
+		return c.kind.remove(ctx)
 	}
 	var err error
 	if c.client != nil && c.namespace != "" {
@@ -255,8 +255,7 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 	return nil
 }
 
-// removeNamespace takes our namespace away and waits until it is gone: while its Service is there,
-// no other run can have the NodePort.
+// removeNamespace takes our namespace away and waits until it is gone.
 func (c *Cluster) removeNamespace(ctx context.Context) error {
 	now := int64(0) // nobody measures how these Pods go
 	err := c.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
@@ -276,8 +275,8 @@ func (c *Cluster) removeNamespace(ctx context.Context) error {
 	})
 }
 
-// removeNamespaces takes away what a run that was killed has left in a kept cluster: its Service
-// would hold the NodePort.
+// removeNamespaces takes away what a run that was killed has left in a kept cluster: it would use
+// its CPUs.
 func (c *Cluster) removeNamespaces(ctx context.Context) error {
 	opts := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: managed})}
 	namespaces := c.client.CoreV1().Namespaces()

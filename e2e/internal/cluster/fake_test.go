@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -64,7 +65,7 @@ func newCluster(client *fake.Clientset, config Config) *Cluster {
 // newApp is a Deployment of three replicas in a cluster that holds these objects.
 func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
 	client := fake.NewSimpleClientset(objects...)
-	app := &App{cluster: newCluster(client, Config{}), services: []string{"app"}, urls: map[string]string{}}
+	app := &App{cluster: newCluster(client, Config{}), services: []string{"app"}, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}}
 	strategies, err := fixtures.Strategies()
 	if err == nil {
 		_, err = app.render(strategies["prestop-sleep"])
@@ -316,16 +317,18 @@ const serviceIP = "10.96.7.7"
 // replace Pods that are deleted, collect what has no owner, give Services their addresses. Each
 // call of settle is one round of theirs, and the fake calls it whenever somebody looks.
 type controllers struct {
-	t       *testing.T
-	client  *fake.Clientset
-	mu      sync.Mutex
-	made    int
-	deleted []metav1.DeleteOptions // of collections of Pods
+	t      *testing.T
+	client *fake.Clientset
+	mu     sync.Mutex
+	made   int
+	// nodePort is what Services get that ask for one.
+	nodePort int32
+	deleted  []metav1.DeleteOptions // of collections of Pods
 }
 
 func runControllers(t *testing.T, client *fake.Clientset) *controllers {
 	t.Helper()
-	c := &controllers{t: t, client: client}
+	c := &controllers{t: t, client: client, nodePort: 30001}
 	for _, resource := range []string{"deployments", "replicasets", "pods"} {
 		for _, verb := range []string{"get", "list"} {
 			client.PrependReactor(verb, resource, func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -335,8 +338,12 @@ func runControllers(t *testing.T, client *fake.Clientset) *controllers {
 		}
 	}
 	client.PrependReactor("create", "services", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if spec := &a.(clienttesting.CreateAction).GetObject().(*corev1.Service).Spec; spec.ClusterIP == "" {
+		spec := &a.(clienttesting.CreateAction).GetObject().(*corev1.Service).Spec
+		if spec.ClusterIP == "" {
 			spec.ClusterIP = serviceIP
+		}
+		if spec.Type == corev1.ServiceTypeNodePort {
+			spec.Ports[0].NodePort = c.nodePort
 		}
 		return false, nil, nil
 	})

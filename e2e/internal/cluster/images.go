@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -29,7 +30,8 @@ const (
 	loadPackage = "github.com/zerodrop/zerodrop/e2e/loadgen"
 )
 
-// loadImages builds the images of the app and of the workers and loads them into all nodes at once.
+// loadImages builds the images of the app and of the workers and loads them into all nodes at once;
+// that of the workers also into the engine, for the client.
 func (k *kindCluster) loadImages(ctx context.Context) error {
 	all, err := k.provider.ListInternalNodes(clusterName)
 	if err != nil {
@@ -45,7 +47,26 @@ func (k *kindCluster) loadImages(ctx context.Context) error {
 	if err := builds.Wait(); err != nil {
 		return err
 	}
-	return load(ctx, all, app, loadgen)
+	var loads errgroup.Group
+	loads.Go(func() error { return load(ctx, all, app, loadgen) })
+	loads.Go(func() error { return k.loadClient(ctx, loadgen) })
+	return loads.Wait()
+}
+
+// loadClient loads the image of the client, unless the engine has it: its tag says what is in it.
+func (k *kindCluster) loadClient(ctx context.Context, loadgen []byte) error {
+	k.clientImage = fmt.Sprintf("localhost/zerodrop-client:%.6x", sha256.Sum256(loadgen))
+	if _, err := k.engine(ctx, nil, "image", "inspect", k.clientImage); err == nil {
+		return nil
+	}
+	archive, err := imageArchive(program{k.clientImage, "loadgen", loadgen, nil})
+	if err == nil {
+		_, err = k.engine(ctx, bytes.NewReader(archive), "load")
+	}
+	if err != nil {
+		return fmt.Errorf("load the image of the client: %w", err)
+	}
+	return nil
 }
 
 func load(ctx context.Context, all []nodes.Node, app, loadgen []byte) error {
@@ -53,7 +74,11 @@ func load(ctx context.Context, all []nodes.Node, app, loadgen []byte) error {
 	if err != nil {
 		return err
 	}
-	archive, err := imageArchive(app, loadgen, shell)
+	archive, err := imageArchive(
+		program{fixtures.StaticImage, "sampleapp", app, nil},
+		program{fixtures.ShellImage, "sampleapp", app, shell},
+		program{fixtures.LoadImage, "loadgen", loadgen, nil},
+	)
 	if err != nil {
 		return fmt.Errorf("put the images together: %w", err)
 	}
@@ -112,28 +137,30 @@ func shellOf(ctx context.Context, node nodes.Node) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// imageArchive is a Docker archive of three images: the app alone, the app with a shell, and the
-// worker.
-func imageArchive(app, loadgen, shell []byte) ([]byte, error) {
+// program is what an image consists of.
+type program struct {
+	ref, name string
+	binary    []byte
+	beside    []byte // tar archive of what there is beside it; nil for nothing
+}
+
+// imageArchive is a Docker archive of an image for each program.
+func imageArchive(programs ...program) ([]byte, error) {
 	images := map[name.Reference]v1.Image{}
-	for _, content := range []struct {
-		ref, program string
-		binary       []byte
-		layers       [][]byte // on top of it
-	}{
-		{fixtures.StaticImage, "sampleapp", app, nil},
-		{fixtures.ShellImage, "sampleapp", app, [][]byte{shell}},
-		{fixtures.LoadImage, "loadgen", loadgen, nil},
-	} {
-		layer, err := tarOf(content.program, content.binary)
+	for _, p := range programs {
+		layer, err := tarOf(p.name, p.binary)
 		if err != nil {
 			return nil, err
 		}
-		img, err := image("/"+content.program, append([][]byte{layer}, content.layers...)...)
+		layers := [][]byte{layer}
+		if p.beside != nil {
+			layers = append(layers, p.beside)
+		}
+		img, err := image("/"+p.name, layers...)
 		if err != nil {
 			return nil, err
 		}
-		tag, err := name.NewTag(content.ref)
+		tag, err := name.NewTag(p.ref)
 		if err != nil {
 			return nil, err
 		}

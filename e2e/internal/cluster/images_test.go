@@ -81,7 +81,9 @@ func TestImageArchive(t *testing.T) {
 	binary := bytes.Repeat([]byte("binary\x00"), 10_000)
 	shell, err := tarOf("bin/sh", []byte("shell"))
 	require.NoError(t, err)
-	archive, err := imageArchive(binary, []byte("loadgen"), shell)
+	archive, err := imageArchive(
+		program{fixtures.StaticImage, "sampleapp", binary, nil}, program{fixtures.ShellImage, "sampleapp", binary, shell},
+		program{fixtures.LoadImage, "loadgen", []byte("loadgen"), nil})
 	require.NoError(t, err)
 	got := images(t, archive)
 	require.Len(t, got, 3)
@@ -241,7 +243,7 @@ func TestShellOf(t *testing.T) {
 // TestLoadImagesFails: no node, no image; and what stops a build is told.
 func TestLoadImagesFails(t *testing.T) {
 	f := &fakeKind{fail: map[string]error{"nodes": errFake}}
-	k := &kindCluster{provider: f}
+	k := &kindCluster{provider: f, engine: f.engine.run}
 	require.EqualError(t, k.loadImages(t.Context()), "list nodes: connection refused")
 	f.fail = nil
 	require.EqualError(t, k.loadImages(t.Context()), "list nodes: kind cluster zerodrop has none")
@@ -257,7 +259,8 @@ func TestBuild(t *testing.T) {
 		t.Skip("compiles the sample app and the worker")
 	}
 	node := aNodeThatLoads("zerodrop-worker")
-	require.NoError(t, (&kindCluster{provider: &fakeKind{nodes: []nodes.Node{node}}}).loadImages(t.Context()))
+	f := &fakeKind{nodes: []nodes.Node{node}}
+	require.NoError(t, (&kindCluster{provider: f, engine: f.engine.run}).loadImages(t.Context()))
 	got := images(t, node.imported)
 	for ref, name := range map[string]string{fixtures.StaticImage: "sampleapp", fixtures.LoadImage: "loadgen"} {
 		t.Run(name, func(t *testing.T) {

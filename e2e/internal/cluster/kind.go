@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,10 +40,12 @@ type provider interface {
 
 // kindCluster is a cluster of kind that this process, and no other, uses.
 type kindCluster struct {
-	provider   provider
-	kubeconfig string
-	subnet     string // of the Services; empty for kind's default
-	lock       *os.File
+	provider    provider
+	engine      engine // that provider uses
+	kubeconfig  string
+	subnet      string // of the Services; empty for kind's default
+	lock        *os.File
+	clientImage string // of the client, in the engine
 }
 
 // errBusy is the guarantee that no run takes the cluster from under another.
@@ -68,13 +69,12 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	detected, err := kind.DetectNodeProvider()
+	run, option, err := detectEngine(ctx)
 	if err != nil {
-		err = fmt.Errorf("find a container engine for kind (make e2e brings one up): %w", err)
 		return nil, errors.Join(err, lock.Close())
 	}
 	k := &kindCluster{
-		provider:   kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), detected),
+		provider: kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), option), engine: run,
 		kubeconfig: filepath.Join(dir, "kubeconfig"), subnet: desired.Networking.ServiceSubnet, lock: lock,
 	}
 	return k, k.open(ctx, config, desired)
@@ -83,6 +83,9 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4.Cluster) error {
 	identity, err := identify(desired, config.NodeImage)
 	if err != nil {
+		return err
+	}
+	if err := k.engine.removeContainers(ctx); err != nil { // of a run that was killed
 		return err
 	}
 	identityFile := k.kubeconfig + ".identity"
@@ -104,9 +107,6 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 	// A creation that is cut off must not leave something that looks like a cluster that was kept.
 	if err := os.Remove(identityFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("forget the identity of the cluster before: %w", err)
-	}
-	if err := portsAreFree(desired); err != nil {
-		return err
 	}
 	config.Step("create a kind cluster")
 	if err := k.create(ctx, desired, config.NodeImage); err != nil {
@@ -224,14 +224,15 @@ func (k *kindCluster) answers(ctx context.Context) bool {
 	return err == nil
 }
 
-// remove deletes the cluster and lets others have one. It may be called more than once.
-func (k *kindCluster) remove() error {
+// remove deletes the cluster with what was started beside it, and lets others have one. It may be
+// called more than once.
+func (k *kindCluster) remove(ctx context.Context) error {
 	if k.lock == nil {
 		return nil
 	}
-	err := k.provider.Delete(clusterName, k.kubeconfig)
-	if err != nil {
-		err = fmt.Errorf("delete kind cluster: %w", err)
+	err := k.engine.removeContainers(ctx)
+	if deleted := k.provider.Delete(clusterName, k.kubeconfig); deleted != nil {
+		err = errors.Join(err, fmt.Errorf("delete kind cluster: %w", deleted))
 	}
 	return errors.Join(err, k.unlock())
 }
@@ -258,24 +259,6 @@ func lockFile(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// portsAreFree looks whether the ports that the cluster publishes on the host can be had. kind
-// would say so, too, but late and in Docker's words.
-func portsAreFree(desired *v1alpha4.Cluster) error {
-	for _, node := range desired.Nodes {
-		for _, port := range node.ExtraPortMappings {
-			address := net.JoinHostPort(port.ListenAddress, fmt.Sprint(port.HostPort))
-			l, err := net.Listen("tcp", address)
-			if err != nil {
-				return fmt.Errorf("address %s, which fixtures/kind.yaml publishes, can't be used: %w", address, err)
-			}
-			if err := l.Close(); err != nil {
-				return fmt.Errorf("try address %s: %w", address, err)
-			}
-		}
-	}
-	return nil
 }
 
 // logger writes what kind says to a writer, without its spinner.

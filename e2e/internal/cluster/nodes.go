@@ -32,8 +32,12 @@ func (k *kindCluster) observed() ([]observe.Node, error) {
 		if role == "external-load-balancer" { // runs no Pods
 			continue
 		}
+		ip, _, err := node.IP()
+		if err != nil {
+			return nil, fmt.Errorf("address of node %s: %w", node, err)
+		}
 		out = append(out, observe.Node{
-			Name: node.String(), Etcd: role == constants.ControlPlaneNodeRoleValue,
+			Name: node.String(), IP: ip, Etcd: role == constants.ControlPlaneNodeRoleValue,
 			Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
 				return runOn(ctx, node, stdout, command, args...)
 			},

@@ -56,8 +56,7 @@ func (o object) get(ctx context.Context) (*unstructured.Unstructured, error) {
 	return o.api.Get(ctx, o.GetName(), metav1.GetOptions{})
 }
 
-// apply makes the object unless the run before has, and returns it as it is now. It looks first: a
-// Service that is there would fail to be created for want of its NodePort, not because it is there.
+// apply makes the object unless the run before has, and returns it as it is now.
 func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 	present, err := o.get(ctx)
 	switch {

@@ -31,12 +31,24 @@ const loadName = "loadgen"
 
 const loadSelector = "app=" + loadName
 
-// Workers are those that send the load of lanes within the cluster; nil if the scenario has none.
-func (a *App) Workers() traffic.Sender {
-	if len(a.workers) == 0 {
-		return nil
+// Sender sends the load of lanes from a place; nil if the scenario has none from there. Outside of a
+// cluster that exists that is this process.
+func (a *App) Sender(from string) traffic.Sender {
+	switch senders := a.senders(from); {
+	case len(senders) > 0:
+		return worker.NewFleet(senders)
+	case from == fixtures.FromOutside && !a.cluster.Ours():
+		return traffic.Host{}
 	}
-	return worker.NewFleet(a.workers)
+	return nil
+}
+
+// senders are the workers at a place.
+func (a *App) senders(from string) []worker.Worker {
+	if from == fixtures.FromOutside {
+		return a.client
+	}
+	return a.workers
 }
 
 // job is the Job of as many workers as are asked for.

@@ -165,7 +165,7 @@ func TestAwaitWorkers(t *testing.T) {
 					got = append(got, w.Name+" on "+w.Node)
 				}
 				assert.Equal(t, []string{"worker-0 on node-0", "worker-1 on node-1"}, got, "by their index, not by their Pods' names")
-				assert.NotNil(t, app.Workers())
+				assert.NotNil(t, app.Sender("cluster"))
 			})
 		})
 	}
@@ -214,15 +214,15 @@ func TestWorkerThatEnded(t *testing.T) {
 				a, client := newProxied(p, aPod("a", ready), other, one)
 				require.NoError(t, a.awaitWorkers(t.Context(), 2))
 				service := aConsumer(t, "service")
-				fleet, probe := a.Workers(), a.probes(service)[0]
-				require.NoError(t, a.waitServed(t.Context(), service, probe))
+				fleet, probe := a.Sender("cluster"), a.probes(service)[0]
+				require.NoError(t, a.waitServed(t.Context(), "http://10.96.7.7", probe))
 
 				tt.end(one)
 				require.NoError(t, client.Tracker().Update(podsGVR, one, namespace))
 				p.broken["loadgen-a"] = badGateway
 				began := time.Now()
 				require.EqualError(t, a.awaitWorkers(t.Context(), 2), "wait for the workers: permanent failure: worker-0: worker has ended: "+tt.want)
-				require.EqualError(t, a.waitServed(t.Context(), service, probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
+				require.EqualError(t, a.waitServed(t.Context(), "http://10.96.7.7", probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
 				require.ErrorIs(t, fleet.Sync(t.Context(), timeline.NewClock(time.Now())), worker.ErrEnded)
 				assert.Zero(t, time.Since(began))
 			})
@@ -270,18 +270,18 @@ func TestProbes(t *testing.T) {
 		p := &proxy{app: func() []string { return app }}
 		a, _ := newProxied(p, aPod("a", ready), aPod("b", ready), aWorker("loadgen-a", 0, running), aWorker("loadgen-b", 1, running))
 		service := aConsumer(t, "service")
-		a.urls[service.Name] = "http://10.96.7.7"
+		a.urls[service.Name] = []string{"http://10.96.7.7"}
 		assert.Empty(t, a.probes(service), "no workers yet")
-		assert.Nil(t, a.Workers())
+		assert.Nil(t, a.Sender("cluster"))
 
 		require.NoError(t, a.awaitWorkers(t.Context(), 2))
 		probes := a.probes(service)
 		require.Len(t, probes, 2)
-		require.NoError(t, a.waitServed(t.Context(), service, probes[1]))
+		require.NoError(t, a.waitServed(t.Context(), a.URL(service), probes[1]))
 		assert.Equal(t, map[string]map[string]bool{"loadgen-b": {"http://10.96.7.7": true}}, p.asked, "that worker, the Service's address")
 
 		app = nil
-		err := a.waitServed(t.Context(), service, probes[0])
+		err := a.waitServed(t.Context(), a.URL(service), probes[0])
 		require.EqualError(t, err, "wait for an answer of each Pod: not within 2m0s: probe from worker-0: connection refused")
 	})
 }

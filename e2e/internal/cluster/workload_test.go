@@ -243,7 +243,8 @@ func TestDeployRefuses(t *testing.T) {
 func TestDisruptionObjects(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	controllers := runControllers(t, client)
-	c := newCluster(client, Config{Address: serve(t, controllers.names, nil)})
+	controllers.nodePort = serve(t, controllers.names, nil)
+	c := newCluster(client, Config{Address: "127.0.0.1"})
 	(&proxy{app: controllers.names}).listen(t, c)
 	s := find(t, "prestop-sleep", "rolling-update")
 	s.Disruption.Objects = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: app}\nspec: {maxUnavailable: 1}\n"

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -22,8 +23,11 @@ type App interface {
 	scenarios.App
 	// URL is where a consumer is reached from the place that its load is sent from.
 	URL(consumer fixtures.Consumer) string
-	// Workers send load from within the cluster; nil if no consumer needs them.
-	Workers() traffic.Sender
+	// Addresses are those that are dialled in turn in the place of the URL's host; none: that
+	// itself is.
+	Addresses(consumer fixtures.Consumer) []netip.Addr
+	// Sender sends load from a place; nil if no consumer needs that.
+	Sender(from string) traffic.Sender
 	// Observe starts to write down what happens and returns when the present state is known. Stop
 	// ends it and gives what was seen.
 	Observe(ctx context.Context, clock timeline.Clock) (stop func() timeline.Seen, err error)

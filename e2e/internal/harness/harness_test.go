@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,9 +108,33 @@ func (a *fakeApp) ChangeTemplate(ctx context.Context) error       { return a.cha
 func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.refuse[name] }
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
-func (a *fakeApp) URL(fixtures.Consumer) string                   { return a.url }
-func (a *fakeApp) Workers() traffic.Sender                        { return a.workers }
 func (a *fakeApp) Replicas() int                                  { return 1 }
+
+// URL is, from outside, that of a node that has the app's address and no name of its own.
+func (a *fakeApp) URL(c fixtures.Consumer) string {
+	if len(a.Addresses(c)) > 0 {
+		return strings.Replace(a.url, "127.0.0.1", "node.invalid", 1)
+	}
+	return a.url
+}
+
+func (a *fakeApp) Addresses(c fixtures.Consumer) []netip.Addr {
+	if c.From == fixtures.FromOutside {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}
+	}
+	return nil
+}
+
+func (a *fakeApp) Sender(from string) traffic.Sender {
+	switch from {
+	case fixtures.FromOutside:
+		return traffic.Host{}
+	case fixtures.FromCluster:
+		return a.workers
+	}
+	return nil
+}
+
 func (a *fakeApp) Environment() timeline.Environment {
 	return timeline.Environment{Kubernetes: "v1", MinSyncPeriod: "1s"}
 }
@@ -265,7 +291,7 @@ func TestErrorsAreRecorded(t *testing.T) {
 		}, false, "load: fake"},
 		{"no workers", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = nil
-		}, false, "load: lane service/new: is sent from the cluster, where no worker runs"},
+		}, false, `load: lane service/new: is sent from "cluster", where nobody sends`},
 		{"a consumer from nowhere", func(_ *fakeApp, r *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			r.Lanes[0].Consumer.From = "moon"
 		}, false, `load: lane service/new: is sent from "moon"`},

@@ -9,7 +9,6 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
-	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -37,9 +36,9 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 		from := lane.Consumer.From
 		g, ok := places[from]
 		if !ok {
-			sender, err := senderAt(app, from)
-			if err != nil {
-				return nil, fmt.Errorf("lane %s: %w", lane.Name(), err)
+			sender := app.Sender(from)
+			if sender == nil {
+				return nil, fmt.Errorf("lane %s: is sent from %q, where nobody sends", lane.Name(), from)
 			}
 			g, places[from] = len(l.groups), len(l.groups)
 			l.groups = append(l.groups, group{sender: sender})
@@ -50,6 +49,9 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 		if keep := lane.Consumer.Resolve; keep != nil {
 			sent.Resolve = &traffic.Resolve{Keep: *keep}
 		}
+		if known := app.Addresses(lane.Consumer); len(known) > 0 {
+			sent.Resolve = &traffic.Resolve{Known: known}
+		}
 		l.lanes = append(l.lanes, sent)
 	}
 	var ready errgroup.Group
@@ -57,19 +59,6 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 		ready.Go(func() error { return g.sender.Sync(ctx, clock) })
 	}
 	return l, ready.Wait()
-}
-
-func senderAt(app App, from string) (traffic.Sender, error) {
-	switch from {
-	case fixtures.FromOutside:
-		return traffic.Host{}, nil
-	case fixtures.FromCluster:
-		if workers := app.Workers(); workers != nil {
-			return workers, nil
-		}
-		return nil, fmt.Errorf("is sent from the cluster, where no worker runs")
-	}
-	return nil, fmt.Errorf("is sent from %q: want %s or %s", from, fixtures.FromOutside, fixtures.FromCluster)
 }
 
 // start has all lanes sent. The first requests are due as soon as every sender can be ready, the

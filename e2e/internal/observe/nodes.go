@@ -16,6 +16,7 @@ import (
 // Node is a node whose own programs can be run.
 type Node struct {
 	Name string
+	IP   string // that clients outside ask
 	// Etcd says that etcd runs there, and that it logs every write (see fixtures/kind.yaml).
 	Etcd bool
 	// Run runs a program on the node until it ends or ctx is over, and writes what it prints to
@@ -98,7 +99,7 @@ func (n *watchedNode) follow(
 	if err == nil {
 		err = n.Run(ctx, &lines{do: do}, command, args...)
 	}
-	source := timeline.Source{Kind: kind, Node: n.Name, Comparison: n.comparison}
+	source := timeline.Source{Kind: kind, Node: n.Name, IP: n.IP, Comparison: n.comparison}
 	if ctx.Err() == nil {
 		why := "it ended"
 		if err != nil {

@@ -103,7 +103,12 @@ func TestWatchNodes(t *testing.T) {
 		p.Status.ContainerStatuses[1].ContainerID = "containerd://c0"
 		s.put(p)
 		o := s.observe(t, func(c *Config) {
+			lossy := fakeNode("lossy", map[string]string{
+				"cat": timeline.Kernel() + "\n", "sh": "WARNING: We have hit ENOBUFS! We are losing events.\n" + connections + "…", "ctr": "…",
+			})
+			lossy.IP = "172.18.0.4"
 			c.Nodes = []Node{
+				lossy,
 				fakeNode("worker", map[string]string{"cat": timeline.Kernel() + "\n", "sh": "NOTICE: " + subscribed + " to 16777216 bytes.\n" + connections + "…", "ctr": processes + "…"}),
 				fakeNode("deaf", nil),
 				fakeNode("elsewhere", map[string]string{"cat": "another\n", "date": "946684803000000000\n", "sh": connections + "\n", "ctr": ""}),
@@ -120,7 +125,9 @@ func TestWatchNodes(t *testing.T) {
 		assert.Equal(t, []string{
 			"-2.1s elsewhere 172.18.0.1:50000 → 10.244.1.2", // its clock is 3 s ahead
 			"-1.9999s elsewhere 10.244.0.41:33998 → 10.244.1.2",
+			"900ms lossy 172.18.0.1:50000 → 10.244.1.2",
 			"900ms worker 172.18.0.1:50000 → 10.244.1.2",
+			"1.0001s lossy 10.244.0.41:33998 → 10.244.1.2",
 			"1.0001s worker 10.244.0.41:33998 → 10.244.1.2",
 		}, routes, "of the app's Pods only, and what is whole")
 
@@ -129,6 +136,8 @@ func TestWatchNodes(t *testing.T) {
 		assert.Equal(t, []timeline.Event{process, exit}, only(seen.Events, timeline.ProcessStart, timeline.ProcessExit))
 
 		assert.Equal(t, []timeline.Source{
+			{Kind: timeline.SourceRuntime, Node: "lossy", IP: "172.18.0.4", Comparison: oneClock},
+			{Kind: timeline.SourceConntrack, Node: "lossy", IP: "172.18.0.4", Comparison: oneClock, Missing: "events were lost, first at 0s"},
 			{Kind: timeline.SourceRuntime, Node: "worker", Comparison: oneClock},
 			{Kind: timeline.SourceConntrack, Node: "worker", Comparison: oneClock},
 			{Kind: timeline.SourceRuntime, Node: "deaf", Missing: "from 0s on: ask node deaf (cat): cat: not found"},

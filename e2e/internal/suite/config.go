@@ -4,7 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -118,7 +117,7 @@ func (c *Config) Register(f *flag.FlagSet) {
 		&c.Cluster.Address,
 		"address",
 		"",
-		"`host:port` at which the NodePort 30080 of a cluster that exists is reached from here (default 127.0.0.1:30080)",
+		"`host` at which the NodePorts of a cluster that exists are reached from here; empty for its nodes' own addresses",
 	)
 	f.StringVar(&c.Cluster.LoadImage, "load-image", "",
 		"image of e2e/loadgen for a cluster that exists, into which none can be loaded")
@@ -169,10 +168,8 @@ func (c *Config) Validate() error {
 		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
 		"-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is",
 	)
-	if k.Address != "" {
-		host, port, err := net.SplitHostPort(k.Address)
-		check(err != nil || host == "" || port == "", "-address %q: want host:port", k.Address)
-	}
+	check(strings.ContainsAny(k.Address, "/[]") || strings.Count(k.Address, ":") == 1,
+		"-address %q: want a host without a port, which the API server chooses", k.Address)
 	if c.Replay != "" {
 		c.Profile = "replay"
 	}

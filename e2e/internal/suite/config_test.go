@@ -34,9 +34,9 @@ func TestConfig(t *testing.T) {
 	}{
 		{"none at all", nil, nil},
 		{"all of a kind cluster", []string{"-profile=full", "-rate=1000", "-repeat=3", "-workers=4", "-node-image=n", "-keep", "-proxy-mode=nftables", "-proxy-min-sync=10s"}, nil},
-		{"all of a cluster that exists", append(existing, "-address=node.example:30080", "-app-image=registry.example/app:1", "-load-image=registry.example/load:1", "-workers=2"), nil},
+		{"all of a cluster that exists", append(existing, "-address=node.example", "-app-image=registry.example/app:1", "-load-image=registry.example/load:1", "-workers=2"), nil},
 		{"as many workers as there may be", []string{"-workers=20"}, nil},
-		{"an IPv6 address", append(existing, "-address=[::1]:30080"), nil},
+		{"an IPv6 address", append(existing, "-address=::1"), nil},
 		{"the other proxy mode", []string{"-proxy-mode=iptables"}, nil},
 
 		{"no rate", []string{"-rate=0"}, []string{"-rate 0: want 1 to 1000 requests per second"}},
@@ -52,12 +52,12 @@ func TestConfig(t *testing.T) {
 		{"negative period", []string{"-proxy-min-sync=-1s"}, []string{"-proxy-min-sync -1s: want 0 or more"}},
 		{"kubeconfig alone", []string{"-kubeconfig=/k"}, []string{"-kubeconfig and -context go together"}},
 		{"context alone", []string{"-context=c"}, []string{"-kubeconfig and -context go together"}},
-		{"address without a cluster", []string{"-address=127.0.0.1:30080"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
+		{"address without a cluster", []string{"-address=127.0.0.1"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
 		{"image without a cluster", []string{"-app-image=app:1"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
 		{"worker's image without a cluster", []string{"-load-image=load:1"}, []string{"-address, -app-image and -load-image are for a cluster that exists"}},
-		{"address without a port", append(existing, "-address=node.example"), []string{`-address "node.example": want host:port`}},
-		{"address without a host", append(existing, "-address=:30080"), []string{`-address ":30080": want host:port`}},
-		{"address that is a URL", append(existing, "-address=http://node.example:30080"), []string{`-address "http://node.example:30080": want host:port`}},
+		{"address with a port", append(existing, "-address=node.example:30080"), []string{`-address "node.example:30080": want a host without a port`}},
+		{"IPv6 address with a port", append(existing, "-address=[::1]:30080"), []string{`-address "\[::1\]:30080": want a host without a port`}},
+		{"address that is a URL", append(existing, "-address=http://node.example"), []string{`-address "http://node.example": want a host without a port`}},
 		{"a node image for nodes that exist", append(existing, "-node-image=n"), []string{"-node-image, .* are for a kind cluster"}},
 		{"a proxy mode for a proxy that exists", append(existing, "-proxy-mode=nftables"), []string{"-proxy-mode .* are for a kind cluster"}},
 		{"a period for a proxy that exists", append(existing, "-proxy-min-sync=10s"), []string{"-proxy-min-sync are for a kind cluster"}},
@@ -131,13 +131,13 @@ func TestConfigPaths(t *testing.T) {
 func TestConfigFlags(t *testing.T) {
 	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7",
 		"-repeat=2", "-node-image=n", "-proxy-mode=nftables", "-proxy-min-sync=10s", "-keep", "-kubeconfig=/k", "-context=c",
-		"-address=h:1", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-soak=5m", "-long=faults,truth")
+		"-address=h", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-soak=5m", "-long=faults,truth")
 	assert.Equal(t, Config{
 		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7,
 		Repeat: 2, Lanes: []string{"service/new", "dns/new"}, Soak: 5 * time.Minute, Long: []string{"faults", "truth"},
 		Cluster: cluster.Config{
 			NodeImage: "n", ProxyMode: "nftables", ProxyMinSync: 10 * time.Second, Keep: true,
-			Kubeconfig: "/k", Context: "c", Address: "h:1", AppImage: "i", LoadImage: "l", Workers: 3,
+			Kubeconfig: "/k", Context: "c", Address: "h", AppImage: "i", LoadImage: "l", Workers: 3,
 		},
 	}, c)
 	assert.True(t, c.Runs(LongFaults))

@@ -17,6 +17,7 @@ import (
 type Source struct {
 	Kind SourceKind `json:"kind"`
 	Node string     `json:"node,omitempty"` // of what a node tells
+	IP   string     `json:"ip,omitempty"`   // of that node, as clients outside ask it
 	// Comparison is that of the source's clock; zero where there is only one.
 	Comparison
 	// Drift is how much the harness' own wall clock was set forward during the run, against its

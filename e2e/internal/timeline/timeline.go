@@ -62,9 +62,9 @@ type Seen struct {
 // Sender is a process that sent load. All instants of its records are on the run's clock already:
 // what its own clock said was turned into that.
 type Sender struct {
-	Name string `json:"name"`           // host, worker-0
-	Node string `json:"node,omitempty"` // of a worker
-	IP   string `json:"ip,omitempty"`   // of a worker: where its connections come from
+	Name string `json:"name"`           // host, client, worker-0
+	Node string `json:"node,omitempty"` // of a worker in the cluster
+	IP   string `json:"ip,omitempty"`   // where its connections come from; empty for host
 	// Lanes are those that it sent, or had a share of: where several senders name a lane, the n-th
 	// of them sent every request whose number, divided by their count, leaves n.
 	Lanes []string `json:"lanes"`

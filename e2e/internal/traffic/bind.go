@@ -6,14 +6,24 @@ import (
 	"fmt"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // attemptsKey is the context's key of a request's attempts. http.Transport hands the values of a
 // request's context on to the dial that it starts.
 type attemptsKey struct{}
 
-// lastPort is the port that was taken last, within ephemeral.
+// lastPort is the port that was taken last, within ephemeral, counted from firstPort.
 var lastPort atomic.Uint32
+
+// firstPort is where this process began.
+var firstPort = portAt(time.Now())
+
+// portAt is the hand of a clock that goes round in 141 s. A sender in the place of another, at the
+// same address, so begins beyond the ports that the other has used: a node remembers for up to two
+// minutes which Pod a connection went to that was never answered, or was given up
+// (nf_conntrack_tcp_timeout_syn_sent, _fin_wait).
+func portAt(begin time.Time) uint32 { return uint32(begin.Unix() * 200 % int64(ephemeral.count)) }
 
 // ephemeral are the ports that bindNext takes: Linux' default range for clients
 // (ip_local_port_range).
@@ -27,7 +37,7 @@ var ephemeral = struct{ first, count uint32 }{32768, 28232}
 // (nf_conntrack_tcp_timeout_close).
 func bindNext(fd int, v6 bool) (uint16, error) {
 	for range ephemeral.count {
-		port := int(ephemeral.first + lastPort.Add(1)%ephemeral.count)
+		port := int(ephemeral.first + (firstPort+lastPort.Add(1))%ephemeral.count)
 		var at syscall.Sockaddr = &syscall.SockaddrInet4{Port: port}
 		if v6 {
 			at = &syscall.SockaddrInet6{Port: port}

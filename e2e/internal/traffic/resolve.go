@@ -18,6 +18,8 @@ type Resolve struct {
 	// Keep is how long an answer is used, as a JVM uses it for 30 s. With 0 each new connection
 	// resolves.
 	Keep time.Duration
+	// Known are the addresses, where nobody needs to be asked for them: those of a cluster's nodes.
+	Known []netip.Addr
 }
 
 // systemLookup asks the DNS servers of the system for A records. It is Go's own resolver: the C
@@ -66,6 +68,9 @@ func (r *resolver) pick(ctx context.Context, host string) (netip.Addr, error) {
 // addresses are those of a host, sorted. With Keep, those who ask at the same time share one query.
 // A query that failed isn't kept.
 func (r *resolver) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if len(r.Known) > 0 {
+		return r.Known, nil
+	}
 	if r.Keep == 0 {
 		return r.query(ctx, host)
 	}

@@ -78,7 +78,7 @@ func TestDeadAddress(t *testing.T) {
 	for _, keep := range []time.Duration{0, time.Minute} {
 		t.Run(keep.String(), func(t *testing.T) {
 			port, all := named(t, "127.0.0.3")
-			record := sendNamed(t, scenarios.New(200), Resolve{keep}, port, 30, func(_ context.Context, host string) ([]netip.Addr, error) {
+			record := sendNamed(t, scenarios.New(200), Resolve{Keep: keep}, port, 30, func(_ context.Context, host string) ([]netip.Addr, error) {
 				assert.Equal(t, "app.", host, "fully qualified")
 				return []netip.Addr{all[2], all[0], all[1]}, nil // sorted before one is chosen
 			})
@@ -97,6 +97,35 @@ func TestDeadAddress(t *testing.T) {
 			}
 			assert.Equal(t, want, record.Lookups)
 		})
+	}
+}
+
+// TestKnownAddresses: those of nodes are asked in turn, and DNS isn't.
+func TestKnownAddresses(t *testing.T) {
+	port, all := named(t, "127.0.0.4")
+	record := sendNamed(t, scenarios.New(200), Resolve{Known: all}, port, 30, func(context.Context, string) ([]netip.Addr, error) { return nil, assert.AnError })
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 20, timeline.Refused: 10}, count(record))
+	assert.Equal(t, []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}, slices.Sorted(slices.Values(record.Addresses)))
+	assert.Zero(t, record.Lookups)
+}
+
+// TestPortsRest: a sender that takes another's place at the same address, a minute's run of 150
+// connections a second after it or more of them, uses no port that the other has used within two
+// minutes.
+func TestPortsRest(t *testing.T) {
+	const rate, runs = 150, 60 // seconds
+	begin := time.Unix(1_800_000_000, 0)
+	for later := runs; later <= 5*runs; later++ {
+		used := map[uint32]int{} // in which second
+		for n := range rate * runs {
+			used[(portAt(begin)+uint32(n))%ephemeral.count] = n / rate
+		}
+		for n := range rate * runs {
+			port := (portAt(begin.Add(time.Duration(later)*time.Second)) + uint32(n)) % ephemeral.count
+			if at, again := used[port]; again {
+				require.Greater(t, later+n/rate-at, 120, "port %d, %d s later", port, later)
+			}
+		}
 	}
 }
 
@@ -121,7 +150,7 @@ func TestKeptConnectionsResolveOnce(t *testing.T) {
 // TestFailedLookup: a name that isn't known is one attempt at no address.
 func TestFailedLookup(t *testing.T) {
 	for _, found := range []error{nil, &net.DNSError{Err: "no such host", IsNotFound: true}} {
-		record := sendNamed(t, scenarios.New(200), Resolve{time.Minute}, "80", 5, func(context.Context, string) ([]netip.Addr, error) { return nil, found })
+		record := sendNamed(t, scenarios.New(200), Resolve{Keep: time.Minute}, "80", 5, func(context.Context, string) ([]netip.Addr, error) { return nil, found })
 		assert.Equal(t, map[timeline.Cause]int{timeline.DNS: 5}, count(record))
 		assert.Empty(t, record.Addresses)
 		assert.Positive(t, record.Lookups)

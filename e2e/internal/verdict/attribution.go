@@ -49,7 +49,7 @@ const (
 	whyNoAddress   = "the name that it was sent to had no address"
 	whyNoPort      = "it had no port of its own: it never got as far as a connection"
 	whyNoSender    = "its sender's address is not on record"
-	whyNoConntrack = "connection tracking was not watched where it was sent from"
+	whyNoConntrack = "connection tracking was not watched on the node that chose the Pod"
 	whyNoRoute     = "connection tracking saw no choice for its port"
 	whyTwoRoutes   = "its port was used twice at about that time, for two Pods"
 	whyForeignIP   = "it was sent to an address that none of the app's Pods had"
@@ -295,6 +295,9 @@ func (a attribution) lane(lane timeline.LaneRecord, routes map[connectionKey][]t
 		case spec.Routing == timeline.ByClient:
 			d.Why = whyNoAddress
 		default:
+			if sender.Node == "" {
+				sender.Node = a.nodeAt(lane.AddressOf(r))
+			}
 			a.route(&d, spec, sender, routes[connectionKey{sender.IP, r.Port}])
 		}
 		if d.lifecycle != nil {
@@ -331,6 +334,17 @@ func (a attribution) name(d *DroppedRequest, pod string, by Evidence) {
 	}
 }
 
+// nodeAt is the node of an address: kube-proxy there has chosen the Pod for a client outside of the
+// cluster, and not one where the client is. "" if that is not known.
+func (a attribution) nodeAt(ip string) string {
+	for _, s := range a.tl.Sources {
+		if s.Kind == timeline.SourceConntrack && s.IP == ip {
+			return s.Node
+		}
+	}
+	return ""
+}
+
 // lateRoute is how long after the fact connection tracking may tell of a new connection: its
 // instant is that of the reading, by a process that has to be scheduled first.
 const lateRoute = 2 * time.Second
@@ -350,7 +364,7 @@ func (a attribution) route(d *DroppedRequest, lane timeline.LaneSpec, sender tim
 	}
 	var found []timeline.Route
 	for _, route := range routes {
-		if route.At >= since && route.At <= d.Done+slack+lateRoute {
+		if a.tl.Routes.Name(route.Node) == sender.Node && route.At >= since && route.At <= d.Done+slack+lateRoute {
 			found = append(found, route)
 		}
 	}
@@ -359,10 +373,12 @@ func (a attribution) route(d *DroppedRequest, lane timeline.LaneSpec, sender tim
 		d.Why = whyOutside
 	case d.Port == 0:
 		d.Why = whyNoPort
-	case sender.IP == "":
+	case sender.Name == "":
 		d.Why = whyNoSender
 	case len(found) == 0 && missing != "":
 		d.Why = missing
+	case sender.IP == "":
+		d.Why = whyNoSender
 	case slack+lateRoute > portRests:
 		d.Why = whyClock
 	case len(found) == 0 && a.noEndpoint(d.Sent, d.Done):

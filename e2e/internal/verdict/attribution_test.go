@@ -106,6 +106,10 @@ func note(tl *timeline.Timeline, at time.Duration, kind timeline.Kind) {
 
 // chosen adds a choice of kube-proxy on n1, for a port of the sender with an address.
 func chosen(tl *timeline.Timeline, at time.Duration, source string, port uint16, target string) {
+	chosenOn(tl, "n1", at, source, port, target)
+}
+
+func chosenOn(tl *timeline.Timeline, node string, at time.Duration, source string, port uint16, target string) {
 	index := func(name string) uint16 {
 		i, err := tl.Routes.Index(name)
 		if err != nil {
@@ -113,7 +117,7 @@ func chosen(tl *timeline.Timeline, at time.Duration, source string, port uint16,
 		}
 		return i
 	}
-	tl.Routes.List = append(tl.Routes.List, timeline.Route{At: at, Node: index("n1"), Source: index(source), Target: index(target), Port: port})
+	tl.Routes.List = append(tl.Routes.List, timeline.Route{At: at, Node: index(node), Source: index(source), Target: index(target), Port: port})
 }
 
 // give adds a request to a lane and returns its record: first on a connection of its own, from port
@@ -427,6 +431,54 @@ func TestPodOfDropped(t *testing.T) {
 			assert.Equal(t, tt.evidence, d.Evidence)
 			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 			assert.Equal(t, d.Phase == Unattributed, d.Why != "", "a reason, or a phase")
+		})
+	}
+}
+
+// TestFromOutside: the choice for a client outside is that of the node that it asked, whose
+// connection tracking alone counts. Its answer comes back to the node, which hides the client's
+// address from the Pod: what the client is known by is where it came from.
+func TestFromOutside(t *testing.T) {
+	const sent, done, client = 4500 * ms, 4501 * ms, "172.18.0.5"
+	tests := []struct {
+		name   string
+		change func(*timeline.Timeline)
+		pod    string
+		want   string // why not, or the phase
+	}{
+		{"as the node that was asked has it", func(tl *timeline.Timeline) {
+			chosenOn(tl, "n2", sent+ms, client, 40000, "10.0.0.1")
+		}, "app-0", "prestop"},
+		{"not as another node has it", func(tl *timeline.Timeline) {
+			chosenOn(tl, "n1", sent+ms, client, 40000, "10.0.0.1")
+		}, "", whyNoRoute},
+		{"not as the node that was asked has it of somebody else", func(tl *timeline.Timeline) {
+			chosenOn(tl, "n2", sent+ms, "172.18.0.6", 40000, "10.0.0.1")
+		}, "", whyNoRoute},
+		{"that node's connection tracking ended", func(tl *timeline.Timeline) { tl.Sources[4].Missing = "ended at 4s" }, "", whyNoConntrack + ": ended at 4s"},
+		{"another node's ended", func(tl *timeline.Timeline) { tl.Sources[3].Missing = "ended at 4s" }, "", whyNoRoute},
+		{"that node's clock is known badly", func(tl *timeline.Timeline) {
+			known(&tl.Sources[4], 9*sec)
+			chosenOn(tl, "n2", sent+ms, client, 40000, "10.0.0.1")
+		}, "", whyClock},
+		{"a node that is watched by nobody, as of a cluster that exists", func(tl *timeline.Timeline) { tl.Lanes[2].Requests[0].Address = 3 }, "", whyNoConntrack},
+		{"from this machine to a cluster that exists", func(tl *timeline.Timeline) {
+			tl.Senders[0] = timeline.Sender{Name: "host", Lanes: tl.Senders[0].Lanes}
+			tl.Sources = tl.Sources[:3]
+		}, "", whyNoConntrack},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			tl.Spec.Lanes[2].Evidence = []string{timeline.EvidenceConntrack}
+			tl.Senders[0].Name, tl.Senders[0].IP = "client", client
+			tl.Sources[3].IP, tl.Sources[4].IP = "172.18.0.2", "172.18.0.3"
+			tl.Lanes[2].Addresses = []string{"172.18.0.2", "172.18.0.3", "172.18.0.4"}
+			give(&tl, 2, sent, done, timeline.Refused).Address = 2
+			tt.change(&tl)
+			d := one(t, tl)
+			assert.Equal(t, tt.pod, d.Pod)
+			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 		})
 	}
 }

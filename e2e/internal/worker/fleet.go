@@ -35,11 +35,11 @@ var (
 // aren't.
 var errLost = errors.New("worker is lost, and with it what it had not handed over")
 
-// Worker is a Pod that sends load.
+// Worker is a process elsewhere that sends load.
 type Worker struct {
-	Name string // worker-0
-	Node string
-	IP   string // of its Pod
+	Name string // worker-0, client
+	Node string // of a Pod
+	IP   string // where its connections come from
 	Call Call
 }
 

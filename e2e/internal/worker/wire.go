@@ -1,7 +1,7 @@
-// Package worker sends load from within the cluster. A worker is a Pod that runs traffic.SendShard;
-// a Fleet, in the harness, tells workers what to send and when to stop, and takes over their
-// records while they send. All of it goes through the API server's Pod proxy, so that a kubeconfig
-// is all it takes.
+// Package worker sends load from another process. A worker is a Pod, or the client beside a cluster
+// of ours, that runs traffic.SendShard; a Fleet, in the harness, tells workers what to send and when
+// to stop, and takes over their records while they send. With a Pod all of it goes through the API
+// server's proxy, so that a kubeconfig is all it takes.
 //
 //	harness                               worker
 //	GET  /clock     ×20  ◀─ its clock ──  how far is it ahead, and how sure is that?
@@ -9,7 +9,7 @@
 //	POST /start     ── lanes, shard ──▶   sends from the agreed instant on
 //	GET  /records   ◀─ batch by batch ──  as requests end; taken up again where it was cut off
 //	POST /stop      ── agreed end ────▶   sends until then, waits for what is in flight
-//	POST /exit      ──────────────────▶   the Pod completes
+//	POST /exit      ──────────────────▶   it ends
 package worker
 
 import (
