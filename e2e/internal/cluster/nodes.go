@@ -64,7 +64,8 @@ func (c *Cluster) checkAuditLog(ctx context.Context, all []observe.Node) error {
 		return fmt.Errorf("delete a Pod that isn't there: %w", cmp.Or(err, errors.New("it was there")))
 	}
 	line := "/namespaces/" + c.namespace + "/pods/" + pod
-	return poll(ctx, auditedWithin, "a line of ours in the API server's audit log", func(ctx context.Context) (string, error) {
+	const what = "a line of ours in the API server's audit log"
+	return poll(ctx, auditedWithin, what, func(ctx context.Context) (string, error) {
 		why := "no node should have one"
 		for _, node := range all {
 			if node.AuditLog == "" {
