@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -157,6 +158,15 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if err := c.createNamespace(ctx); err != nil {
 		return c, err
 	}
+	if c.kind != nil {
+		nodes, err := c.kind.observed()
+		if err != nil {
+			return c, err
+		}
+		if err := c.checkAuditLog(ctx, nodes); err != nil {
+			return c, err
+		}
+	}
 	c.opened = true
 	return c, nil
 }
@@ -233,7 +243,7 @@ func loadConfig(kubeconfig, contextName string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig %s, context %s: %w", kubeconfig, contextName, err)
 	}
-	config.UserAgent = "zerodrop"
+	config.UserAgent = observe.UserAgent
 	config.QPS, config.Burst = 100, 200 // the default of 5 requests/s would make every wait late
 	return config, nil
 }

@@ -57,11 +57,11 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if config.NodeImage == "" {
 		config.NodeImage = findNodeImage(ctx)
 	}
-	desired, err := kindConfig(config)
+	dir, err := stateDir()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := stateDir()
+	desired, err := kindConfig(config, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +108,14 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 	if err := os.Remove(identityFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("forget the identity of the cluster before: %w", err)
 	}
+	// In the folder of the state, as it has to be there as long as a cluster that is kept.
+	policy, err := fixtures.AuditPolicy()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(k.kubeconfig), auditPolicyFile), policy, 0o600); err != nil {
+		return fmt.Errorf("write the audit policy: %w", err)
+	}
 	config.Step("create a kind cluster")
 	if err := k.create(ctx, desired, config.NodeImage); err != nil {
 		return err
@@ -137,9 +145,12 @@ func findNodeImage(ctx context.Context) string {
 	return strings.TrimSpace(string(out))
 }
 
+// auditPolicyFile is the name by which fixtures/kind.yaml mounts the audit policy.
+const auditPolicyFile = "audit-policy.yaml"
+
 // kindConfig is fixtures/kind.yaml with kube-proxy set up as the suite's flags say, and what
-// disruptions need.
-func kindConfig(config Config) (*v1alpha4.Cluster, error) {
+// disruptions need. What it mounts is in dir.
+func kindConfig(config Config, dir string) (*v1alpha4.Cluster, error) {
 	raw, err := fixtures.Kind()
 	if err != nil {
 		return nil, err
@@ -147,6 +158,11 @@ func kindConfig(config Config) (*v1alpha4.Cluster, error) {
 	var desired v1alpha4.Cluster
 	if err := yaml.UnmarshalStrict(raw, &desired); err != nil {
 		return nil, fmt.Errorf("read kind configuration: %w", err)
+	}
+	for _, node := range desired.Nodes {
+		for i, mount := range node.ExtraMounts {
+			node.ExtraMounts[i].HostPath = filepath.Join(dir, mount.HostPath)
+		}
 	}
 	if config.ProxyMode != "" {
 		desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(config.ProxyMode)
@@ -171,7 +187,11 @@ func identify(desired *v1alpha4.Cluster, image string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("write kind configuration: %w", err)
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(append(raw, image...)))[:16], nil
+	policy, err := fixtures.AuditPolicy()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(slices.Concat(raw, []byte(image), policy)))[:16], nil
 }
 
 // create creates the cluster. kind takes no context: when ours is over, the nodes are taken from

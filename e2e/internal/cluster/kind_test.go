@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/yaml"
 
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -201,6 +202,9 @@ func TestOpenKind(t *testing.T) {
 			got, err := os.ReadFile(identityFile)
 			require.NoError(t, err)
 			assert.Equal(t, want, string(got))
+			if slices.Contains(steps, creates) {
+				assert.FileExists(t, filepath.Join(filepath.Dir(k.kubeconfig), auditPolicyFile))
+			}
 		})
 	}
 }
@@ -364,11 +368,19 @@ func TestBusy(t *testing.T) {
 // TestKindConfig: the flags change kube-proxy and nothing else, needs their own; each makes another
 // cluster.
 func TestKindConfig(t *testing.T) {
-	plain, err := kindConfig(Config{})
+	plain, err := kindConfig(Config{}, "/state")
 	require.NoError(t, err)
 	require.Len(t, plain.Nodes, 3)
-	require.Len(t, plain.KubeadmConfigPatches, 1)
-	assert.Contains(t, plain.KubeadmConfigPatches[0], "warning-apply-duration", "etcd tells when it writes")
+	assert.Empty(t, plain.KubeadmConfigPatches)
+	var patches string
+	for _, patch := range plain.KubeadmConfigPatchesJSON6902 {
+		patches += patch.Patch
+	}
+	require.Len(t, plain.Nodes[0].ExtraMounts, 1)
+	policy := plain.Nodes[0].ExtraMounts[0]
+	assert.Equal(t, "/state/"+auditPolicyFile, policy.HostPath, "where it outlives this process")
+	assert.Contains(t, patches, "value: "+policy.ContainerPath+"}")
+	assert.Contains(t, patches, "value: "+fixtures.AuditLog+"}", "where it is looked for")
 
 	tests := []struct {
 		name   string
@@ -388,25 +400,25 @@ func TestKindConfig(t *testing.T) {
 	identities := map[string]string{}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			desired, err := kindConfig(tt.config)
+			desired, err := kindConfig(tt.config, "/state")
 			require.NoError(t, err)
 			assert.Equal(t, tt.mode, desired.Networking.KubeProxyMode)
 			assert.Equal(t, plain.Nodes, desired.Nodes)
 			assert.Equal(t, tt.config.Needs.FeatureGates, desired.FeatureGates)
 			if tt.period == "" {
-				assert.Equal(t, append(slices.Clone(plain.KubeadmConfigPatches), tt.config.Needs.KubeadmPatches...), desired.KubeadmConfigPatches)
-				assert.Len(t, desired.KubeadmConfigPatches, 1+tt.needs)
+				assert.Equal(t, tt.config.Needs.KubeadmPatches, desired.KubeadmConfigPatches)
+				assert.Len(t, desired.KubeadmConfigPatches, tt.needs)
 			} else {
-				require.Len(t, desired.KubeadmConfigPatches, 2)
+				require.Len(t, desired.KubeadmConfigPatches, 1)
 				var patch struct {
 					APIVersion, Kind   string
 					IPTables, NFTables struct{ MinSyncPeriod metav1.Duration }
 				}
-				require.NoError(t, yaml.Unmarshal([]byte(desired.KubeadmConfigPatches[1]), &patch))
+				require.NoError(t, yaml.Unmarshal([]byte(desired.KubeadmConfigPatches[0]), &patch))
 				assert.Equal(t, "KubeProxyConfiguration", patch.Kind)
 				assert.Equal(t, tt.config.ProxyMinSync, patch.IPTables.MinSyncPeriod.Duration)
 				assert.Equal(t, tt.config.ProxyMinSync, patch.NFTables.MinSyncPeriod.Duration)
-				assert.Contains(t, desired.KubeadmConfigPatches[1], tt.period)
+				assert.Contains(t, desired.KubeadmConfigPatches[0], tt.period)
 			}
 			for _, image := range []string{"", "node:v1", "node:v2"} {
 				identity, err := identify(desired, image)

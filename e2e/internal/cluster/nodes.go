@@ -2,17 +2,22 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kind/pkg/cluster/constants"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
+	"github.com/zerodrop/zerodrop/fixtures"
 )
 
 // observed are the nodes that the observer can ask: those of a kind cluster. What runs in a node of
@@ -36,14 +41,48 @@ func (k *kindCluster) observed() ([]observe.Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("address of node %s: %w", node, err)
 		}
-		out = append(out, observe.Node{
-			Name: node.String(), IP: ip, Etcd: role == constants.ControlPlaneNodeRoleValue,
+		n := observe.Node{
+			Name: node.String(), IP: ip,
 			Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
 				return runOn(ctx, node, stdout, command, args...)
 			},
-		})
+		}
+		if role == constants.ControlPlaneNodeRoleValue {
+			n.AuditLog = fixtures.AuditLog
+		}
+		out = append(out, n)
 	}
 	return out, nil
+}
+
+// auditedWithin is how long the audit log may take to have a line. The API server writes it when it
+// has answered.
+const auditedWithin = 10 * time.Second
+
+// checkAuditLog makes sure that the audit log of the API server tells of what is done to Pods. Where
+// kubeadm's configuration is of a version that no patch is for, kind leaves the log out and says
+// nothing. The deletion of a Pod that isn't there is a line of ours and changes nothing.
+func (c *Cluster) checkAuditLog(ctx context.Context, all []observe.Node) error {
+	const pod = "audited"
+	if err := c.pods().Delete(ctx, pod, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete a Pod that isn't there: %w", cmp.Or(err, errors.New("it was there")))
+	}
+	line := "/namespaces/" + c.namespace + "/pods/" + pod
+	const what = "a line of ours in the API server's audit log"
+	return poll(ctx, auditedWithin, what, func(ctx context.Context) (string, error) {
+		why := "no node should have one"
+		for _, node := range all {
+			if node.AuditLog == "" {
+				continue
+			}
+			err := node.Run(ctx, io.Discard, "grep", "-q", line, node.AuditLog)
+			if err == nil {
+				return "", nil
+			}
+			why = err.Error()
+		}
+		return why, nil
+	})
 }
 
 // untilHungUp runs a program until its own standard input ends. Who kills docker exec ends only the

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +14,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 )
 
 // TestRunOn: a program on a node ends by itself, or with its context, and then it is gone there,
@@ -51,4 +57,50 @@ func TestRunOn(t *testing.T) {
 func TestLastLine(t *testing.T) {
 	require.NoError(t, lastLine(" \n"))
 	require.EqualError(t, lastLine("a\nb\n\n"), "b")
+}
+
+// TestCheckAuditLog: a line of ours has to be in the log of a node that should have one, sooner or later.
+func TestCheckAuditLog(t *testing.T) {
+	const line = `{"verb":"delete","requestURI":"/api/v1/namespaces/` + namespace + `/pods/audited"}` + "\n"
+	const no = "wait for a line of ours in the API server's audit log: "
+	tests := []struct {
+		name  string
+		log   string
+		comes time.Duration // after the first look
+		pod   string        // that is there
+		want  string        // error
+	}{
+		{"it is there", line, 0, "", ""},
+		{"it comes", line, 3 * sec, "", ""},
+		{"of another namespace", strings.Replace(line, namespace, "another", 1), 0, "", no},
+		{"nothing is written", "", 0, "", no},
+		{"there is such a Pod", line, 0, "audited", "delete a Pod that isn't there: it was there"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				c := &Cluster{client: fake.NewSimpleClientset(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: tt.pod, Namespace: namespace}}), namespace: namespace}
+				began := time.Now()
+				node := observe.Node{Name: "control", AuditLog: "/log", Run: func(_ context.Context, _ io.Writer, command string, args ...string) error {
+					require.Equal(t, []string{"grep", "-q", "/log"}, []string{command, args[0], args[2]})
+					if time.Since(began) < tt.comes || !strings.Contains(tt.log, args[1]) {
+						return errFake
+					}
+					return nil
+				}}
+				err := c.checkAuditLog(t.Context(), []observe.Node{{Name: "worker"}, node})
+				if tt.want == "" {
+					require.NoError(t, err)
+				} else {
+					require.ErrorContains(t, err, tt.want)
+				}
+			})
+		})
+	}
+	t.Run("no node has one", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			c := &Cluster{client: fake.NewSimpleClientset(), namespace: namespace}
+			require.ErrorContains(t, c.checkAuditLog(t.Context(), []observe.Node{{Name: "worker"}}), no)
+		})
+	})
 }

@@ -1,7 +1,6 @@
 package observe
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -43,12 +42,12 @@ func (a apiWatch) Run(ctx context.Context, to Recorder) error {
 	for _, w := range []*watcher{
 		{
 			what: "Pods", api: apiOf(client.CoreV1().Pods(namespace)), labels: a.config.Selector,
-			etcdPrefix: registry + "pods/" + namespace + "/", changed: podChanges(to, a.config.Container),
+			changed: podChanges(to, a.config.Container),
 		},
 		{
 			what: "EndpointSlices", api: apiOf(client.DiscoveryV1().EndpointSlices(namespace)),
-			labels:     discoveryv1.LabelServiceName + " in (" + strings.Join(a.config.Services, ",") + ")",
-			etcdPrefix: registry + "endpointslices/" + namespace + "/", changed: sliceChanges(to),
+			labels:  discoveryv1.LabelServiceName + " in (" + strings.Join(a.config.Services, ",") + ")",
+			changed: sliceChanges(to),
 		},
 		{what: "Nodes", api: apiOf(client.CoreV1().Nodes()), optional: true, changed: nodeChanges(to)},
 		{what: "Events", api: apiOf(client.CoreV1().Events(namespace)), optional: true, changed: kubeletEvents(to)},
@@ -262,13 +261,12 @@ func apiOf[L runtime.Object](client interface {
 // may have been missed: the watcher records the gap and lists anew.
 type watcher struct {
 	api
-	to         Recorder
-	what       string
-	etcdPrefix string // of the objects' keys in etcd; empty where nobody asks when a change happened
-	optional   bool   // a run does without it where it isn't allowed, as in a cluster that is shared
-	labels     string
-	changed    handler
-	known      map[string]runtime.Object
+	to       Recorder
+	what     string
+	optional bool // a run does without it where it isn't allowed, as in a cluster that is shared
+	labels   string
+	changed  handler
+	known    map[string]runtime.Object
 }
 
 // retryBackoff is the least time between two attempts to watch, so that an API server that refuses
@@ -341,10 +339,6 @@ func (w *watcher) follow(ctx context.Context, resourceVersion string) string {
 		switch change.Type {
 		case watch.Added, watch.Modified, watch.Deleted:
 			m, deleted := metaOf(change.Object), change.Type == watch.Deleted
-			if w.etcdPrefix != "" { // a list, unlike this, doesn't say which version came before
-				revision := cmp.Or(metaOf(w.known[m.GetName()]).GetResourceVersion(), nothing)
-				w.to.Replace(m.GetResourceVersion(), version{w.etcdPrefix + m.GetName(), revision})
-			}
 			if deleted {
 				delete(w.known, m.GetName())
 			} else {

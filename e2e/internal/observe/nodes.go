@@ -17,8 +17,9 @@ import (
 type Node struct {
 	Name string
 	IP   string // that clients outside ask
-	// Etcd says that etcd runs there, and that it logs every write (see fixtures/kind.yaml).
-	Etcd bool
+	// AuditLog is the file there to which an API server writes its audit log, of what
+	// fixtures/audit-policy.yaml says; empty if there is none.
+	AuditLog string
 	// Run runs a program on the node until it ends or ctx is over, and writes what it prints to
 	// stdout line by line, as it comes.
 	Run func(ctx context.Context, stdout io.Writer, command string, args ...string) error

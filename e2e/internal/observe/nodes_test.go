@@ -159,7 +159,7 @@ func TestWaitForConntrack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *apiServer) {
 				node := fakeNode("worker", map[string]string{"cat": timeline.Kernel(), "sh": subscribed + "\n…", "ctr": "…"})
-				node.Etcd = true
+				node.AuditLog = auditFile
 				run := node.Run
 				var compared atomic.Int32
 				node.Run = func(ctx context.Context, stdout io.Writer, command string, args ...string) error {

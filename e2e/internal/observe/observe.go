@@ -7,7 +7,7 @@
 //	apiwatch.go   Pods, EndpointSlices, Nodes and Events, as the API server delivers them
 //	runtime.go    starts and ends of processes, as containerd on a node has them
 //	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
-//	etcd.go       the instants at which etcd applied what the API server delivers
+//	audit.go      when the API server made the changes that it delivers, and who asked for them
 //	applog.go     what the app says in its log
 //
 // The sources run at the same time and record to one Record. A source that needs what others have
@@ -49,8 +49,8 @@ func sources(config Config) []Source {
 		n := &watchedNode{Node: node, turn: make(chan struct{}, 1)}
 		nodes = append(nodes, n)
 		list = append(list, runtimeEvents{n}, conntrack{n})
-		if n.Etcd {
-			list = append(list, etcdLog{n})
+		if n.AuditLog != "" {
+			list = append(list, auditLog{n, config.Namespace})
 		}
 	}
 	return append(list, appLog{config, nodes})
@@ -128,7 +128,6 @@ type Record struct {
 	started    []timeline.Event          // Pods whose container has started
 	more       chan struct{}             // closed and replaced when started grows
 	containers map[string]timeline.Event // by ID: Pod, UID and node
-	replaced   map[string]version        // by resourceVersion
 	routes     []route
 }
 
@@ -143,10 +142,6 @@ type mark struct {
 
 func markOf(e timeline.Event) mark { return mark{pod{e.Pod, e.UID}, e.Kind} }
 
-// version is a version of an object as etcd has it: its key, and the revision that wrote it, which
-// is the object's resourceVersion.
-type version struct{ key, revision string }
-
 // route is a choice of kube-proxy.
 type route struct {
 	at                   time.Duration
@@ -157,7 +152,7 @@ type route struct {
 func newRecord(clock timeline.Clock, sources int) *Record {
 	return &Record{
 		clock: clock, recorded: map[mark]bool{}, more: make(chan struct{}), containers: map[string]timeline.Event{},
-		replaced: map[string]version{}, atEnd: make([]func(*Record), sources),
+		atEnd: make([]func(*Record), sources),
 	}
 }
 
@@ -244,13 +239,6 @@ func (r *Record) OwnContainer(id string, of timeline.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.containers[id] = timeline.Event{Pod: of.Pod, UID: of.UID, Node: of.Node}
-}
-
-// Replace records which version of an object the one with a resourceVersion replaced.
-func (r *Record) Replace(resourceVersion string, old version) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.replaced[resourceVersion] = old
 }
 
 // merge runs the sources' functions for the end and sorts. All sources must have ended: nothing is

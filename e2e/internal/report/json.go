@@ -83,9 +83,10 @@ type FileRun struct {
 	// DeletionSeenMs is how long after it was asked for each deletion was seen; not there if the
 	// disruption asked for none itself.
 	DeletionSeenMs []float64 `json:"deletionSeenMs,omitempty"`
-	// DeletionLateMs is how much later than it happened the watch told of each deletion; not there
-	// where etcd doesn't tell when that was.
-	DeletionLateMs []float64 `json:"deletionLateMs,omitempty"`
+	// DeletionLateMs is how much later than it was asked for the watch told of each deletion, and
+	// DeletionWidthMs how much later it was answered; not there where no audit log tells.
+	DeletionLateMs  []float64 `json:"deletionLateMs,omitempty"`
+	DeletionWidthMs []float64 `json:"deletionWidthMs,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -309,6 +310,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
+		DeletionWidthMs: millisecondsOf(v.DeletionWidth),
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment

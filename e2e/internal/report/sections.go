@@ -497,12 +497,14 @@ func instrument(m model) section {
 	return section{Title: "How well the lanes could see", Folded: true, Blocks: []block{{Table: table, List: list}}}
 }
 
-// deletionsKnown says how well the instants of deletions are known: those that etcd told, and of
-// the others those that a disruption asked for itself.
+// deletionsKnown says how well the instants of deletions are known: those that the audit log told,
+// and of the others those that a disruption asked for itself.
 func deletionsKnown(runs []verdict.Verdict) []string {
-	var late, seen []time.Duration
+	var late, wide, seen []time.Duration
+	unknown := 0
 	for _, v := range runs {
-		late = append(late, v.DeletionLate...)
+		late, wide = append(late, v.DeletionLate...), append(wide, v.DeletionWidth...)
+		unknown += v.Deleted() - len(v.DeletionLate)
 		if len(v.DeletionLate) == 0 {
 			seen = append(seen, v.DeletionSeen...)
 		}
@@ -512,7 +514,8 @@ func deletionsKnown(runs []verdict.Verdict) []string {
 		all  []time.Duration
 		line string
 	}{
-		{late, "deletions: dated by etcd, from its log; the watch told of them %s later (median; %s at most, %s)"},
+		{late, "deletions: dated by when the API server was asked; the watch told of them %s later (median; %s at most, %s)"},
+		{wide, "deletions: made within %s from then, when the API server answered (median; %s at most, %s)"},
 		{seen, "deletions: seen %s after they had been asked for (median; %s at most, %s), the API server's own work " +
 			"included: the time since one is known as well"},
 	} {
@@ -520,6 +523,10 @@ func deletionsKnown(runs []verdict.Verdict) []string {
 			list = append(list, fmt.Sprintf(of.line, Duration(all[len(all)/2]), Duration(all[len(all)-1]),
 				Count(len(all), "Pod")))
 		}
+	}
+	if unknown > 0 {
+		list = append(list, fmt.Sprintf("deletions: no audit log tells of %s: times since these count from when the watch "+
+			"told of them, and are too short by as much as it was late", Count(unknown, "Pod")))
 	}
 	return list
 }

@@ -330,8 +330,9 @@ func quick() report.Report {
 		if v.Spec.Disruption == "pod-deletion" { // the only one that deletes Pods itself
 			v.DeletionSeen = []time.Duration{14 * ms, time.Duration(10+i) * ms, 31 * ms}
 		}
-		if v.Spec.Strategy == "shutdown-at-once" { // as if the others were of a cluster whose etcd can't be asked
+		if v.Spec.Strategy == "shutdown-at-once" { // as if the others were of a cluster without an audit log
 			v.DeletionLate = []time.Duration{4 * ms, 9 * ms, time.Duration(50+i) * ms}
+			v.DeletionWidth = []time.Duration{6 * ms, 12 * ms, 15 * ms}
 		}
 	}
 	return r

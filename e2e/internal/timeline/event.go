@@ -12,26 +12,27 @@ type Event struct {
 	IP     string        `json:"ip,omitempty"`
 	Code   int           `json:"code,omitempty"` // exit code of a container
 	Detail string        `json:"detail,omitempty"`
-	// Version is the resourceVersion of the object, of what a watch has delivered: etcd and audit
-	// logs know the same change by it.
+	// Version is the resourceVersion of the object, of what a watch has delivered: the audit log
+	// knows the same change by it.
 	Version string `json:"version,omitempty"`
-	// SeenAfter is, of what a watch has delivered and etcd has dated, how much later the watch
-	// delivered it: a length, above zero. At is etcd's then.
+	// SeenAfter is, of what a watch has delivered and the audit log has dated, how much later than
+	// At the watch delivered it: a length, above zero.
 	SeenAfter time.Duration `json:"seenAfter,omitempty"`
 	// Width is, of what the audit log has dated, the length of the interval from At within which the
-	// API server made the change: from the request's arrival to its answer.
+	// API server made the change: from the request's arrival to its answer. It is 0 in runs that were
+	// stored when etcd's log dated events, to the instant.
 	Width time.Duration `json:"width,omitempty"`
-	// By is who asked for the change, as the audit log says: replicaset-controller, the node's
-	// kubelet.
+	// By is who asked for the change, as the audit log says: replicaset-controller, kubelet of a
+	// node, harness; with "eviction by" in front where it asked for that.
 	By string `json:"by,omitempty"`
 }
 
 // Kind names what happened.
 type Kind string
 
-// Kinds seen by watching the API server: At is the instant at which etcd applied the change where
-// SeenAfter is there, else the one at which the watch delivered it, which on a busy machine is tens
-// of milliseconds later.
+// Kinds seen by watching the API server: At is the instant at which the request for the change
+// arrived there where SeenAfter is set, else the one at which the watch delivered it, which on a busy
+// machine is tens of milliseconds later.
 const (
 	PodCreated          Kind = "pod-created"          // the Pod was first seen
 	PodScheduled        Kind = "pod-scheduled"        // it was given a node

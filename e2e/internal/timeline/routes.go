@@ -38,7 +38,9 @@ const (
 	SourceApp       SourceKind = "app"       // the logs of the Pods on a node
 	SourceRuntime   SourceKind = "runtime"   // the container runtime of a node
 	SourceConntrack SourceKind = "conntrack" // connection tracking of a node
-	SourceEtcd      SourceKind = "etcd"      // the log of the etcd on a node: when what watches deliver had happened
+	// the audit log of the API server on a node: when changes were made, and who asked for them. In
+	// runs that were stored before there was one it is "etcd", by whose log they were dated
+	SourceAudit SourceKind = "audit"
 )
 
 // Routes are choices of kube-proxy: for a new connection to a Service, the Pod.

@@ -12,7 +12,7 @@ import (
 // Arrival says how long traffic went on arriving at a Pod that was to go.
 type Arrival struct {
 	Pod string
-	// After is from the Pod's deletion to the last request that landed on it, whether answered or
+	// After is from when the Pod's deletion was asked for to the last request that landed on it, whether answered or
 	// dropped. It is known to one interval of the lane, 1/rate.
 	After time.Duration
 	// Censored says that requests arrived until the Pod's own end: After is a lower bound, and

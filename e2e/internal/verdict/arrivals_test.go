@@ -33,6 +33,8 @@ func TestArrivals(t *testing.T) {
 	}{
 		{"nothing", nil, nil},
 		{"before its deletion only", changes{answered(1, sec, 3*sec, 4*sec)}, nil},
+		{"counted from when the deletion was asked for", changes{interval(40*ms, 60*ms), answered(1, 4100*ms)}, []Arrival{{"app-0", 100 * ms, false}}},
+		{"while the deletion was being made", changes{interval(40*ms, 60*ms), answered(1, 4030*ms)}, []Arrival{{"app-0", 30 * ms, false}}},
 		{"the last, not the first", changes{answered(1, 4100*ms, 4900*ms, 4500*ms)}, []Arrival{{"app-0", 900 * ms, false}}},
 		{"one that was dropped there", changes{answered(1, 4100*ms), dropped(7200*ms, "10.0.0.1")}, []Arrival{{"app-0", 3200 * ms, false}}},
 		{"one that was dropped elsewhere", changes{answered(1, 4100*ms), dropped(7200*ms, "10.0.0.2")}, []Arrival{{"app-0", 100 * ms, false}}},

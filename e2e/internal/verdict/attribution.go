@@ -35,7 +35,8 @@ type DroppedRequest struct {
 	Phase    LifecyclePhase
 	// Class is in-flight if that is known of the request, else that of its connection.
 	Class timeline.Class
-	// SinceDeletion is from the Pod's deletion to when the request left; nil if that is not known.
+	// SinceDeletion is from when the Pod's deletion was asked for to when the request left; nil if that
+	// is not known.
 	SinceDeletion *time.Duration
 	Why           string // of Unattributed: what is missing
 
@@ -433,8 +434,9 @@ func (a attribution) phase(d DroppedRequest, slack time.Duration) (LifecyclePhas
 // not seen. It goes by when the connection ended or was refused; for a request that timed out, by
 // when it was sent.
 //
-// What a process tells of itself is exact. The deletion may have been seen a little late: so the
-// phases are tried from the end, and the deletion only decides where nothing later does.
+// What a process tells of itself is exact. The deletion lies within an interval, or was seen a
+// little late: so the phases are tried from the end, and the deletion only decides where nothing
+// later does, by when it was done at the latest.
 //
 //	        created    listening        deletion          SIGTERM      listener closed     exit        no longer routed
 //	           ├─ start-up ─┼─ before deletion ─┼─ preStop ─┼─ terminating ─┼─ listener closed ─┼─ after exit ─┤
@@ -448,6 +450,7 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 	before := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at < t }
 	since := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at >= t }
 	hasClosed := life.has(timeline.AppListenerClosed)
+	deleted, wasDeleted := life.deletedBy()
 	exit, late, exited := a.exit(d.lifecycle)
 	complete := life.logComplete()
 	// What has answered had not ended, and what never connected was not in flight.
@@ -474,7 +477,7 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 		return Unattributed // it may have closed its listener, or ended
 	case before(timeline.AppListening):
 		return StartUp
-	case since(timeline.PodDeleted) && (life.has(timeline.AppSIGTERM) || complete && exited):
+	case wasDeleted && at >= deleted && (life.has(timeline.AppSIGTERM) || complete && exited):
 		return PreStop // a complete log without SIGTERM: no handler
 	case (since(timeline.AppListening) || d.Evidence == ByAnswer || d.Evidence == ByConnection) &&
 		a.notDeleted(life, at):
@@ -487,7 +490,7 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 // its deletion later, or never. Of a Pod whose end alone was seen, nobody knows when it was
 // deleted.
 func (a attribution) notDeleted(life PodLifecycle, at time.Duration) bool {
-	if deleted, ok := life.At(timeline.PodDeleted); ok {
+	if deleted, ok := life.deletedBy(); ok {
 		return at < deleted && deleted <= a.gap
 	}
 	_, _, exited := life.exit()

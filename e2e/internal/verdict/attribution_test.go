@@ -171,6 +171,15 @@ func with(at time.Duration, kind timeline.Kind) func(*timeline.Timeline) {
 	return func(tl *timeline.Timeline) { note(tl, at, kind) }
 }
 
+// interval makes the deletion of app-0 one that the audit log has dated: asked for at 4 s, done within
+// a width from there, and told of by the watch after a while.
+func interval(width, seenAfter time.Duration) func(*timeline.Timeline) {
+	return func(tl *timeline.Timeline) {
+		i := slices.IndexFunc(tl.Events, func(e timeline.Event) bool { return e.Pod == "app-0" && e.Kind == timeline.PodDeleted })
+		tl.Events[i].Width, tl.Events[i].SeenAfter = width, seenAfter
+	}
+}
+
 type changes []func(*timeline.Timeline)
 
 // TestPhases: a request that was routed to app-0, and what is known of that Pod.
@@ -190,6 +199,13 @@ func TestPhases(t *testing.T) {
 		{"of a Pod that stays", changes{stays}, 9 * sec, 9001 * ms, timeline.Reset, "", BeforeDeletion},
 		{"of a Pod that crashed", changes{stays, with(7*sec, timeline.ProcessExit)}, 6 * sec, 6001 * ms, timeline.Reset, "", BeforeDeletion},
 		{"just after the deletion", nil, 4 * sec, 4001 * ms, timeline.Reset, "", PreStop},
+		{"while the deletion was being made", changes{interval(40*ms, 60*ms)}, 4038 * ms, 4039 * ms, timeline.Reset, "", BeforeDeletion},
+		{"when the deletion was made", changes{interval(40*ms, 60*ms)}, 4040 * ms, 4041 * ms, timeline.Reset, "", PreStop},
+		{"timed out, sent while the deletion was being made", changes{interval(40*ms, 60*ms)}, 4039 * ms, 6500 * ms, timeline.Timeout, "", BeforeDeletion},
+		{"while the deletion was being made, told of by the watch", changes{interval(40*ms, 20*ms)}, 4020 * ms, 4021 * ms, timeline.Reset, "", PreStop},
+		{"while the deletion was being made, just before the watch told", changes{interval(40*ms, 20*ms)}, 4018 * ms, 4019 * ms, timeline.Reset, "", BeforeDeletion},
+		{"dated to the instant", changes{interval(0, 60*ms)}, 4 * sec, 4001 * ms, timeline.Reset, "", PreStop},
+		{"while the deletion was being made, after SIGTERM", changes{interval(1500*ms, 1600*ms)}, 5200 * ms, 5201 * ms, timeline.Reset, "", Terminating},
 		{"sent before the deletion, dropped in preStop", nil, 3 * sec, 4500 * ms, timeline.Reset, "", PreStop},
 		{"preStop without a handler", changes{noHandler}, 5500 * ms, 5501 * ms, timeline.Reset, "", PreStop},
 		{"just after SIGTERM", nil, 5 * sec, 5001 * ms, timeline.Reset, "", Terminating},

@@ -27,9 +27,12 @@ type PodLifecycle struct {
 	//	   ├─ start-up ─┼─ before deletion ┼─ preStop ───┼─ terminating ───┼─ listener closed ┼─ after exit ─┤
 	Segments []Segment `json:"-"`
 
-	deletionLate time.Duration // length: how late the watch told of the deletion; 0 if its instant is the watch's
-	serving      []span        // when kube-proxy may route to it: ready, or terminating and not failing its probe
-	restarted    bool          // its process started a second time, and what was first seen is of the first
+	// of the deletion, lengths: how much later the watch told of it, and the interval within which it
+	// was made; 0 if its instant is the watch's
+	deletionLate, deletionWidth time.Duration
+
+	serving   []span // when kube-proxy may route to it: ready, or terminating and not failing its probe
+	restarted bool   // its process started a second time, and what was first seen is of the first
 }
 
 // Segment is a phase of a Pod's life. To is endless for one that goes on.
@@ -59,8 +62,11 @@ func (l PodLifecycle) segments() []Segment {
 	}
 	created, hasCreated := l.At(timeline.PodCreated)
 	listening, hasListened := first(timeline.AppListening, timeline.PodReady)
-	deleted, wasDeleted := l.At(timeline.PodDeleted)
+	deleted, wasDeleted := l.deletedBy()
 	sigterm, hasSIGTERM := l.At(timeline.AppSIGTERM)
+	if hasSIGTERM {
+		deleted = min(deleted, sigterm) // nothing is later than what follows from it
+	}
 	closed, hasClosed := l.At(timeline.AppListenerClosed)
 	exit, exited := first(timeline.ProcessExit, timeline.AppExit, timeline.ContainerExit)
 	last, ended := l.End()
@@ -104,6 +110,18 @@ func (l PodLifecycle) At(kind timeline.Kind) (time.Duration, bool) {
 	return at, ok
 }
 
+// deletedBy is when the Pod was deleted at the latest: at the end of the interval in which that was
+// done, or when the watch told of it. What happened before may have happened to a Pod to which
+// nothing had been done. At, when the deletion was asked for, is what latencies count from: they are
+// never too short by that.
+//
+//	asked for ──────── done? ──────── answered ───── the watch tells
+//	    At                            deletedBy
+func (l PodLifecycle) deletedBy() (time.Duration, bool) {
+	at, ok := l.At(timeline.PodDeleted)
+	return at + min(l.deletionWidth, l.deletionLate), ok
+}
+
 // has says that a kind was seen.
 func (l PodLifecycle) has(kind timeline.Kind) bool { _, seen := l.FirstSeen[kind]; return seen }
 
@@ -141,7 +159,7 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 			l.FirstSeen[e.Kind] = e.At
 		}
 		if e.Kind == timeline.PodDeleted && !again {
-			l.deletionLate = e.SeenAfter
+			l.deletionLate, l.deletionWidth = e.SeenAfter, e.Width
 		}
 		l.serves(e)
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)

@@ -151,6 +151,26 @@ func TestWhoWasIt(t *testing.T) {
 	})
 }
 
+// TestSegmentsOfAnInterval: before its deletion is a Pod until that was done at the latest, which was
+// before what followed from it.
+func TestSegmentsOfAnInterval(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		width time.Duration
+		want  []Segment
+	}{
+		{"well before SIGTERM", 40 * ms, []Segment{{BeforeDeletion, sec, 4040 * ms}, {PreStop, 4040 * ms, 5 * sec}}},
+		{"beyond SIGTERM", 1500 * ms, []Segment{{BeforeDeletion, sec, 5 * sec}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			interval(tt.width, 2*sec)(&tl)
+			got := podLifecycles(tl).byName["app-0"][0].segments()
+			assert.Equal(t, append([]Segment{{StartUp, 0, sec}}, append(tt.want, Segment{Terminating, 5 * sec, 6 * sec})...), got[:len(tt.want)+2])
+		})
+	}
+}
+
 // TestRouted: until when each node went on choosing a Pod.
 func TestRouted(t *testing.T) {
 	tl := leaving()

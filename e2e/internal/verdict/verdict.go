@@ -89,9 +89,10 @@ type Verdict struct {
 	// for that the deletion was seen. A time since a deletion that only the watch knows is too
 	// short by no more.
 	DeletionSeen []time.Duration
-	// DeletionLate is, for each Pod of which etcd tells when it was deleted, how much later the
-	// watch told of it. Its deletion's instant is etcd's.
-	DeletionLate []time.Duration
+	// DeletionLate is, for each Pod of which the audit log tells when its deletion was asked for, how
+	// much later the watch told of it; DeletionWidth is when it was answered at the latest, later by
+	// so much. Of runs that etcd's log dated, to the instant, there is no width.
+	DeletionLate, DeletionWidth []time.Duration
 
 	Pods            []PodLifecycle   // all, in the order in which they were first seen
 	DroppedRequests []DroppedRequest // every one, lane by lane
@@ -183,6 +184,9 @@ func Judge(tl timeline.Timeline) Verdict {
 		}
 		if life.deletionLate > 0 {
 			v.DeletionLate = append(v.DeletionLate, life.deletionLate)
+		}
+		if life.deletionWidth > 0 {
+			v.DeletionWidth = append(v.DeletionWidth, life.deletionWidth)
 		}
 	}
 	found := findings{pods: pods, dropped: attribute(tl, pods)}

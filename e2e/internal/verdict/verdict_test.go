@@ -898,12 +898,12 @@ func TestDeletionSeen(t *testing.T) {
 	assert.Empty(t, Judge(rollout()).DeletionSeen)
 }
 
-// TestDeletionLate: where etcd has dated a deletion, the watch saw it later than it happened, and
-// later still than it was asked for.
+// TestDeletionLate: where the audit log has dated a deletion, the watch saw it later than that began,
+// and later still than the disruption asked for it. How wide the interval is comes out as well.
 func TestDeletionLate(t *testing.T) {
 	tl := rollout()
 	dated := slices.IndexFunc(tl.Events, func(e timeline.Event) bool { return e.Kind == timeline.PodDeleted && e.Pod == "app-1" })
-	tl.Events[dated].SeenAfter = 25 * ms
+	tl.Events[dated].SeenAfter, tl.Events[dated].Width = 25*ms, 15*ms
 	tl.Events = append(tl.Events,
 		timeline.Event{At: 4*sec - 12*ms, Kind: timeline.DeleteAsked, Pod: "app-0"},
 		timeline.Event{At: 6*sec - 5*ms, Kind: timeline.DeleteAsked, Pod: "app-1"},
@@ -911,4 +911,5 @@ func TestDeletionLate(t *testing.T) {
 	v := Judge(tl)
 	assert.Equal(t, []time.Duration{12 * ms, 30 * ms}, v.DeletionSeen)
 	assert.Equal(t, []time.Duration{25 * ms}, v.DeletionLate)
+	assert.Equal(t, []time.Duration{15 * ms}, v.DeletionWidth)
 }
