@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -45,10 +44,8 @@ type kindCluster struct {
 	kubeconfig string
 	subnet     string // of the Services; empty for kind's default
 	lock       *os.File
+	reaper     *reaper
 }
-
-// errBusy is the guarantee that no run takes the cluster from under another.
-var errBusy = errors.New("another run on this machine is using the kind cluster " + clusterName + ": wait for it")
 
 // openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for
 // it.
@@ -64,7 +61,7 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, "cluster.lock"))
+	lock, err := lockCluster(ctx, filepath.Join(dir, "cluster.lock"), config.Step)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +73,14 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	k := &kindCluster{
 		provider:   kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), detected),
 		kubeconfig: filepath.Join(dir, "kubeconfig"), subnet: desired.Networking.ServiceSubnet, lock: lock,
+	}
+	if !config.Keep { // a cluster that is to be kept outlives its run
+		if k.reaper, err = startReaper(config.Reaper, lock); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
+	if err := k.reaper.write(kindWill); err != nil {
+		return k, err
 	}
 	return k, k.open(ctx, config, desired)
 }
@@ -233,31 +238,18 @@ func (k *kindCluster) remove() error {
 	if err != nil {
 		err = fmt.Errorf("delete kind cluster: %w", err)
 	}
-	return errors.Join(err, k.unlock())
+	return errors.Join(err, k.unlock(err == nil))
 }
 
-func (k *kindCluster) unlock() error {
+// unlock lets others have a cluster, and leaves ours to the reaper if it isn't clean.
+func (k *kindCluster) unlock(clean bool) error {
 	if k.lock == nil {
 		return nil
 	}
+	k.reaper.end(clean)
 	err := k.lock.Close()
 	k.lock = nil
 	return err
-}
-
-// lockFile takes a lock that ends with this process, however it ends.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the kind cluster: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errBusy
-		}
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // portsAreFree looks whether the ports that the cluster publishes on the host can be had. kind

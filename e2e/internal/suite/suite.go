@@ -70,6 +70,26 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	return s, nil
 }
 
+// WithParent is a context that also ends, within a second, when the parent of this process is gone:
+// a go test that is killed alone takes nothing of its test binary with it.
+func WithParent(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	parent := os.Getppid()
+	go func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for os.Getppid() == parent {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
+}
+
 // With is the suite under a configuration that differs, for some of its runs: in the folder of the
 // artifacts, in the settings of the cluster. Cluster and record are the same.
 func (s *Suite) With(change func(*Config)) *Suite {
