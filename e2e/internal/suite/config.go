@@ -44,6 +44,7 @@ const (
 	LongFaults        Long = "faults"
 	LongTruth         Long = "truth"
 	LongInstants      Long = "instants"
+	LongKills         Long = "kills"
 	LongSoakRate      Long = "soak-rate"
 	LongSoakMemory    Long = "soak-memory"
 )
@@ -51,7 +52,8 @@ const (
 func longNames() []string {
 	var names []string
 	for _, l := range []Long{
-		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongSoakRate, LongSoakMemory,
+		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongKills, LongSoakRate,
+		 LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}
