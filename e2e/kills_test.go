@@ -43,7 +43,9 @@ func TestKills(t *testing.T) {
 		config.Cluster.NodeImage, "infinity")
 	foreign := out[len(out)-1]
 	t.Cleanup(func() { docker(t, "rm", "--force", "--volumes", foreign) })
-	others := func() []string { return docker(t, "inspect", "--format", "{{.State.Running}} {{.State.StartedAt}}", foreign) }
+	others := func() []string {
+		return docker(t, "inspect", "--format", "{{.State.Running}} {{.State.StartedAt}}", foreign)
+	}
 	before := others()
 	random := rand.New(rand.NewPCG(killSeed, 0))
 	for i := range kills {

@@ -53,7 +53,7 @@ func longNames() []string {
 	var names []string
 	for _, l := range []Long{
 		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongKills, LongSoakRate,
-		 LongSoakMemory,
+		LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}
