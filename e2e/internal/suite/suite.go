@@ -50,7 +50,7 @@ type state struct {
 	verdicts    []verdict.Verdict
 	folders     []string           // of the verdicts, in their order; empty for a run that has none
 	safeDelays  []report.SafeDelay // that were measured
-	attempts    map[string]int     // by folder: runs of a series, those that were made again included
+	attempts    map[string]int     // by folder: runs of a series
 }
 
 // New makes the suite of a process. Its runs end when ctx does; what was measured by then is kept.
