@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,6 +80,30 @@ func TestRuns(t *testing.T) {
 	for _, run := range runs {
 		require.Len(t, run.Lanes, 2)
 		assert.Equal(t, 7, run.Lanes[0].Load.Rate)
+	}
+}
+
+// TestEstimate: the minutes are those that were measured, and none for a cluster that exists.
+func TestEstimate(t *testing.T) {
+	tests := []struct {
+		name  string
+		flags []string
+		want  time.Duration
+	}{
+		{"quick", nil, 6 * time.Minute},
+		{"full", []string{"-profile=full"}, 14*time.Minute + 40*sec},
+		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
+		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, out := newTestSuite(t, tt.flags...)
+			runs, err := s.Runs()
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, s.estimate(runs))
+			s.Announce(runs)
+			assert.Regexp(t, `\] \d+ runs, about \d+ min\n$`, out.String())
+		})
 	}
 }
 
