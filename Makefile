@@ -46,7 +46,7 @@ nightly-safe-delay:
 	@scripts/e2e.sh -long safe-delay-sync -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
 
 .PHONY: soak
-soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
+soak: ## What takes long or breaks things on purpose: faults in mid-run, kills, 1,000 requests/s, A/A, an hour of load. Under three hours
 	@$(ALL) soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory
 .PHONY: soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory
 soak-faults:

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,8 +122,9 @@ func TestKilled(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, tt.word != "clean\n", len(steps) == 1 && strings.HasPrefix(steps[0], "wait for what cleans up"), steps)
 			create(t, ours+".next")
+			next := func() bool { return slices.Contains(containers(t), ours+".next") }
 			if tt.word != "clean\n" {
-				time.Sleep(reapQuiet + time.Second) //nolint:forbidigo // that nothing happens has no end to wait for
+				assert.Never(t, func() bool { return !next() }, 4*reapEvery, 100*time.Millisecond, "the next run keeps its cluster")
 			}
 			assert.ElementsMatch(t, tt.want, containers(t))
 			require.NoError(t, lock.Close())
