@@ -70,6 +70,9 @@ type Config struct {
 	// Reaper is a command that calls Reap: it takes away what is there when this process is killed.
 	// Empty for none. A kind cluster that is to be kept has none.
 	Reaper []string
+	// Stopping ends when this process is to end early: other runs then wait for it to take its
+	// cluster away. Nil if they needn't.
+	Stopping context.Context
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
 	// Step hears of each step as it begins; nil if nobody wants to know.

@@ -65,6 +65,9 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.Stopping != nil {
+		context.AfterFunc(config.Stopping, func() { _ = newHolder(roleCleanup).write(lock) })
+	}
 	detected, err := kind.DetectNodeProvider()
 	if err != nil {
 		err = fmt.Errorf("find a container engine for kind (make e2e brings one up): %w", err)
@@ -234,6 +237,7 @@ func (k *kindCluster) remove() error {
 	if k.lock == nil {
 		return nil
 	}
+	_ = newHolder(roleCleanup).write(k.lock) // at best: who doesn't know of it doesn't wait
 	err := k.provider.Delete(clusterName, k.kubeconfig)
 	if err != nil {
 		err = fmt.Errorf("delete kind cluster: %w", err)

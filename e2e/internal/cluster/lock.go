@@ -15,9 +15,10 @@ import (
 var errBusy = errors.New("another run on this machine is using the kind cluster " + clusterName + ": wait for it")
 
 // errCleanup is the guarantee that no run makes a cluster that a reaper would take away.
-var errCleanup = errors.New("what a run that was killed has left is still being taken away")
+var errCleanup = errors.New("what another run has left is still being taken away")
 
-// Who may hold the lock: a run, and after it was killed, its reaper.
+// Who may hold the lock: a run, or what takes its cluster away: the run itself at its end, or its
+// reaper.
 const (
 	roleRun     = "run"
 	roleCleanup = "cleanup"
@@ -56,7 +57,7 @@ func readHolder(f *os.File) holder {
 	return h
 }
 
-// lives says whether a run holds the lock, and not what cleans up after one that is gone.
+// lives says whether a run holds the lock, and not what cleans up after it.
 func (h holder) lives() bool {
 	return h.Role != roleCleanup && !errors.Is(syscall.Kill(h.PID, 0), syscall.ESRCH)
 }
@@ -64,7 +65,7 @@ func (h holder) lives() bool {
 // How long to wait for the lock.
 const (
 	cleanupWithin = time.Minute
-	// notice is how soon a reaper has written down that the lock is its own.
+	// notice is how soon a run that is to end, or a reaper, has written down what it is about.
 	notice = time.Second
 )
 
@@ -93,7 +94,7 @@ func lockCluster(ctx context.Context, path string, step func(string)) (*os.File,
 				err = fmt.Errorf("%w (%s)", errBusy, h)
 			case waited < cleanupWithin:
 				if err = nil; !waits {
-					step(fmt.Sprintf("wait for what cleans up after a run that was killed (%s)", h))
+					step(fmt.Sprintf("wait for what cleans up after another run (%s)", h))
 				}
 				waits = true
 			default:

@@ -70,13 +70,13 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	return s, nil
 }
 
-// WithParent is a context that also ends, within a second, when the parent of this process is gone:
+// WithParent is a context that also ends, within a fifth of a second, when the parent of this process is gone:
 // a go test that is killed alone takes nothing of its test binary with it.
 func WithParent(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	parent := os.Getppid()
 	go func() {
-		ticker := time.NewTicker(time.Second)
+		ticker := time.NewTicker(200 * time.Millisecond)
 		defer ticker.Stop()
 		for os.Getppid() == parent {
 			select {
@@ -118,7 +118,7 @@ func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluste
 	}
 	began := time.Now()
 	config := s.Config.Cluster
-	config.Needs, config.Step, config.Log = needs, s.progress.step, s.kindLog
+	config.Needs, config.Step, config.Log, config.Stopping = needs, s.progress.step, s.kindLog, s.ctx
 	s.cluster, s.clusterErr = cluster.Open(ctx, config)
 	s.clusterKey, s.clusters, s.clusterTook = key, s.clusters+1, s.clusterTook+time.Since(began)
 	if s.clusterErr == nil {
