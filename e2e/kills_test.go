@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -140,11 +140,14 @@ func (r killable) kill(t *testing.T, what string, at time.Duration) {
 	require.True(t, errors.As(<-ended, &exit))
 }
 
-// last is the last line that a run has said.
+// last is the last line of progress that a run has told.
 func (r killable) last(t *testing.T) string {
 	t.Helper()
 	raw, err := os.ReadFile(r.log)
 	require.NoError(t, err)
-	lines := bytes.Split(bytes.TrimSpace(raw), []byte("\n"))
-	return string(lines[len(lines)-1])
+	lines := regexp.MustCompile(`(?m)^\[.*$`).FindAllString(string(raw), -1)
+	if len(lines) == 0 {
+		return "nothing was told yet"
+	}
+	return lines[len(lines)-1]
 }
