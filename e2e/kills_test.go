@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -137,7 +136,7 @@ func (r killable) kill(t *testing.T, what string, at time.Duration) {
 	pid := map[string]int{"the suite": r.suite, "go test": r.Process.Pid, "the group": -r.Process.Pid}[what]
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	var exit *exec.ExitError
-	require.True(t, errors.As(<-ended, &exit))
+	require.ErrorAs(t, <-ended, &exit)
 }
 
 // last is the last line of progress that a run has told.

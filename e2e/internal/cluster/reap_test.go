@@ -43,7 +43,7 @@ func TestRole(t *testing.T) {
 	lock, err := lockCluster(t.Context(), os.Getenv("LOCK"), noStep)
 	require.NoError(t, err)
 	defer lock.Close()
-	require.NoError(t, os.Setenv(roleEnv, "reaper"))
+	t.Setenv(roleEnv, "reaper")
 	r, err := startReaper([]string{os.Args[0], "-test.run=^TestRole$"}, lock)
 	require.NoError(t, err)
 	require.NoError(t, r.write(kindWill))

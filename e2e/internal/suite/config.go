@@ -116,7 +116,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 		"kube-proxy's mode in the kind cluster: iptables or nftables; empty for kind's default")
 	f.DurationVar(&c.Cluster.ProxyMinSync, "proxy-min-sync", 0,
 		"kube-proxy's minimum sync period in the kind cluster, as in 10s; 0 for kind's default")
-	f.BoolVar(&c.Cluster.Keep, "keep", false, "keep the kind cluster at the end, also of a run that is killed, and use one that was kept")
+	f.BoolVar(&c.Cluster.Keep, "keep", false,
+		"keep the kind cluster at the end, also of a run that is killed, and use one that was kept")
 	f = group("On a cluster that exists")
 	f.StringVar(&c.Cluster.Kubeconfig, "kubeconfig", "",
 		"`file` to reach a cluster that exists with; needs -context, too")

@@ -166,7 +166,6 @@ func TestSeries(t *testing.T) {
 func TestRepeatOnce(t *testing.T) {
 	const strategy = "prestop-sleep"
 	const cpu = "too few CPUs: tasks waited for one in 99 % of the time where host sent from, at most 95 %"
-	const gap = "events may be missing at 5s: Pods: expired"
 	busy := func(tl timeline.Timeline) timeline.Timeline {
 		most := 0.99
 		tl.Senders = []timeline.Sender{{Name: "host", Pressure: &most}}

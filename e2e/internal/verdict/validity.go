@@ -25,12 +25,20 @@ type findings struct {
 
 // validityChecks are all of them, the most telling first.
 var validityChecks = []validityCheck{
-	{reasons: everyPhaseWasReached}, {reasons: everyLaneWasMeasured}, {reasons: everyRequestWasSent},
+	{reasons: everyPhaseWasReached},
+	{reasons: everyLaneWasMeasured},
+	{reasons: everyRequestWasSent},
 	{reasons: ledgerBalances},
-	{reasons: senderWasOnTime, machine: true}, {reasons: senderNeverStalled, machine: true},
+	{reasons: senderWasOnTime, machine: true},
+	{reasons: senderNeverStalled, machine: true},
 	{reasons: enoughCPU, machine: true},
-	{reasons: leadWasClean}, {reasons: podsWereReplaced}, {reasons: newPodsServed}, {reasons: watchWasUnbroken},
-	{reasons: ledgersAgree}, {reasons: clocksHeld}, {reasons: loadOutlivedThePods},
+	{reasons: leadWasClean},
+	{reasons: podsWereReplaced},
+	{reasons: newPodsServed},
+	{reasons: watchWasUnbroken},
+	{reasons: ledgersAgree},
+	{reasons: clocksHeld},
+	{reasons: loadOutlivedThePods},
 }
 
 // nodesDown are the Nodes that stopped being ready during the run. That is not about validity but a
