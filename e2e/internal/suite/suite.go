@@ -65,7 +65,7 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	}}
 	s.unhook = context.AfterFunc(ctx, func() {
 		s.progress.line("stopping: what was measured is kept, the cluster is taken away " +
-			"(a second Ctrl-C leaves it; make clean removes it)")
+			"(also after a second Ctrl-C, which ends the rest at once)")
 	})
 	return s, nil
 }
