@@ -46,11 +46,13 @@ nightly-safe-delay:
 	@scripts/e2e.sh -long safe-delay-sync -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
 
 .PHONY: soak
-soak: ## What takes long or breaks things on purpose: faults in mid-run, 1,000 requests/s, A/A, an hour of load. About two hours
-	@$(ALL) soak-faults soak-truth soak-rate soak-aa soak-memory
-.PHONY: soak-faults soak-truth soak-rate soak-aa soak-memory
+soak: ## What takes long or breaks things on purpose: faults in mid-run, kills, 1,000 requests/s, A/A, an hour of load. Under three hours
+	@$(ALL) soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory
+.PHONY: soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory
 soak-faults:
 	@scripts/e2e.sh -long faults -out artifacts/faults $(GO_TEST_FLAGS)
+soak-kills:
+	@scripts/e2e.sh -long kills -timeout 90m -out artifacts/kills $(GO_TEST_FLAGS)
 soak-truth:
 	@scripts/e2e.sh -long truth,instants -out artifacts/checks $(GO_TEST_FLAGS)
 soak-rate:

@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/suite"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 )
@@ -23,7 +25,12 @@ import (
 // package.
 var shared *suite.Suite
 
-func TestMain(m *testing.M) { os.Exit(suite.WriteExitCode(run(m))) }
+func TestMain(m *testing.M) {
+	if slices.Equal(os.Args[1:], []string{cluster.ReapArgument}) {
+		os.Exit(cluster.Reap()) // this process is none of go test's: see cluster/reap.go
+	}
+	os.Exit(suite.WriteExitCode(run(m)))
+}
 
 // run runs the tests and says what to exit with.
 func run(m *testing.M) int {
@@ -39,15 +46,25 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	program, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	config.Cluster.Reaper = []string{program, cluster.ReapArgument}
 	config.Terminal = !testing.Verbose() && !testing.Short()
 	if !testing.Short() && config.Replay == "" {
 		restore, _ := traffic.Prioritize() // at best: if requests leave late without it, the verdict says so
 		defer restore()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A go test that was killed reads no more. What is said to it is lost, and the suite goes on to
+	// take everything away.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	parent, orphaned := suite.WithParent(context.Background())
+	defer orphaned()
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process as it would any other
-	var err error
 	if shared, err = suite.New(ctx, config); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -20,6 +20,7 @@ func TestRollout(t *testing.T) {
 	}
 	runs, err := shared.Runs()
 	require.NoError(t, err)
+	shared.Announce(runs)
 	for i, run := range runs {
 		t.Run(run.Name(), func(t *testing.T) {
 			require.NoError(t, shared.PrepareArtifacts())

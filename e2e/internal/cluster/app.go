@@ -192,7 +192,8 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 func (a *App) Close(ctx context.Context) error {
 	err := errors.Join(a.removeWorkers(ctx), a.cluster.removeObjects(ctx))
 	if a.cluster.Ours() {
-		err = errors.Join(err, a.cluster.kind.engine.removeContainers(ctx))
+		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel)
+		err = errors.Join(err, left)
 	}
 	return err
 }

@@ -91,17 +91,24 @@ func (e engine) start(ctx context.Context, c container) (ip, here string, err er
 	return ip, here, nil
 }
 
-// removeContainers takes all containers away that zerodrop has started beside kind's, whoever left
-// them.
-func (e engine) removeContainers(ctx context.Context) error {
-	ids, err := e(ctx, nil, "ps", "--all", "--quiet", "--filter", "label="+containerLabel)
-	if err == nil && ids != "" {
-		_, err = e(ctx, nil, append([]string{"rm", "--force", "--volumes"}, strings.Fields(ids)...)...)
+// removeContainers removes the containers that carry one of the labels, with their volumes, whoever
+// left them, and says how many there were.
+func (e engine) removeContainers(ctx context.Context, labels ...string) (removed int, err error) {
+	var ids []string
+	for _, label := range labels {
+		out, err := e(ctx, nil, "ps", "--all", "--quiet", "--filter", "label="+label)
+		if err != nil {
+			return 0, fmt.Errorf("find containers: %w", err)
+		}
+		ids = append(ids, strings.Fields(out)...)
 	}
-	if err != nil {
-		return fmt.Errorf("remove containers: %w", err)
+	if len(ids) == 0 {
+		return 0, nil
 	}
-	return nil
+	if _, err = e(ctx, nil, append([]string{"rm", "--force", "--volumes"}, ids...)...); err != nil {
+		return 0, fmt.Errorf("remove containers: %w", err)
+	}
+	return len(ids), nil
 }
 
 // startClient starts the client: it sends the load of lanes from outside the cluster, to its nodes.

@@ -108,18 +108,23 @@ func TestStartContainer(t *testing.T) {
 	}
 }
 
-// TestRemoveContainers: those of ours go, and no others are asked for.
+// TestRemoveContainers: those with the labels go, and no others are asked for.
 func TestRemoveContainers(t *testing.T) {
 	f := &fakeEngine{answers: map[string]string{"ps": "aaa\nbbb"}}
-	require.NoError(t, engine(f.run).removeContainers(t.Context()))
+	removed, err := engine(f.run).removeContainers(t.Context(), containerLabel)
+	require.NoError(t, err)
+	assert.Equal(t, 2, removed)
 	const list = "ps --all --quiet --filter label=dev.zerodrop.container"
 	assert.Equal(t, []string{list, "rm --force --volumes aaa bbb"}, f.calls)
 	none := &fakeEngine{}
-	require.NoError(t, engine(none.run).removeContainers(t.Context()))
-	assert.Equal(t, []string{list}, none.calls)
-	for _, verb := range []string{"ps", "rm"} {
+	removed, err = engine(none.run).removeContainers(t.Context(), containerLabel, "another")
+	require.NoError(t, err)
+	assert.Zero(t, removed)
+	assert.Equal(t, []string{list, "ps --all --quiet --filter label=another"}, none.calls)
+	for verb, want := range map[string]string{"ps": "find", "rm": "remove"} {
 		f.fail = map[string]error{verb: errFake}
-		require.EqualError(t, engine(f.run).removeContainers(t.Context()), "remove containers: connection refused")
+		_, err := engine(f.run).removeContainers(t.Context(), containerLabel)
+		require.EqualError(t, err, want+" containers: connection refused")
 	}
 }
 

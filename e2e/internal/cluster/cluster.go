@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -65,6 +66,12 @@ type Config struct {
 	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody
 	// synchronises.
 	ClockSkew time.Duration
+	// Reaper is a command that calls Reap: it takes away what is there when this process is killed.
+	// Empty for none. A kind cluster that is to be kept has none.
+	Reaper []string
+	// Stopping ends when this process is to end early: other runs then wait for it to take its
+	// cluster away. Nil if they needn't.
+	Stopping context.Context
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
 	// Step hears of each step as it begins; nil if nobody wants to know.
@@ -83,6 +90,7 @@ type Cluster struct {
 	http      *http.Client      // to the API server, as the client does
 	server    string            // its URL
 	kind      *kindCluster      // nil for a cluster that exists
+	reaper    *reaper           // of our namespace in a cluster that exists
 	namespace string
 	opened    bool // Open came to its end: the cluster is worth keeping
 	facts     timeline.Environment
@@ -186,8 +194,10 @@ func (c *Cluster) Close(ctx context.Context) error {
 		}
 	}
 	if c.kind != nil {
-		err = errors.Join(err, c.kind.unlock())
+		err = errors.Join(err, c.kind.unlock(true))
 	}
+	c.reaper.end(err == nil)
+	c.reaper = nil
 	return err
 }
 
@@ -254,19 +264,33 @@ var managed = map[string]string{"app.kubernetes.io/managed-by": "zerodrop"}
 func (c *Cluster) createNamespace(ctx context.Context) error {
 	labels := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
 	maps.Copy(labels, managed)
-	ns, err := c.client.CoreV1().Namespaces().Create(ctx,
-		&corev1.Namespace{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "zerodrop-", Labels: labels},
-		}, metav1.CreateOptions{})
+	name := "zerodrop-" + rand.String(10) // known before it is there, so that a reaper can be told
+	if c.kind == nil {
+		kubeconfig, err := filepath.Abs(c.config.Kubeconfig)
+		if err == nil {
+			c.reaper, err = startReaper(c.config.Reaper, nil)
+		}
+		if err == nil {
+			err = c.reaper.write(will{Kubeconfig: kubeconfig, Context: c.config.Context, Namespace: name})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := c.client.CoreV1().Namespaces().Create(ctx,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
 	if err != nil {
 		return fmt.Errorf("create namespace: %w", err)
 	}
-	c.namespace = ns.Name
+	c.namespace = name
 	return nil
 }
 
 // removeNamespace takes our namespace away and waits until it is gone.
 func (c *Cluster) removeNamespace(ctx context.Context) error {
+	if err := c.removeFinalizers(ctx); err != nil {
+		return err
+	}
 	now := int64(0) // nobody measures how these Pods go
 	err := c.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {

@@ -177,7 +177,6 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		ns := *object.(*corev1.Namespace)
 		ns.TypeMeta = metav1.TypeMeta{Kind: "Namespace", APIVersion: "v1"}
-		ns.Name = ns.GenerateName + fmt.Sprint(len(s.namespaces))
 		s.namespaces[ns.Name] = ns
 		answer(http.StatusCreated, ns)
 	case r.Method == http.MethodDelete && one && s.namespaces[name].Name != "":
@@ -221,8 +220,8 @@ func TestOpenExisting(t *testing.T) {
 	assert.Equal(t, "unknown", c.Environment().ProxyMode)
 	assert.Empty(t, c.Kubeconfig(), "it's the user's own")
 	assert.Regexp(t, "^http://127.0.0.1:[0-9]+$", c.server, "paths can be put behind it, whatever the kubeconfig ends its URL with")
-	assert.ElementsMatch(t, []string{"default", "zerodrop-1"}, s.names())
-	assert.Equal(t, map[string]string{"app.kubernetes.io/managed-by": "zerodrop", "pod-security.kubernetes.io/enforce": "restricted"}, s.namespaces["zerodrop-1"].Labels)
+	assert.ElementsMatch(t, []string{"default", c.namespace}, s.names())
+	assert.Equal(t, map[string]string{"app.kubernetes.io/managed-by": "zerodrop", "pod-security.kubernetes.io/enforce": "restricted"}, s.namespaces[c.namespace].Labels)
 	require.NoError(t, c.CollectLogs(t.TempDir()), "not ours to collect")
 
 	require.NoError(t, c.Close(cancelled(t, errUser)))

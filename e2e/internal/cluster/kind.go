@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -45,11 +44,9 @@ type kindCluster struct {
 	kubeconfig  string
 	subnet      string // of the Services; empty for kind's default
 	lock        *os.File
+	reaper      *reaper
 	clientImage string // of the client, in the engine
 }
-
-// errBusy is the guarantee that no run takes the cluster from under another.
-var errBusy = errors.New("another run on this machine is using the kind cluster " + clusterName + ": wait for it")
 
 // openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for
 // it.
@@ -65,9 +62,12 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockFile(filepath.Join(dir, "cluster.lock"))
+	lock, err := lockCluster(ctx, filepath.Join(dir, "cluster.lock"), config.Step)
 	if err != nil {
 		return nil, err
+	}
+	if config.Stopping != nil {
+		context.AfterFunc(config.Stopping, func() { _ = newHolder(roleCleanup).write(lock) })
 	}
 	run, option, err := detectEngine(ctx)
 	if err != nil {
@@ -77,6 +77,14 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 		provider: kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), option), engine: run,
 		kubeconfig: filepath.Join(dir, "kubeconfig"), subnet: desired.Networking.ServiceSubnet, lock: lock,
 	}
+	if !config.Keep { // a cluster that is to be kept outlives its run
+		if k.reaper, err = startReaper(config.Reaper, lock); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
+	if err := k.reaper.write(kindWill); err != nil {
+		return k, err
+	}
 	return k, k.open(ctx, config, desired)
 }
 
@@ -85,7 +93,7 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 	if err != nil {
 		return err
 	}
-	if err := k.engine.removeContainers(ctx); err != nil { // of a run that was killed
+	if _, err := k.engine.removeContainers(ctx, containerLabel); err != nil { // of a run that was killed
 		return err
 	}
 	identityFile := k.kubeconfig + ".identity"
@@ -250,35 +258,23 @@ func (k *kindCluster) remove(ctx context.Context) error {
 	if k.lock == nil {
 		return nil
 	}
-	err := k.engine.removeContainers(ctx)
+	_ = newHolder(roleCleanup).write(k.lock) // at best: who doesn't know of it doesn't wait
+	_, err := k.engine.removeContainers(ctx, containerLabel)
 	if deleted := k.provider.Delete(clusterName, k.kubeconfig); deleted != nil {
 		err = errors.Join(err, fmt.Errorf("delete kind cluster: %w", deleted))
 	}
-	return errors.Join(err, k.unlock())
+	return errors.Join(err, k.unlock(err == nil))
 }
 
-func (k *kindCluster) unlock() error {
+// unlock lets others have a cluster, and leaves ours to the reaper if it isn't clean.
+func (k *kindCluster) unlock(clean bool) error {
 	if k.lock == nil {
 		return nil
 	}
+	k.reaper.end(clean)
 	err := k.lock.Close()
 	k.lock = nil
 	return err
-}
-
-// lockFile takes a lock that ends with this process, however it ends.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the kind cluster: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = errBusy
-		}
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }
 
 // logger writes what kind says to a writer, without its spinner.

@@ -114,7 +114,7 @@ func (f *fakeKind) Delete(name, _ string) error {
 func newKind(t *testing.T, f *fakeKind) *kindCluster {
 	t.Helper()
 	dir := t.TempDir()
-	lock, err := lockFile(filepath.Join(dir, "cluster.lock"))
+	lock, err := lockCluster(t.Context(), filepath.Join(dir, "cluster.lock"), noStep)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = lock.Close() })
 	return &kindCluster{provider: f, engine: f.engine.run, kubeconfig: filepath.Join(dir, "kubeconfig"), lock: lock}
@@ -289,7 +289,7 @@ func TestCloseKind(t *testing.T) {
 			c := &Cluster{config: Config{Keep: tt.keep}, kind: k, client: client, namespace: namespace, opened: tt.opened}
 			assert.Equal(t, k.kubeconfig, c.Kubeconfig())
 			lock := filepath.Join(filepath.Dir(k.kubeconfig), "cluster.lock")
-			_, err := lockFile(lock)
+			_, err := lockCluster(t.Context(), lock, noStep)
 			require.ErrorIs(t, err, errBusy)
 
 			f.engine.answers = map[string]string{"ps": "client"}
@@ -302,7 +302,7 @@ func TestCloseKind(t *testing.T) {
 			}
 			require.NoError(t, c.Close(t.Context()), "once more")
 			assert.Equal(t, tt.deleted, f.called("delete"))
-			free, err := lockFile(lock)
+			free, err := lockCluster(t.Context(), lock, noStep)
 			require.NoError(t, err)
 			require.NoError(t, free.Close())
 			left, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
@@ -321,22 +321,6 @@ func TestCollectLogs(t *testing.T) {
 	require.EqualError(t, c.CollectLogs("/some/where"), "collect logs of the cluster: connection refused")
 }
 
-func TestLockFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "cluster.lock")
-	first, err := lockFile(path)
-	require.NoError(t, err)
-	second, err := lockFile(path)
-	require.ErrorIs(t, err, errBusy)
-	assert.Nil(t, second)
-	require.NoError(t, first.Close())
-	third, err := lockFile(path)
-	require.NoError(t, err, "free again")
-	require.NoError(t, third.Close())
-	_, err = lockFile(filepath.Join(path, "below-a-file"))
-	require.ErrorContains(t, err, "lock the kind cluster: ")
-	require.NotErrorIs(t, err, errBusy)
-}
-
 // TestBusy: a second run on the machine is told of the first, whether or not there is a container
 // engine.
 func TestBusy(t *testing.T) {
@@ -346,7 +330,7 @@ func TestBusy(t *testing.T) {
 	dir, err := stateDir()
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(cache, "zerodrop"), dir)
-	lock, err := lockFile(filepath.Join(dir, "cluster.lock"))
+	lock, err := lockCluster(t.Context(), filepath.Join(dir, "cluster.lock"), noStep)
 	require.NoError(t, err)
 	c, err := Open(t.Context(), Config{})
 	require.ErrorIs(t, err, errBusy)

@@ -43,6 +43,7 @@ const (
 	LongFaults        Long = "faults"
 	LongTruth         Long = "truth"
 	LongInstants      Long = "instants"
+	LongKills         Long = "kills"
 	LongSoakRate      Long = "soak-rate"
 	LongSoakMemory    Long = "soak-memory"
 )
@@ -50,7 +51,8 @@ const (
 func longNames() []string {
 	var names []string
 	for _, l := range []Long{
-		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongSoakRate, LongSoakMemory,
+		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongKills, LongSoakRate,
+		LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}
@@ -78,12 +80,18 @@ func (l *list) String() string { return strings.Join(*l, ",") }
 // defaultOut is the folder for the artifacts of runs.
 const defaultOut = "artifacts"
 
-// Register defines the flags.
-func (c *Config) Register(f *flag.FlagSet) {
+// Register defines the flags, and has -h show them by what one wants to do.
+func (c *Config) Register(all *flag.FlagSet) {
+	var groups []*flag.FlagSet
+	group := func(title string) *flag.FlagSet {
+		groups = append(groups, flag.NewFlagSet(title, flag.ContinueOnError))
+		return groups[len(groups)-1]
+	}
 	var profiles []string
 	for _, p := range scenarios.Profiles() {
 		profiles = append(profiles, p.Name+" ("+p.Summary+")")
 	}
+	f := group("What to run")
 	f.StringVar(&c.Profile, "profile", scenarios.Profiles()[0].Name,
 		"which scenarios to run: "+strings.Join(profiles, "; "))
 	f.Var((*list)(&c.Strategies), "strategies",
@@ -91,25 +99,25 @@ func (c *Config) Register(f *flag.FlagSet) {
 	f.Var((*list)(&c.Disruptions), "disruptions",
 		"which `disruptions` to run instead of the profile's, as in rolling-update")
 	f.DurationVar(&c.Delay, "delay", 0, "the delay of the strategies, as in 1.5s; 0 for their own")
-	f.Var((*list)(&c.Lanes), "lanes", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
-	f.IntVar(&c.Rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
 	f.IntVar(&c.Repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
-	f.StringVar(&c.Out, "out", "",
-		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
-			"repository (default "+defaultOut+", and replayed/ in the folder of -replay)")
-	f.StringVar(&c.Replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
 	f.Var((*list)(&c.Long), "long",
 		"which long `tests` to run instead of the profile's scenarios: "+strings.Join(longNames(), ", "))
 	f.DurationVar(&c.Soak, "soak", time.Hour, "how long "+string(LongSoakMemory)+" sends")
+	f = group("How much load")
+	f.Var((*list)(&c.Lanes), "lanes", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
+	f.IntVar(&c.Rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
+	f = group("On a kind cluster of its own")
 	f.StringVar(&c.Cluster.NodeImage, "node-image", "",
 		"image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
 	f.StringVar(&c.Cluster.ProxyMode, "proxy-mode", "",
 		"kube-proxy's mode in the kind cluster: iptables or nftables; empty for kind's default")
 	f.DurationVar(&c.Cluster.ProxyMinSync, "proxy-min-sync", 0,
 		"kube-proxy's minimum sync period in the kind cluster, as in 10s; 0 for kind's default")
-	f.BoolVar(&c.Cluster.Keep, "keep", false, "keep the kind cluster at the end, and use one that was kept")
+	f.BoolVar(&c.Cluster.Keep, "keep", false,
+		"keep the kind cluster at the end, also of a run that is killed, and use one that was kept")
+	f = group("On a cluster that exists")
 	f.StringVar(&c.Cluster.Kubeconfig, "kubeconfig", "",
 		"`file` to reach a cluster that exists with; needs -context, too")
 	f.StringVar(&c.Cluster.Context, "context", "", "`name` of the cluster that exists within -kubeconfig")
@@ -127,6 +135,22 @@ func (c *Config) Register(f *flag.FlagSet) {
 		"",
 		"sample app's image for a cluster that exists, into which none can be loaded; some strategies need a shell in it",
 	)
+	f = group("Results")
+	f.StringVar(&c.Out, "out", "",
+		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
+			"repository (default "+defaultOut+", and replayed/ in the folder of -replay)")
+	f.StringVar(&c.Replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
+	for _, g := range groups {
+		g.VisitAll(func(f *flag.Flag) { all.Var(f.Value, f.Name, f.Usage) })
+	}
+	all.Usage = func() {
+		for _, g := range groups {
+			_, _ = fmt.Fprintf(all.Output(), "%s:\n", g.Name())
+			g.SetOutput(all.Output())
+			g.PrintDefaults()
+		}
+		_, _ = fmt.Fprintln(all.Output(), "And those of go test: go help testflag")
+	}
 }
 
 // maxWorkers is more than any load within scenarios.MaxRate needs.

@@ -1,9 +1,11 @@
 package suite
 
 import (
+	"bytes"
 	"flag"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +127,19 @@ func TestConfigPaths(t *testing.T) {
 			assert.Equal(t, tt.want, c)
 		})
 	}
+}
+
+// TestUsage: -h shows each flag once, with its default, below what it is for.
+func TestUsage(t *testing.T) {
+	var out bytes.Buffer
+	f := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	f.SetOutput(&out)
+	new(Config).Register(f)
+	require.ErrorIs(t, f.Parse([]string{"-h"}), flag.ErrHelp)
+	f.VisitAll(func(f *flag.Flag) {
+		assert.Equal(t, 1, strings.Count(out.String(), "\n  -"+f.Name+" ")+strings.Count(out.String(), "\n  -"+f.Name+"\n"), f.Name)
+	})
+	assert.Regexp(t, `(?s)^What to run:\n  -delay .*  -profile string\n.*\(default "quick"\).*\nHow much load:\n.*  -rate int\n`, out.String())
 }
 
 // TestConfigFlags: each flag ends up where it belongs.

@@ -16,7 +16,8 @@ type Stored struct {
 }
 
 // Stored lists the runs below the folder of -replay. That there is none is an error. What the suite
-// before has left is another suite's: who means it names it, as in -replay artifacts/previous.
+// before has left is another suite's, and first attempts were made again: who means one names it,
+// as in -replay artifacts/previous.
 func (s *Suite) Stored() ([]Stored, error) {
 	dirs, err := timeline.Find(s.Config.Replay)
 	if err != nil {
@@ -30,6 +31,8 @@ func (s *Suite) Stored() ([]Stored, error) {
 		}
 		if name == "." { // it is the one that was named
 			name = filepath.Base(dir)
+		} else if strings.HasSuffix(name, firstAttempt) {
+			continue
 		}
 		if name = filepath.ToSlash(name); !strings.HasPrefix(name, previousDir+"/") {
 			out = append(out, Stored{name, dir})

@@ -3,7 +3,9 @@ package suite
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -81,6 +83,30 @@ func TestRuns(t *testing.T) {
 	}
 }
 
+// TestEstimate: the minutes are those that were measured, and none for a cluster that exists.
+func TestEstimate(t *testing.T) {
+	tests := []struct {
+		name  string
+		flags []string
+		want  time.Duration
+	}{
+		{"quick", nil, 6 * time.Minute},
+		{"full", []string{"-profile=full"}, 14*time.Minute + 40*sec},
+		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
+		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, out := newTestSuite(t, tt.flags...)
+			runs, err := s.Runs()
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, s.estimate(runs))
+			s.Announce(runs)
+			assert.Regexp(t, `\] \d+ runs, about \d+ min\n$`, out.String())
+		})
+	}
+}
+
 // TestGroupByNeeds: a cluster that is fit for several runs is not taken away between them.
 func TestGroupByNeeds(t *testing.T) {
 	run := func(name string, gates ...string) scenarios.Run {
@@ -97,21 +123,18 @@ func TestGroupByNeeds(t *testing.T) {
 	assert.Equal(t, []string{"a", "c", "f", "b", "e", "d"}, got)
 }
 
-// TestSeries: an inconclusive run is made again, but not until it pleases; none writes over
-// another.
+// TestSeries: a run that isn't conclusive is the last, and none writes over another.
 func TestSeries(t *testing.T) {
 	const pass, fail, doubt, broken = verdict.Pass, verdict.Fail, verdict.Inconclusive, verdict.Infrastructure
 	tests := []struct {
 		name     string
 		n        int
-		outcomes []verdict.Outcome // of the attempts, in order
-		want     []verdict.Outcome // on record
+		outcomes []verdict.Outcome // of the runs, in order
 	}{
-		{"all well", 2, []verdict.Outcome{pass, pass}, []verdict.Outcome{pass, pass}},
-		{"a fail is a result", 2, []verdict.Outcome{fail, pass}, []verdict.Outcome{fail, pass}},
-		{"two are made again", 2, []verdict.Outcome{doubt, pass, doubt, pass}, []verdict.Outcome{pass, pass}},
-		{"a third isn't", 3, []verdict.Outcome{doubt, pass, doubt, doubt}, []verdict.Outcome{pass, doubt}},
-		{"what broke down isn't", 2, []verdict.Outcome{broken}, []verdict.Outcome{broken}},
+		{"all well", 2, []verdict.Outcome{pass, pass}},
+		{"a fail is a result", 2, []verdict.Outcome{fail, pass}},
+		{"not conclusive", 3, []verdict.Outcome{pass, doubt}},
+		{"broken", 2, []verdict.Outcome{broken}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -133,7 +156,74 @@ func TestSeries(t *testing.T) {
 			for _, v := range s.Verdicts() {
 				got = append(got, v.Outcome)
 			}
-			assert.Equal(t, append(tt.want, tt.want...), got)
+			assert.Equal(t, append(tt.outcomes, tt.outcomes...), got)
+		})
+	}
+}
+
+// TestRepeatOnce: a run is made again if the machine alone was to blame, once, and what the first
+// attempt dropped against a promise is told. Both are kept, and one is judged again.
+func TestRepeatOnce(t *testing.T) {
+	const strategy = "prestop-sleep"
+	const cpu = "too few CPUs: tasks waited for one in 99 % of the time where host sent from, at most 95 %"
+	busy := func(tl timeline.Timeline) timeline.Timeline {
+		most := 0.99
+		tl.Senders = []timeline.Sender{{Name: "host", Pressure: &most}}
+		return tl
+	}
+	gaping := func(tl timeline.Timeline) timeline.Timeline {
+		tl.Events = append(tl.Events, timeline.Event{At: 5 * sec, Kind: timeline.WatchGap, Detail: "Pods: expired"})
+		return tl
+	}
+	good, bad := conclusive(strategy), dropping(strategy, 7)
+	stopped := busy(conclusive(strategy))
+	stopped.Interrupted = "stopped by a signal"
+	tests := []struct {
+		name     string
+		attempts []timeline.Timeline
+		want     verdict.Outcome
+		retry    []string
+	}{
+		{"passed", []timeline.Timeline{good}, verdict.Pass, nil},
+		{"busy, then passed", []timeline.Timeline{busy(good), good}, verdict.Pass, []string{cpu}},
+		{"a failure is not repeated", []timeline.Timeline{bad}, verdict.Fail, nil},
+		{"busy, then failed", []timeline.Timeline{busy(good), bad}, verdict.Fail, []string{cpu}},
+		{"busy and dropping, then passed", []timeline.Timeline{busy(bad), good}, verdict.Pass, []string{
+			cpu, "it failed, too: nodeport/new: new: dropped 7 of 200 where none may be dropped (strategy prestop-sleep)",
+		}},
+		{"busy twice", []timeline.Timeline{busy(good), busy(good)}, verdict.Inconclusive, []string{cpu}},
+		{"not the machine's fault", []timeline.Timeline{gaping(good)}, verdict.Inconclusive, nil},
+		{"not the machine's fault alone", []timeline.Timeline{busy(gaping(good))}, verdict.Inconclusive, nil},
+		{"stopped", []timeline.Timeline{stopped}, verdict.Inconclusive, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, out := newTestSuite(t)
+			dir := filepath.Join(s.Config.Out, strategy, "rolling-update")
+			made := 0
+			v := s.repeatOnce(t, dir, runProgress{progress: s.progress}, func() timeline.Timeline {
+				made++
+				require.LessOrEqual(t, made, len(tt.attempts))
+				return tt.attempts[made-1]
+			})
+			assert.Len(t, tt.attempts, made)
+			assert.Equal(t, tt.want, v.Outcome)
+			assert.Equal(t, tt.retry, v.Retry)
+			tl, err := timeline.Load(dir)
+			require.NoError(t, err)
+			assert.Equal(t, tt.retry, verdict.Judge(tl).Retry, "judged again it is told, too")
+			if made == 1 {
+				assert.NoDirExists(t, dir+firstAttempt)
+				return
+			}
+			assert.Contains(t, out.String(), "the machine was busy, the run is made again: "+tt.retry[0])
+			tl, err = timeline.Load(dir + firstAttempt)
+			require.NoError(t, err)
+			assert.True(t, verdict.Judge(tl).MachineBusy)
+			s.Config.Replay = s.Config.Out
+			stored, err := s.Stored()
+			require.NoError(t, err)
+			assert.Len(t, stored, 1)
 		})
 	}
 }

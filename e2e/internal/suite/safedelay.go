@@ -254,11 +254,9 @@ func (d *delayTrial) prove(out *report.SafeDelay) error {
 
 // runs makes n runs of a scenario.
 func (d *delayTrial) runs(s scenarios.Scenario, n int) []verdict.Verdict {
-	before, attempts := d.made, 0
-	d.made += n
 	return d.suite.Series(d.r, s, n, func(run scenarios.Run) (verdict.Verdict, string) {
-		attempts++
-		return d.attempt(run, before+min(attempts, n), d.total)
+		d.made++
+		return d.attempt(run, d.made, d.total)
 	})
 }
 

@@ -111,7 +111,7 @@ func TestDelayTrial(t *testing.T) {
 		name    string
 		flags   []string
 		minSync time.Duration
-		fake    func(run scenarios.Run, nth int) verdict.Verdict // nth run of its name, from 1; made again or not
+		fake    func(run scenarios.Run, nth int) verdict.Verdict // nth run of its name, from 1
 		made    []string
 		delay   time.Duration // 0 for none
 		outcome verdict.Outcome
@@ -139,28 +139,20 @@ func TestDelayTrial(t *testing.T) {
 			}, proved, 1500 * ms, verdict.Fail, "prestop-sleep@2s/rolling-update: fail: ", 1,
 		},
 		{
-			"one that isn't conclusive is made again", nil, sec, func(run scenarios.Run, nth int) verdict.Verdict {
-				if run.Strategy.Name == "in-app-delay-close" && nth == 2 {
-					return doubt(judged(run, sec, 0, all(9*sec)), verdict.Inconclusive, "requests left late")
-				}
-				return usual(run)
-			}, slices.Concat(long, []string{"in-app-delay-close/rolling-update 4"}, proofs), 1500 * ms, verdict.Pass, "", 0,
-		},
-		{
-			"not conclusive three times: nothing is proved", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
+			"not conclusive: nothing is proved", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
 				if run.Strategy.Name == "in-app-delay-close" {
 					return doubt(usual(run), verdict.Inconclusive, "requests left late")
 				}
 				return usual(run)
-			}, long, 0, verdict.Inconclusive, "in-app-delay-close/rolling-update: inconclusive: requests left late", 3,
+			}, long[:3], 0, verdict.Inconclusive, "in-app-delay-close/rolling-update: inconclusive: requests left late", 3,
 		},
 		{
-			"the proof isn't conclusive three times: what shows beside it is run all the same", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
+			"the proof isn't conclusive: what shows beside it is run all the same", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
 				if run.Strategy.Name == "in-app-delay-close@1.5s" {
 					return doubt(usual(run), verdict.Inconclusive, "requests left late")
 				}
 				return usual(run)
-			}, proved, 1500 * ms, verdict.Inconclusive, "in-app-delay-close@1.5s/rolling-update: inconclusive: requests left late", 3,
+			}, slices.Concat(long, proofs[:1], proofs[3:]), 1500 * ms, verdict.Inconclusive, "in-app-delay-close@1.5s/rolling-update: inconclusive: requests left late", 3,
 		},
 		{
 			"a blind instrument", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
@@ -168,7 +160,7 @@ func TestDelayTrial(t *testing.T) {
 					return doubt(judged(run, sec, 0, all(0)), verdict.Inconclusive, "dropped 0")
 				}
 				return usual(run)
-			}, []string{"no-handler/none 1", "no-handler/none 2", "no-handler/none 3"}, 0, verdict.Inconclusive, "control failed: no-handler/none: inconclusive: dropped 0", 3,
+			}, controls[:1], 0, verdict.Inconclusive, "control failed: no-handler/none: inconclusive: dropped 0", 3,
 		},
 		{
 			"a control that drops", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {

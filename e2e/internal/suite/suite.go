@@ -50,7 +50,7 @@ type state struct {
 	verdicts    []verdict.Verdict
 	folders     []string           // of the verdicts, in their order; empty for a run that has none
 	safeDelays  []report.SafeDelay // that were measured
-	attempts    map[string]int     // by folder: runs of a series, those that were made again included
+	attempts    map[string]int     // by folder: runs of a series
 }
 
 // New makes the suite of a process. Its runs end when ctx does; what was measured by then is kept.
@@ -65,9 +65,29 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	}}
 	s.unhook = context.AfterFunc(ctx, func() {
 		s.progress.line("stopping: what was measured is kept, the cluster is taken away " +
-			"(a second Ctrl-C leaves it; make clean removes it)")
+			"(also after a second Ctrl-C, which ends the rest at once)")
 	})
 	return s, nil
+}
+
+// WithParent is a context that also ends, within a fifth of a second, when the parent of this process is gone:
+// a go test that is killed alone takes nothing of its test binary with it.
+func WithParent(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	parent := os.Getppid()
+	go func() {
+		ticker := time.NewTicker(200 * time.Millisecond)
+		defer ticker.Stop()
+		for os.Getppid() == parent {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 // With is the suite under a configuration that differs, for some of its runs: in the folder of the
@@ -98,7 +118,7 @@ func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluste
 	}
 	began := time.Now()
 	config := s.Config.Cluster
-	config.Needs, config.Step, config.Log = needs, s.progress.step, s.kindLog
+	config.Needs, config.Step, config.Log, config.Stopping = needs, s.progress.step, s.kindLog, s.ctx
 	s.cluster, s.clusterErr = cluster.Open(ctx, config)
 	s.clusterKey, s.clusters, s.clusterTook = key, s.clusters+1, s.clusterTook+time.Since(began)
 	if s.clusterErr == nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -193,6 +194,29 @@ func TestContext(t *testing.T) {
 		assert.ErrorIs(t, context.Cause(ctx), context.Canceled)
 	})
 }
+
+// TestParentGone: who kills go test alone ends the suite, too. The test starts itself below a shell.
+func TestParentGone(t *testing.T) {
+	if file := os.Getenv("ZERODROP_TEST_PARENT"); file != "" {
+		ctx, cancel := WithParent(t.Context())
+		defer cancel()
+		require.NoError(t, os.WriteFile(file, nil, 0o600))
+		<-ctx.Done()
+		require.NoError(t, os.Remove(file))
+		return
+	}
+	file := filepath.Join(t.TempDir(), "runs")
+	shell := exec.CommandContext(t.Context(), "sh", "-c", `"$0" -test.run='^TestParentGone$' & wait`, os.Args[0])
+	shell.Env = append(os.Environ(), "ZERODROP_TEST_PARENT="+file)
+	require.NoError(t, shell.Start())
+	require.Eventually(t, func() bool { return isThere(file) }, 10*sec, 10*ms)
+	assert.Never(t, func() bool { return !isThere(file) }, 1500*ms, 100*ms, "it goes on while its parent lives")
+	require.NoError(t, shell.Process.Kill())
+	_ = shell.Wait()
+	assert.Eventually(t, func() bool { return !isThere(file) }, 10*sec, 10*ms)
+}
+
+func isThere(file string) bool { _, err := os.Stat(file); return err == nil }
 
 // TestExitCode: the suite's outcome has the say; where there is none, or it is a pass, whatever
 // else went wrong.

@@ -11,7 +11,10 @@ import (
 
 // validityCheck is a condition without which a run proves nothing. It returns the reasons why the
 // run is not valid; none if it holds.
-type validityCheck func(timeline.Timeline, findings) []string
+type validityCheck struct {
+	reasons func(timeline.Timeline, findings) []string
+	machine bool // what it finds is the machine's fault, and may be over by the next run
+}
 
 // findings are what was worked out of a timeline, once for all. Lanes are in its order.
 type findings struct {
@@ -22,9 +25,20 @@ type findings struct {
 
 // validityChecks are all of them, the most telling first.
 var validityChecks = []validityCheck{
-	everyPhaseWasReached, everyLaneWasMeasured, everyRequestWasSent, ledgerBalances, senderWasOnTime,
-	senderNeverStalled, enoughCPU, leadWasClean,
-	podsWereReplaced, newPodsServed, watchWasUnbroken, ledgersAgree, clocksHeld, loadOutlivedThePods,
+	{reasons: everyPhaseWasReached},
+	{reasons: everyLaneWasMeasured},
+	{reasons: everyRequestWasSent},
+	{reasons: ledgerBalances},
+	{reasons: senderWasOnTime, machine: true},
+	{reasons: senderNeverStalled, machine: true},
+	{reasons: enoughCPU, machine: true},
+	{reasons: leadWasClean},
+	{reasons: podsWereReplaced},
+	{reasons: newPodsServed},
+	{reasons: watchWasUnbroken},
+	{reasons: ledgersAgree},
+	{reasons: clocksHeld},
+	{reasons: loadOutlivedThePods},
 }
 
 // nodesDown are the Nodes that stopped being ready during the run. That is not about validity but a

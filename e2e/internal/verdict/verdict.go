@@ -77,6 +77,9 @@ type Verdict struct {
 	Reasons []string // why it isn't a pass; empty for a pass
 	Lanes   []Lane
 	Retry   []string // why an earlier attempt was inconclusive, if the run is its repetition
+	// MachineBusy says that the run is inconclusive for the machine's sake alone: its CPUs or the
+	// sender on it were too busy. Such a run is worth repeating, once.
+	MachineBusy bool
 
 	PodsReplaced    int           // Pods that existed at the start of the disruption and were gone at the end
 	DisruptStart    time.Duration // on the clock of the run; 0 if the run didn't get there
@@ -100,6 +103,21 @@ type Verdict struct {
 
 // Name is strategy/disruption.
 func (v Verdict) Name() string { return v.Spec.Name() }
+
+// RetryReasons are what a repetition of the run has to say of it (see Retry): why it proves nothing,
+// and each promise that it did not keep. An inconclusive run convicts nobody, but what it dropped
+// must not be forgotten because the next one passes.
+func (v Verdict) RetryReasons() []string {
+	out := slices.Clone(v.Reasons)
+	for _, l := range v.Lanes {
+		for _, c := range l.Classes {
+			if c.Outcome == Fail {
+				out = append(out, "it failed, too: "+l.Name+": "+c.Reason)
+			}
+		}
+	}
+	return out
+}
 
 // Conclusive says that the run proves something: it was measured, and the measurement is valid.
 func (v Verdict) Conclusive() bool { return v.Outcome.Conclusive() }
@@ -205,14 +223,20 @@ func Judge(tl timeline.Timeline) Verdict {
 		v.Reasons = []string{tl.Interrupted}
 		return v
 	}
+	machine := 0
 	for _, check := range validityChecks {
-		v.Reasons = append(v.Reasons, check(tl, found)...)
+		why := check.reasons(tl, found)
+		v.Reasons = append(v.Reasons, why...)
+		if check.machine {
+			machine += len(why)
+		}
 	}
 	drops := slices.ContainsFunc(v.Lanes, func(l Lane) bool { return l.Dropped+l.Masked > 0 })
 	if tl.Spec.Control && tl.Spec.Scope != timeline.ScopeNone && !drops {
 		v.Reasons = append(v.Reasons, "no lane dropped anything where something must be dropped: "+blind)
 	}
 	if len(v.Reasons) > 0 {
+		v.MachineBusy = machine == len(v.Reasons)
 		return v
 	}
 	v.Outcome = Pass
