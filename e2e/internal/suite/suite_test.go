@@ -46,7 +46,7 @@ func newTestSuite(t *testing.T, args ...string) (*Suite, *bytes.Buffer) {
 // conclusive is the timeline of a rolling update of a valid run that dropped nothing, as was
 // promised. With no-handler it is a control that has to drop something.
 func conclusive(strategy string) timeline.Timeline {
-	tl := timelinetest.Rollout(strategy, "rolling-update")
+	tl := timelinetest.Rollout(strategy)
 	tl.Start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for _, l := range tl.Spec.Lanes {
 		l.Held[timeline.ClassInFlight] = timeline.Promise{Expect: timeline.Clean, Source: "strategy " + strategy}

@@ -20,7 +20,7 @@ const (
 	sec = time.Second
 )
 
-func rollout() timeline.Timeline { return timelinetest.Rollout("prestop-sleep", "rolling-update") }
+func rollout() timeline.Timeline { return timelinetest.Rollout("prestop-sleep") }
 
 // sent says who sent the lanes of rollout: a worker the first two, this machine the third. The
 // server's ledger agrees with the client's.

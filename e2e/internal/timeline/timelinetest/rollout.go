@@ -2,9 +2,7 @@
 package timelinetest
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
@@ -15,14 +13,14 @@ const (
 	sec = time.Second
 )
 
-// Rollout is a valid run that dropped nothing, for a test to spoil: three Pods replaced one after
+// Rollout is a valid rolling update that dropped nothing, for a test to spoil: three Pods replaced one after
 // the other, three lanes at 10 requests/s for 20 s.
 //
 //	0s lead 3s disruption 9s termination 12s tail 20s
 //	app-0..2 created before, deleted at 4, 6, 8 s, gone 2 s later; app-3..5 created 1 s before each deletion
-func Rollout(strategy, disruption string) timeline.Timeline {
+func Rollout(strategy string) timeline.Timeline {
 	tl := timeline.Timeline{
-		Schema: timeline.Schema, Spec: Spec(strategy, disruption), Repeat: 1, Replicas: 3,
+		Schema: timeline.Schema, Spec: Spec(strategy, "rolling-update"), Repeat: 1, Replicas: 3,
 		Window:      timeline.Window{DisruptStart: 3 * sec, DisruptEnd: 9 * sec, Settled: 12 * sec, LoadEnd: 20 * sec, Overhead: 50 * ms},
 		Environment: timeline.Environment{Kubernetes: "v1.37.2"},
 	}
@@ -76,29 +74,27 @@ func Spec(strategy, disruption string) timeline.Spec {
 		Strategy: strategy, Disruption: disruption, Scope: timeline.ScopeAll, Control: strategy == "no-handler" || disruption == "none",
 	}
 	word := func(class timeline.Class) timeline.Promise {
-		if disruption == "none" {
-			return timeline.Promise{Expect: timeline.Clean, Source: "disruption none"}
-		}
 		return timeline.Promise{Expect: promises[strategy][class], Source: "strategy " + strategy}
 	}
 	if disruption == "none" {
 		spec.Scope = timeline.ScopeNone
+		word = func(timeline.Class) timeline.Promise {
+			return timeline.Promise{Expect: timeline.Clean, Source: "disruption none"}
+		}
 	}
-	for load, class := range map[string]timeline.Class{"new": timeline.ClassNew, "reused": timeline.ClassKeptAlive, "slow": timeline.ClassInFlight} {
+	for _, load := range []string{"new", "reused", "slow"} {
 		l := timeline.LaneSpec{
 			Name: "nodeport/" + load, Consumer: "nodeport", From: timeline.FromOutside, Routing: timeline.PerConnection,
-			Load: load, Driver: "http", Class: class, Rate: 10, Connections: "new", Timeout: 5 * sec,
+			Load: load, Driver: "http", Class: timeline.ClassNew, Rate: 10, Connections: "new", Timeout: 5 * sec,
 		}
-		if load == "reused" {
-			l.Connections = timeline.Reused
+		switch load {
+		case "reused":
+			l.Class, l.Connections = timeline.ClassKeptAlive, timeline.Reused
+		case "slow":
+			l.Class, l.Work = timeline.ClassInFlight, 2*sec
 		}
-		inFlight := word(l.ConnectionClass())
-		if load == "slow" {
-			l.Work, inFlight = 2*sec, word(timeline.ClassInFlight)
-		}
-		l.Held = map[timeline.Class]timeline.Promise{l.ConnectionClass(): word(l.ConnectionClass()), timeline.ClassInFlight: inFlight}
+		l.Held = map[timeline.Class]timeline.Promise{timeline.ClassInFlight: word(l.Class), l.ConnectionClass(): word(l.ConnectionClass())}
 		spec.Lanes = append(spec.Lanes, l)
 	}
-	slices.SortFunc(spec.Lanes, func(a, b timeline.LaneSpec) int { return cmp.Compare(a.Name, b.Name) })
 	return spec
 }
