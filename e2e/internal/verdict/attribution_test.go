@@ -409,6 +409,10 @@ func TestPodOfDropped(t *testing.T) {
 			drop(tl, 1).Port = 40000
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
+		{"first on a connection that is kept, dialled for an earlier one", func(tl *timeline.Timeline) {
+			drop(tl, 1)
+			chosen(tl, sent-4*sec, "10.9.0.1", 40000, "10.0.0.1")
+		}, "app-0", ByRoute, "prestop"},
 		{"a connection that was never made", func(tl *timeline.Timeline) {
 			drop(tl, 1).ConnUse = 0
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
@@ -634,6 +638,31 @@ func TestClocks(t *testing.T) {
 			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 		})
 	}
+	for _, sent := range []time.Duration{4971 * ms, 5029 * ms} {
+		t.Run(fmt.Sprintf("timed out, sent at %s", sent), func(t *testing.T) {
+			tl := leaving()
+			tl.Senders[1].SameClock, tl.Senders[1].Uncertainty = false, 30*ms
+			give(&tl, 0, sent, sent+sec, timeline.Timeout)
+			chosen(&tl, sent, "10.9.0.1", 40000, "10.0.0.1")
+			assert.Equal(t, whyClock, one(t, tl).Why, "SIGTERM was at 5s")
+		})
+	}
+	for at, want := range map[time.Duration]string{-32 * ms: whyNoRoute, -30 * ms: "", 2030 * ms: "", 2033 * ms: whyNoRoute} {
+		t.Run(fmt.Sprintf("a choice for its port, seen %s after it", at), func(t *testing.T) {
+			tl := leaving()
+			known(&tl.Sources[conntrack], 30*ms)
+			give(&tl, 0, 3*sec, 3001*ms, timeline.Reset)
+			chosen(&tl, 3*sec+at, "10.9.0.1", 40000, "10.0.0.1")
+			assert.Equal(t, want, one(t, tl).Why)
+		})
+	}
+	t.Run("a port may have come round again, however clear the phase", func(t *testing.T) {
+		tl := leaving()
+		tl.Sources[0].Drift = 9 * sec
+		give(&tl, 0, 19*sec, 19001*ms, timeline.Refused)
+		chosen(&tl, 19*sec, "10.9.0.1", 40000, "10.0.0.1")
+		assert.Equal(t, whyClock, one(t, tl).Why)
+	})
 	t.Run("a node that tells nothing needs no clock", func(t *testing.T) {
 		tl := leaving()
 		forget(&tl, timeline.AppStart, timeline.AppListening, timeline.AppSIGTERM, timeline.AppListenerClosed, timeline.AppExit, timeline.ProcessExit)

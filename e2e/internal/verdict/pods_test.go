@@ -67,6 +67,16 @@ func TestOneNameTwice(t *testing.T) {
 	}
 }
 
+// TestFirstSeen: of what is told twice the first counts, in whatever order it is told.
+func TestFirstSeen(t *testing.T) {
+	for _, at := range [][]time.Duration{{sec, 2 * sec}, {2 * sec, sec}} {
+		tl := timeline.Timeline{Events: []timeline.Event{
+			{At: at[0], Kind: timeline.AppSIGTERM, Pod: "app-0"}, {At: at[1], Kind: timeline.AppSIGTERM, Pod: "app-0"},
+		}}
+		assert.Equal(t, sec, podLifecycles(tl).all[0].FirstSeen[timeline.AppSIGTERM])
+	}
+}
+
 // TestWhoWasIt: the Pod that had a name, or an address, at an instant.
 func TestWhoWasIt(t *testing.T) {
 	// handedOn gives the address of app-0 to app-2 at 10 s.

@@ -799,6 +799,28 @@ func TestWorst(t *testing.T) {
 	}
 }
 
+// TestWorstByItsOwnBound: of two lanes the one that is farther beyond its own bound is named, though
+// the other is later. At 10 requests/s a lag of 300 ms is allowed, at 100 requests/s one of 200 ms.
+func TestWorstByItsOwnBound(t *testing.T) {
+	tl := timeline.Timeline{Lanes: []timeline.LaneRecord{{Name: "sparse", Rate: 10}, {Name: "dense", Rate: 100}}}
+	tests := []struct {
+		name          string
+		check         validityCheck
+		sparse, dense punctuality
+	}{
+		{"late", senderWasOnTime, punctuality{lagP99: 400 * ms}, punctuality{lagP99: 350 * ms}},
+		{"late in the disruption", senderWasOnTime, punctuality{disruptLagP99: 400 * ms}, punctuality{disruptLagP99: 350 * ms}},
+		{"stalled", senderNeverStalled, punctuality{gap: 500 * ms}, punctuality{gap: 400 * ms}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			why := tt.check(tl, findings{punctuality: []punctuality{tt.sparse, tt.dense}})
+			require.Len(t, why, 1)
+			assert.Regexp(t, "^dense: .* and so in another lane$", why[0])
+		})
+	}
+}
+
 // TestDeletionSeen: how late a deletion was seen is known of those that were asked for here, and of
 // no others.
 func TestDeletionSeen(t *testing.T) {
