@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -108,15 +107,4 @@ func sortedCounts[K interface {
 		out = append(out, fmt.Sprintf("%s %d", k, counts[k]))
 	}
 	return out
-}
-
-// BenchmarkJudge is of the largest stored run.
-func BenchmarkJudge(b *testing.B) {
-	tl, err := timeline.Load(filepath.Join("testdata", "inside", "no-handler", "pod-deletion"))
-	require.NoError(b, err)
-	for b.Loop() {
-		if v := Judge(tl); v.Rollout < time.Second {
-			b.Fatal(v.Rollout)
-		}
-	}
 }

@@ -770,18 +770,6 @@ func BenchmarkJudgeGrowth(b *testing.B) {
 	}
 }
 
-// BenchmarkAttribute is the part of it that finds who dropped what.
-func BenchmarkAttribute(b *testing.B) {
-	for _, n := range []int{10_000, 100_000, 1_000_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			tl := leaky(n)
-			for b.Loop() {
-				attribute(tl, podLifecycles(tl))
-			}
-		})
-	}
-}
-
 func TestWorst(t *testing.T) {
 	a, b, c := excess{2 * ms, "a: late"}, excess{5 * ms, "b: late"}, excess{1 * ms, "c: late"}
 	tests := []struct {
