@@ -265,29 +265,6 @@ func TestPictureOfLittle(t *testing.T) {
 			timeline.PodGone:    3 * time.Second,
 		}), nil},
 		{
-			"no SIGTERM told and no exit seen",
-			with(map[timeline.Kind]time.Duration{
-				timeline.PodReady: 0, timeline.PodDeleted: time.Second,
-				timeline.AppListenerClosed: 2 * time.Second,
-			}),
-			[]string{"before-deletion"},
-		},
-		{
-			"a log that was cut off proves no missing handler",
-			with(map[timeline.Kind]time.Duration{
-				timeline.AppStart: 0, timeline.LogCut: 1,
-				timeline.PodDeleted: time.Second, timeline.ProcessExit: 2 * time.Second,
-			}), nil,
-		},
-		{
-			"no handler: SIGTERM is what ended it",
-			with(map[timeline.Kind]time.Duration{
-				timeline.AppStart: 0, timeline.PodDeleted: time.Second,
-				timeline.ProcessExit: 2 * time.Second,
-			}),
-			[]string{"prestop"},
-		},
-		{
 			"a life that goes on is drawn to the edge",
 			with(map[timeline.Kind]time.Duration{timeline.PodReady: 0}),
 			[]string{"before-deletion"},

@@ -252,6 +252,20 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+// TestRefusedBeforeItListened: a Pod that never said that it listened may refuse because it doesn't
+// yet: that dates no exit.
+func TestRefusedBeforeItListened(t *testing.T) {
+	tl := leaving()
+	noHandler(&tl)
+	forget(&tl, timeline.AppListening)
+	for i, cause := range []timeline.Cause{timeline.Refused, timeline.Reset} {
+		at := 6600*ms + time.Duration(i)*100*ms
+		give(&tl, 0, at, at+ms, cause)
+		chosen(&tl, at, "10.9.0.1", uint16(40000+i), "10.0.0.1")
+	}
+	assert.Equal(t, CutAtExit, one(t, tl).Phase, "the exit is as the runtime has it, at 7.02s or a little before")
+}
+
 // TestAnswered: a Pod that has answered, not well, had neither ended nor not begun.
 func TestAnswered(t *testing.T) {
 	tests := []struct {
@@ -815,9 +829,11 @@ func TestPhaseNames(t *testing.T) {
 		var back map[LifecyclePhase]LifecyclePhase
 		require.NoError(t, json.Unmarshal(raw, &back))
 		assert.Equal(t, map[LifecyclePhase]LifecyclePhase{m: m}, back)
+		assert.NotEmpty(t, m.Meaning(), m)
 		seen[m] = true
 	}
 	assert.Len(t, seen, len(phaseWords))
+	assert.Empty(t, LifecyclePhase(-1).Meaning()+LifecyclePhase(99).Meaning())
 	assert.Equal(t, Unattributed, DroppedRequest{}.Phase, "what nobody looked into is charged to no one")
 	assert.Equal(t, "phase(99)", LifecyclePhase(99).String())
 	var m LifecyclePhase
