@@ -69,7 +69,8 @@ func TestRankSum(t *testing.T) {
 	}{
 		{"nothing", nil, nil, 1},
 		{"nothing on one side", nil, []float64{1}, 1},
-		{"nothing on the other", make([]float64, exactRanks+1), nil, 1},
+		{"nothing on the other", []float64{1, 2}, nil, 1},
+		{"nothing on the other of many", make([]float64, exactRanks+1), nil, 1},
 		{"apart, 3 and 3: 2 of 20", []float64{1, 2, 3}, []float64{4, 5, 6}, 2.0 / 20},
 		{"the other way round", []float64{4, 5, 6}, []float64{1, 2, 3}, 2.0 / 20},
 		{"one step closer: rank sum 7, 4 of 20", []float64{1, 2, 4}, []float64{3, 5, 6}, 4.0 / 20},
