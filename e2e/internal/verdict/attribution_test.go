@@ -835,7 +835,7 @@ func TestPhaseNames(t *testing.T) {
 	assert.Len(t, seen, len(phaseWords))
 	assert.Empty(t, LifecyclePhase(-1).Meaning()+LifecyclePhase(99).Meaning())
 	assert.Equal(t, Unattributed, DroppedRequest{}.Phase, "what nobody looked into is charged to no one")
-	assert.Equal(t, "phase(99)", LifecyclePhase(99).String())
+	assert.Equal(t, "phase(99) phase(-1)", LifecyclePhase(99).String()+" "+LifecyclePhase(-1).String())
 	var m LifecyclePhase
 	require.ErrorContains(t, m.UnmarshalText([]byte("late")), `unknown phase "late"`)
 }

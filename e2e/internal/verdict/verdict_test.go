@@ -498,6 +498,10 @@ func TestValidityHolds(t *testing.T) {
 			tl.Lanes[1].Requests[80].Attempts = 2
 			tl.Served[3].Answered["nodeport/reused"]++
 		}},
+		{"a new Pod that was never ready, and one that nobody saw begin, answered nothing", func(tl *timeline.Timeline) {
+			happens(tl, 5*sec, timeline.PodCreated, timeline.Event{Pod: "app-6"})
+			happens(tl, 11*sec, timeline.PodReady, timeline.Event{Pod: "app-7"})
+		}},
 		{"a clock as good as it must be", func(tl *timeline.Timeline) { tl.Senders[0].Uncertainty, tl.Senders[0].Drift = 300*ms, 601*ms }},
 	}
 	for _, tt := range tests {
@@ -721,6 +725,7 @@ func TestExitCode(t *testing.T) {
 func TestMinDetectableOutage(t *testing.T) {
 	assert.Equal(t, 30*ms, MinDetectableOutage(100))
 	assert.Zero(t, MinDetectableOutage(0))
+	assert.Equal(t, []time.Duration{30 * ms, 10 * ms}, []time.Duration{arrivalResolution(100), arrivalResolution(1000)})
 }
 
 // leaky is dense with one request in a hundred dropped, and with a route for each request: all are
