@@ -39,7 +39,7 @@ type browser struct {
 	requests []string
 }
 
-// openBrowser starts the browser that scripts/unit.sh installs.
+// openBrowser starts a browser, and skips the test where there is none.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
 	path := ""
@@ -49,7 +49,7 @@ func openBrowser(t *testing.T) *browser {
 		}
 	}
 	if path == "" {
-		t.Skip("needs a browser to look at pages with: apt-get install chromium, or scripts/unit.sh as root")
+		t.Skip("needs a browser to look at pages with: install chromium, or INSTALL_BROWSER=1 scripts/unit.sh as root")
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path),
 		chromedp.WindowSize(1280, 900))

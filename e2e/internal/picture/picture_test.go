@@ -43,36 +43,55 @@ var (
 	factPattern  = regexp.MustCompile(`<title>([^<]*)</title>`)
 )
 
-// outline is what a picture shows, in lines: phases, Pods' lives with their parts, and for each
-// lane how many marks each phase has.
+// outline is what a picture shows, in lines: phases; a Pod's life, its parts and when what was seen
+// of it; the marks of a lane by phase; and the facts of the first mark of each phase.
 func outline(page string) string {
 	var out strings.Builder
+	told := map[string]bool{}
 	for _, m := range phasePattern.FindAllStringSubmatch(page, len(phasePattern.FindAllString(page, -1))/2) { // the axis is there twice
 		fmt.Fprintf(&out, "phase %s %s\n", m[1], m[2])
 	}
-	for _, pod := range podPattern.FindAllStringSubmatch(page, -1) {
-		fmt.Fprintf(&out, "pod %s\n", pod[1])
+	for i, pod := range podPattern.FindAllStringSubmatch(page, -1) {
+		fmt.Fprintf(&out, "pod %s\n ", pod[1])
 		for _, part := range partPattern.FindAllStringSubmatch(pod[0], -1) {
-			fmt.Fprintf(&out, "  %s from %s %% for %s %%\n", part[1], part[2], part[3])
+			fmt.Fprintf(&out, " %s %s+%s %%", part[1], part[2], part[3])
 		}
-		for _, fact := range factPattern.FindAllStringSubmatch(pod[0], -1) {
-			fmt.Fprintf(&out, "  %s\n", strings.ReplaceAll(html.UnescapeString(fact[1]), "\n", " | "))
+		facts := factPattern.FindAllStringSubmatch(pod[0], -1)
+		var seen []string
+		for _, fact := range facts {
+			seen = append(seen, factOf(fact[1], "Seen")+" "+factOf(fact[1], "At"))
+		}
+		fmt.Fprintf(&out, "\n  %s\n", strings.Join(seen, ", "))
+		if i == 0 {
+			fmt.Fprintf(&out, "  %s\n", oneLine(facts[len(facts)-1][1]))
 		}
 	}
 	for _, lane := range strings.Split(page, `<div class="lane"`)[1:] {
 		_, name, _ := strings.Cut(lane, `<span class="name">`)
 		name, _, _ = strings.Cut(name, "<")
-		fmt.Fprintf(&out, "lane %s: %d outages\n", name, strings.Count(lane, `class="outage fact"`))
+		fmt.Fprintf(&out, "lane %s: %d outages", name, strings.Count(lane, `class="outage fact"`))
+		var examples []string
 		for _, row := range strings.Split(lane, `<div class="row dropped`)[1:] {
-			marks := markPattern.FindAllStringSubmatch(row, -1)
-			if len(marks) == 0 {
-				continue
+			if marks := markPattern.FindAllStringSubmatch(row, -1); len(marks) > 0 {
+				fmt.Fprintf(&out, ", %d %s from %s %%", len(marks), marks[0][1], marks[0][2])
+				if !told[marks[0][1]] {
+					told[marks[0][1]] = true
+					examples = append(examples, "  "+oneLine(marks[0][4])+"\n")
+				}
 			}
-			fmt.Fprintf(&out, "  %s: %d marks from %s %%\n    %s\n", marks[0][1], len(marks), marks[0][2],
-				strings.ReplaceAll(html.UnescapeString(marks[0][4]), "\n", " | "))
 		}
+		fmt.Fprintf(&out, "\n%s", strings.Join(examples, ""))
 	}
 	return out.String()
+}
+
+func oneLine(facts string) string { return strings.ReplaceAll(html.UnescapeString(facts), "\n", " | ") }
+
+// factOf is one of the facts, by its name.
+func factOf(facts, name string) string {
+	_, value, _ := strings.Cut("\n"+html.UnescapeString(facts), "\n"+name+": ")
+	value, _, _ = strings.Cut(value, "\n")
+	return value
 }
 
 // TestPictureOutline: what was measured is where it belongs, with its facts.
@@ -245,29 +264,6 @@ func TestPictureOfLittle(t *testing.T) {
 			timeline.PodDeleted: time.Second,
 			timeline.PodGone:    3 * time.Second,
 		}), nil},
-		{
-			"no SIGTERM told and no exit seen",
-			with(map[timeline.Kind]time.Duration{
-				timeline.PodReady: 0, timeline.PodDeleted: time.Second,
-				timeline.AppListenerClosed: 2 * time.Second,
-			}),
-			[]string{"before-deletion"},
-		},
-		{
-			"a log that was cut off proves no missing handler",
-			with(map[timeline.Kind]time.Duration{
-				timeline.AppStart: 0, timeline.LogCut: 1,
-				timeline.PodDeleted: time.Second, timeline.ProcessExit: 2 * time.Second,
-			}), nil,
-		},
-		{
-			"no handler: SIGTERM is what ended it",
-			with(map[timeline.Kind]time.Duration{
-				timeline.AppStart: 0, timeline.PodDeleted: time.Second,
-				timeline.ProcessExit: 2 * time.Second,
-			}),
-			[]string{"prestop"},
-		},
 		{
 			"a life that goes on is drawn to the edge",
 			with(map[timeline.Kind]time.Duration{timeline.PodReady: 0}),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline/timelinetest"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -44,56 +45,16 @@ func newTestSuite(t *testing.T, args ...string) (*Suite, *bytes.Buffer) {
 }
 
 // conclusive is the timeline of a rolling update of a valid run that dropped nothing, as was
-// promised: three Pods replaced one after the other, three lanes. With no-handler it is a control
-// that has to drop something.
-//
-//	0s lead 3s disruption 9s termination 12s tail 20s
+// promised. With no-handler it is a control that has to drop something.
 func conclusive(strategy string) timeline.Timeline {
-	tl := timeline.Timeline{
-		Schema: timeline.Schema, Repeat: 1, Replicas: 3, Start: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		Spec: timeline.Spec{
-			Strategy: strategy, Disruption: "rolling-update", Scope: timeline.ScopeAll, Control: strategy == "no-handler",
-		},
-		Window:      timeline.Window{DisruptStart: 3 * sec, DisruptEnd: 9 * sec, Settled: 12 * sec, LoadEnd: 20 * sec, Overhead: 50 * ms},
-		Environment: timeline.Environment{Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s"},
+	tl := timelinetest.Rollout(strategy)
+	tl.Start = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for _, l := range tl.Spec.Lanes {
+		l.Held[timeline.ClassInFlight] = timeline.Promise{Expect: timeline.Clean, Source: "strategy " + strategy}
+		l.Held[l.ConnectionClass()] = l.Held[timeline.ClassInFlight]
 	}
-	pods := []string{"app-0", "app-1", "app-2", "app-3", "app-4", "app-5"}
-	for i := range 3 {
-		deleted := time.Duration(4+2*i) * sec
-		tl.Events = append(
-			tl.Events,
-			timeline.Event{Kind: timeline.PodCreated, Pod: pods[i]}, timeline.Event{Kind: timeline.PodReady, Pod: pods[i]},
-			timeline.Event{At: deleted - sec, Kind: timeline.PodCreated, Pod: pods[i+3]},
-			timeline.Event{At: deleted - 500*ms, Kind: timeline.PodReady, Pod: pods[i+3]},
-			timeline.Event{At: deleted, Kind: timeline.PodDeleted, Pod: pods[i]},
-			timeline.Event{At: deleted + 2*sec, Kind: timeline.PodGone, Pod: pods[i]},
-		)
-	}
-	for _, load := range []string{"new", "reused", "slow"} {
-		spec := timeline.LaneSpec{
-			Name: "nodeport/" + load, Consumer: "nodeport", From: timeline.FromOutside, Routing: timeline.PerConnection,
-			Load: load, Driver: "http", Class: timeline.ClassNew, Rate: 10, Connections: "new", Timeout: 5 * sec,
-			Held: map[timeline.Class]timeline.Promise{
-				timeline.ClassNew:      {Expect: timeline.Clean, Source: "strategy " + strategy},
-				timeline.ClassInFlight: {Expect: timeline.Clean, Source: "strategy " + strategy},
-			},
-		}
-		if tl.Spec.Control && load == "new" {
-			spec.Held[timeline.ClassNew] = timeline.Promise{Expect: timeline.Drops, Source: "strategy " + strategy}
-		}
-		tl.Spec.Lanes = append(tl.Spec.Lanes, spec)
-		l := timeline.LaneRecord{Name: spec.Name, Rate: spec.Rate, Planned: 200, Pods: pods}
-		for seq := range l.Planned {
-			pod := uint16(1 + seq%3)
-			if seq >= 40 { // 4 s
-				pod += 3
-			}
-			l.Requests = append(l.Requests, timeline.Request{
-				Planned: time.Duration(seq) * 100 * ms, Lag: ms, Latency: 3 * ms, Leaving: timeline.NotLeaving,
-				Cause: timeline.OK, Code: 200, Attempts: 1, Pod: pod, Conn: 1, ConnUse: 1,
-			})
-		}
-		tl.Lanes = append(tl.Lanes, l)
+	if tl.Spec.Control {
+		tl.Spec.Lanes[0].Held[timeline.ClassNew] = timeline.Promise{Expect: timeline.Drops, Source: "strategy " + strategy}
 	}
 	return tl
 }

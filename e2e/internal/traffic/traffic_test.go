@@ -91,32 +91,6 @@ func status(code int) func(http.ResponseWriter, *http.Request) {
 	}
 }
 
-func TestRefused(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	record := send(t, scenarios.New(200), "http://"+listener.Addr().String(), 20)
-	assert.Equal(t, map[timeline.Cause]int{timeline.Refused: 20}, count(record))
-	ports := map[uint16]bool{}
-	for _, r := range record.Requests {
-		assert.NotZero(t, r.Port, "also a refused connection has a local port")
-		ports[r.Port] = true
-	}
-	assert.Greater(t, len(ports), 10, "each its own, as far as ports are not used again so soon")
-}
-
-func TestUnknownName(t *testing.T) {
-	record := send(t, scenarios.New(200), "http://app.invalid", 5)
-	assert.Equal(t, map[timeline.Cause]int{timeline.DNS: 5}, count(record))
-}
-
-func TestNotTLS(t *testing.T) {
-	server := httptest.NewServer(http.NotFoundHandler())
-	defer server.Close()
-	record := send(t, scenarios.New(200), "https://"+server.Listener.Addr().String(), 5)
-	assert.Equal(t, map[timeline.Cause]int{timeline.TLS: 5}, count(record))
-}
-
 // TestIdleConnectionsThatDie closes every kept-alive connection after its first answer, at the instant when the client is likely to use it again. An
 // ordinary GET client resends and reports nothing; here every request that arrived twice or not at all must show.
 func TestIdleConnectionsThatDie(t *testing.T) {
@@ -253,10 +227,10 @@ func TestClassifyWhatServersCantDo(t *testing.T) {
 		err  error
 		want timeline.Cause
 	}{
-		{"no free port", fmt.Errorf("dial: %w", errno("EADDRNOTAVAIL")), timeline.Client},
-		{"no descriptor left", fmt.Errorf("dial: %w", errno("EMFILE")), timeline.Client},
-		{"no route", fmt.Errorf("dial: %w", errno("EHOSTUNREACH")), timeline.Unreachable},
-		{"write to a closed connection", fmt.Errorf("write: %w", errno("EPIPE")), timeline.Reset},
+		{"no free port", fmt.Errorf("dial: %w", syscall.EADDRNOTAVAIL), timeline.Client},
+		{"no descriptor left", fmt.Errorf("dial: %w", syscall.EMFILE), timeline.Client},
+		{"no route", fmt.Errorf("dial: %w", syscall.EHOSTUNREACH), timeline.Unreachable},
+		{"write to a closed connection", fmt.Errorf("write: %w", syscall.EPIPE), timeline.Reset},
 		{"idle close", errors.New("http: server closed idle connection"), timeline.EOF},
 		{"anything else", errors.New("malformed HTTP response"), timeline.Other},
 	}

@@ -272,6 +272,20 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+// TestRefusedBeforeItListened: a Pod that never said that it listened may refuse because it doesn't
+// yet: that dates no exit.
+func TestRefusedBeforeItListened(t *testing.T) {
+	tl := leaving()
+	noHandler(&tl)
+	forget(&tl, timeline.AppListening)
+	for i, cause := range []timeline.Cause{timeline.Refused, timeline.Reset} {
+		at := 6600*ms + time.Duration(i)*100*ms
+		give(&tl, 0, at, at+ms, cause)
+		chosen(&tl, at, "10.9.0.1", uint16(40000+i), "10.0.0.1")
+	}
+	assert.Equal(t, CutAtExit, one(t, tl).Phase, "the exit is as the runtime has it, at 7.02s or a little before")
+}
+
 // TestAnswered: a Pod that has answered, not well, had neither ended nor not begun.
 func TestAnswered(t *testing.T) {
 	tests := []struct {
@@ -428,6 +442,10 @@ func TestPodOfDropped(t *testing.T) {
 			give(tl, 1, sec, sec+ms, timeline.OK)
 			drop(tl, 1).Port = 40000
 			chosen(tl, sent+ms, "10.9.0.1", 40000, "10.0.0.1")
+		}, "app-0", ByRoute, "prestop"},
+		{"first on a connection that is kept, dialled for an earlier one", func(tl *timeline.Timeline) {
+			drop(tl, 1)
+			chosen(tl, sent-4*sec, "10.9.0.1", 40000, "10.0.0.1")
 		}, "app-0", ByRoute, "prestop"},
 		{"a connection that was never made", func(tl *timeline.Timeline) {
 			drop(tl, 1).ConnUse = 0
@@ -702,6 +720,31 @@ func TestClocks(t *testing.T) {
 			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 		})
 	}
+	for _, sent := range []time.Duration{4971 * ms, 5029 * ms} {
+		t.Run(fmt.Sprintf("timed out, sent at %s", sent), func(t *testing.T) {
+			tl := leaving()
+			tl.Senders[1].SameClock, tl.Senders[1].Uncertainty = false, 30*ms
+			give(&tl, 0, sent, sent+sec, timeline.Timeout)
+			chosen(&tl, sent, "10.9.0.1", 40000, "10.0.0.1")
+			assert.Equal(t, whyClock, one(t, tl).Why, "SIGTERM was at 5s")
+		})
+	}
+	for at, want := range map[time.Duration]string{-32 * ms: whyNoRoute, -30 * ms: "", 2030 * ms: "", 2033 * ms: whyNoRoute} {
+		t.Run(fmt.Sprintf("a choice for its port, seen %s after it", at), func(t *testing.T) {
+			tl := leaving()
+			known(&tl.Sources[conntrack], 30*ms)
+			give(&tl, 0, 3*sec, 3001*ms, timeline.Reset)
+			chosen(&tl, 3*sec+at, "10.9.0.1", 40000, "10.0.0.1")
+			assert.Equal(t, want, one(t, tl).Why)
+		})
+	}
+	t.Run("a port may have come round again, however clear the phase", func(t *testing.T) {
+		tl := leaving()
+		tl.Sources[0].Drift = 9 * sec
+		give(&tl, 0, 19*sec, 19001*ms, timeline.Refused)
+		chosen(&tl, 19*sec, "10.9.0.1", 40000, "10.0.0.1")
+		assert.Equal(t, whyClock, one(t, tl).Why)
+	})
 	t.Run("a node that tells nothing needs no clock", func(t *testing.T) {
 		tl := leaving()
 		forget(&tl, timeline.AppStart, timeline.AppListening, timeline.AppSIGTERM, timeline.AppListenerClosed, timeline.AppExit, timeline.ProcessExit)
@@ -854,11 +897,13 @@ func TestPhaseNames(t *testing.T) {
 		var back map[LifecyclePhase]LifecyclePhase
 		require.NoError(t, json.Unmarshal(raw, &back))
 		assert.Equal(t, map[LifecyclePhase]LifecyclePhase{m: m}, back)
+		assert.NotEmpty(t, m.Meaning(), m)
 		seen[m] = true
 	}
 	assert.Len(t, seen, len(phaseWords))
+	assert.Empty(t, LifecyclePhase(-1).Meaning()+LifecyclePhase(99).Meaning())
 	assert.Equal(t, Unattributed, DroppedRequest{}.Phase, "what nobody looked into is charged to no one")
-	assert.Equal(t, "phase(99)", LifecyclePhase(99).String())
+	assert.Equal(t, "phase(99) phase(-1)", LifecyclePhase(99).String()+" "+LifecyclePhase(-1).String())
 	var m LifecyclePhase
 	require.ErrorContains(t, m.UnmarshalText([]byte("late")), `unknown phase "late"`)
 }

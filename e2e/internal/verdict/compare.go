@@ -147,7 +147,7 @@ func costOf(runs []Verdict, of func(Verdict) float64) Sample {
 
 func compareShares(a, b Sample) Test {
 	x, n, y, m := a.Above0(), len(a), b.Above0(), len(b)
-	return Test{Made: n > 0 && m > 0 && x+y > 0 && x+y < n+m, P: Fisher(x, n, y, m), Corrected: 1}
+	return Test{Made: x+y > 0 && x+y < n+m, P: Fisher(x, n, y, m), Corrected: 1}
 }
 
 func compareAmounts(a, b Sample) Test {

@@ -108,10 +108,13 @@ func TestAALeavesOut(t *testing.T) {
 	assert.Empty(t, AA(runs), "the name alone makes no A/A")
 	runs[1].Spec.SameAs, runs[1].Spec.Disruption = "a", "pod-deletion"
 	assert.Empty(t, AA(runs), "under another disruption")
+	runs[0].Spec.Disruption = "pod-deletion"
+	both := append(runs, twoNames(map[string][]int{"service/new": {0}, "service/reused": {0}}, map[string][]int{"service/new": {7}, "service/reused": {0}})...)
+	assert.Len(t, AA(both), 2, "one for each disruption")
 }
 
-// TestCompare: two strategies, lane by lane and cost by cost. A run that replaced no Pod has no
-// cost.
+// TestCompare: two strategies, cost by cost and lane by lane as far as both have it. A run that
+// replaced no Pod, or didn't come to its end, has no cost.
 func TestCompare(t *testing.T) {
 	run := func(strategy string, dropped int, rollout time.Duration, peak int) Verdict {
 		return Verdict{
@@ -125,11 +128,12 @@ func TestCompare(t *testing.T) {
 		base = append(base, run("a", 0, 20*sec+time.Duration(i)*100*ms, 4))
 		now = append(now, run("b", 1+i, 30*sec+time.Duration(i)*100*ms, 4))
 	}
-	unchanged := run("b", 99, 0, 9)
+	unchanged, unended := run("b", 99, sec, 9), run("b", 99, 0, 9) // neither has a cost
 	unchanged.PodsReplaced = 0
+	now[0].Lanes = append(now[0].Lanes, Lane{LaneSpec: timeline.LaneSpec{Name: "of the second alone"}})
 	invalid := run("a", 99, sec, 9)
 	invalid.Outcome = Inconclusive
-	got := []Comparison{Compare(append(base, invalid), append(now, unchanged))}
+	got := []Comparison{Compare(append(base, invalid), append(now, unchanged, unended))}
 	assert.Equal(t, 4, Correct(got), "peaks are equal")
 	c := got[0]
 	assert.Equal(t, [3]string{"rolling-update", "a", "b"}, [3]string{c.Disruption, c.Base, c.Now})
@@ -139,9 +143,9 @@ func TestCompare(t *testing.T) {
 		assert.Equal(t, r.What != "service/new", r.Cost)
 		assert.False(t, r.Cost && r.Share.Made, "costs are not counted")
 	}
-	assert.Equal(t, []string{"service/new requests 6/7", "rollout time s 6/6", "most Pods at once Pods 6/6", "extra Pod-seconds Pod-s 6/6"}, rows)
+	assert.Equal(t, []string{"service/new requests 6/8", "rollout time s 6/6", "most Pods at once Pods 6/6", "extra Pod-seconds Pod-s 6/6"}, rows)
 	how, test, differs := c.Rows[0].Difference()
-	assert.Equal(t, "dropped something in 0 of 6 against 7 of 7 rollouts", how)
+	assert.Equal(t, "dropped something in 0 of 6 against 8 of 8 rollouts", how)
 	assert.True(t, differs)
 	assert.Less(t, test.P, test.Corrected)
 	how, _, _ = c.Rows[1].Difference()
@@ -150,6 +154,9 @@ func TestCompare(t *testing.T) {
 	assert.False(t, differs, "equal, so there is no test")
 	how, _, _ = c.Rows[3].Difference()
 	assert.Equal(t, "30.0–30.8 against 45.0–45.8", how)
+	for _, r := range Compare([]Verdict{unchanged}, now).Rows {
+		assert.False(t, r.Cost && r.Amount.Made, "a group without a cost")
+	}
 	assert.Empty(t, Compare(nil, now).Rows)
 	assert.Empty(t, Compare([]Verdict{invalid}, now).Rows)
 }

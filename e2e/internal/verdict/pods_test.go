@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,48 @@ func TestOneNameTwice(t *testing.T) {
 			assert.Equal(t, []string{"n1", "n2"}, []string{same[0].Node, same[1].Node})
 			assert.Equal(t, []time.Duration{sec, 11 * sec}, []time.Duration{same[0].FirstSeen[timeline.AppListening], same[1].FirstSeen[timeline.AppListening]})
 			assert.False(t, same[1].has(timeline.PodDeleted))
+		})
+	}
+}
+
+// TestFirstSeen: of what is told twice the first counts, in whatever order it is told.
+func TestFirstSeen(t *testing.T) {
+	for _, at := range [][]time.Duration{{sec, 2 * sec}, {2 * sec, sec}} {
+		tl := timeline.Timeline{Events: []timeline.Event{
+			{At: at[0], Kind: timeline.AppSIGTERM, Pod: "app-0"}, {At: at[1], Kind: timeline.AppSIGTERM, Pod: "app-0"},
+		}}
+		assert.Equal(t, sec, podLifecycles(tl).all[0].FirstSeen[timeline.AppSIGTERM])
+	}
+}
+
+// TestSegments: a phase lies between two instants that were both seen, in their order.
+func TestSegments(t *testing.T) {
+	type seen = map[timeline.Kind]time.Duration
+	tests := []struct {
+		name string
+		seen seen
+		want string
+	}{
+		{"an orderly life", seen{
+			timeline.PodCreated: 1, timeline.AppListening: 2, timeline.PodReady: 3, timeline.PodDeleted: 4, timeline.AppSIGTERM: 5,
+			timeline.AppListenerClosed: 6, timeline.ProcessExit: 7, timeline.PodGone: 9,
+		}, "start-up 1-2 before-deletion 2-4 prestop 4-5 terminating 5-6 listener-closed 6-7 after-exit 7-9 "},
+		{"it goes on", seen{timeline.AppListening: 1}, "before-deletion 1- "},
+		{"it ended by itself", seen{timeline.AppStart: 0, timeline.AppListening: 1, timeline.ProcessExit: 2}, "before-deletion 1-2 "},
+		{"SIGTERM, and no deletion", seen{timeline.AppListening: 1, timeline.AppSIGTERM: 2, timeline.AppExit: 3}, "before-deletion 1-2 terminating 2-3 "},
+		{"deleted and gone", seen{timeline.PodDeleted: 1, timeline.PodGone: 3}, ""},
+		{"no SIGTERM told and no exit seen", seen{timeline.PodReady: 0, timeline.PodDeleted: 1, timeline.AppListenerClosed: 2}, "before-deletion 0-1 "},
+		{"no handler: SIGTERM ended it", seen{timeline.AppStart: 0, timeline.PodDeleted: 1, timeline.ProcessExit: 2}, "prestop 1-2 "},
+		{"a log that was cut off", seen{timeline.AppStart: 0, timeline.LogCut: 1, timeline.PodDeleted: 1, timeline.ProcessExit: 2}, ""},
+		{"SIGTERM before the deletion was told of", seen{timeline.PodReady: 0, timeline.PodDeleted: 4, timeline.AppSIGTERM: 2}, "before-deletion 0-2 "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ""
+			for _, s := range (PodLifecycle{FirstSeen: tt.seen}).segments() {
+				got += strings.TrimSuffix(fmt.Sprintf("%s %d-%d", s.Phase, s.From, s.To), fmt.Sprint(int64(endless))) + " "
+			}
+			assert.Equal(t, tt.want, got)
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline/timelinetest"
 )
 
 // arrived is a conclusive run with one lane per list of last arrivals, at 100 requests/s.
@@ -219,7 +220,7 @@ func holds(v Verdict, lane int) Verdict {
 // one to arrive at a Pod that counts.
 func TestSafeDelayOfTimelines(t *testing.T) {
 	tl := rollout()
-	tl.Spec = declared("in-app-delay-close", "rolling-update")
+	tl.Spec = timelinetest.Spec("in-app-delay-close", "rolling-update")
 	l := &tl.Lanes[0]
 	for seq := 40; seq <= 52; seq++ { // app-0, deleted at 4 s, until 1.2 s later
 		l.Requests[seq].Pod, l.Requests[seq].Lag = 1, ms

@@ -38,9 +38,6 @@ const Significant = 0.05
 // rollouts, or something at least as uneven, come from one share. It is 1 where there is nothing to
 // compare.
 func Fisher(a, n, b, m int) float64 {
-	if n == 0 || m == 0 {
-		return 1
-	}
 	// The chance of exactly k lossy rollouts among the n, given a+b among all.
 	chance := func(k int) float64 { return math.Exp(lnChoose(n, k) + lnChoose(m, a+b-k) - lnChoose(n+m, a+b)) }
 	seen, p := chance(a), 0.0
@@ -62,9 +59,6 @@ const tie = 1e-9
 // corrections for ties and for continuity (Lehmann, Nonparametrics, 1975, §1.2–1.4). It is 1 where
 // there is nothing to compare.
 func RankSum(a, b []float64) float64 {
-	if len(a) == 0 || len(b) == 0 {
-		return 1
-	}
 	ranks, sum, ties := doubledRanks(a, b)
 	n := len(ranks)
 	away := math.Abs(float64(sum - len(a)*(n+1))) // twice the distance of the rank sum from the one to be expected

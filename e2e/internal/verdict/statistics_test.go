@@ -54,6 +54,8 @@ func TestFisher(t *testing.T) {
 	assert.InDelta(t, 0.4857, Fisher(1, 4, 3, 4), 1e-4) // the lady tasting tea, two-sided
 	assert.InDelta(t, 1, Fisher(3, 3, 3, 3), 1e-9)
 	assert.InDelta(t, 1, Fisher(0, 0, 3, 3), 1e-9)
+	assert.InDelta(t, 1, Fisher(2, 3, 0, 0), 1e-9)
+	assert.InDelta(t, 1, Fisher(0, 0, 0, 0), 1e-9)
 	assert.InDelta(t, Fisher(2, 7, 9, 12), Fisher(9, 12, 2, 7), 1e-12)
 	assert.InDelta(t, 1, Fisher(300, 600, 300, 600), 1e-9)
 }
@@ -65,7 +67,10 @@ func TestRankSum(t *testing.T) {
 		a, b []float64
 		want float64
 	}{
-		{"nothing", nil, []float64{1}, 1},
+		{"nothing", nil, nil, 1},
+		{"nothing on one side", nil, []float64{1}, 1},
+		{"nothing on the other", []float64{1, 2}, nil, 1},
+		{"nothing on the other of many", make([]float64, exactRanks+1), nil, 1},
 		{"apart, 3 and 3: 2 of 20", []float64{1, 2, 3}, []float64{4, 5, 6}, 2.0 / 20},
 		{"the other way round", []float64{4, 5, 6}, []float64{1, 2, 3}, 2.0 / 20},
 		{"one step closer: rank sum 7, 4 of 20", []float64{1, 2, 4}, []float64{3, 5, 6}, 4.0 / 20},

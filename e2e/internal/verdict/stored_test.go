@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -9,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -59,47 +59,40 @@ func TestStoredRuns(t *testing.T) {
 	assert.Len(t, censored, 2)
 }
 
-// told is a verdict as text: the run, a paragraph for each lane, and every dropped request. Neighbours
-// that differ in nothing but their number share a line.
+// told is a verdict as text that fits a screen: the run; for each lane what became of its requests,
+// when they arrived, and its classes; and the dropped requests, counted by lane, phase and Pod, with
+// the numbers of the first and the last.
 func told(v Verdict) string {
 	var out strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
-	line("%s: %s%s", v.Name(), v.Outcome, strings.Join(append([]string{""}, v.Reasons...), "\n  "))
+	line("%s: %s %q", v.Name(), v.Outcome, v.Reasons)
 	line("%d Pods replaced, %d deleted, rollout %s, at most %d Pods, %.3f extra Pod-seconds", v.PodsReplaced, v.Deleted(), v.Rollout, v.PeakPods, v.ExtraPodSeconds)
 	for _, l := range v.Lanes {
-		line("\n%s: %s%s", l.Name, l.Outcome, strings.Join(append([]string{""}, l.Reasons...), "\n  "))
-		line("  planned %d, sent %d, ok %d, dropped %d %v, masked %d", l.Planned, l.Sent, l.OK, l.Dropped, sortedCounts(l.Causes), l.Masked)
+		var classes, arrivals []string
 		for _, c := range l.Classes {
-			line("  %s: dropped %d, %s by %s", c.Class, c.Dropped, c.Promise.Expect, c.Promise.Source)
+			classes = append(classes, fmt.Sprintf("%s %s, %d dropped", c.Class, c.Promise.Expect, c.Dropped))
 		}
-		line("  phases %v, unattributed %v", sortedCounts(l.Phases), l.Unattributed)
-		line("  lag p50 %s, p99 %s, max %s; latency p50 %s, p99 %s; outages %d, detectable from %s",
-			l.LagP50, l.LagP99, l.LagMax, l.LatencyP50, l.LatencyP99, len(l.Outages), l.MinDetectableOutage)
-		var arrivals []string
 		for _, a := range l.Arrivals {
-			arrivals = append(arrivals, fmt.Sprintf("%s%s", map[bool]string{true: "≥"}[a.Censored], a.After))
+			arrivals = append(arrivals, map[bool]string{true: "≥"}[a.Censored]+round(a.After).String())
 		}
-		line("  arrivals %s", strings.Join(arrivals, " "))
-	}
-	line("")
-	type same struct {
-		lane, pod string
-		cause     timeline.Cause
-		by        Evidence
-		phase     LifecyclePhase
-		class     timeline.Class
-		owner     int
-	}
-	of := func(d DroppedRequest) same {
-		return same{d.Lane, d.Pod, d.Cause, d.Evidence, d.Phase, d.Class, d.Owner}
-	}
-	for i := 0; i < len(v.DroppedRequests); {
-		d := v.DroppedRequests[i]
-		var numbers []string
-		for ; i < len(v.DroppedRequests) && of(v.DroppedRequests[i]) == of(d); i++ {
-			numbers = append(numbers, fmt.Sprint(v.DroppedRequests[i].Seq))
+		line("%s: %s: %s %q", l.Name, l.Outcome, strings.Join(classes, "; "), l.Reasons)
+		line("  planned %d, sent %d, ok %d, dropped %d %v, masked %d, late %d, outages %d of %s or longer",
+			l.Planned, l.Sent, l.OK, l.Dropped, sortedCounts(l.Causes), l.Masked, l.Late, len(l.Outages), l.MinDetectableOutage)
+		line("  lag p50 %s, p99 %s, max %s; latency p50 %s, p99 %s; arrivals %v", l.LagP50, l.LagP99, l.LagMax, l.LatencyP50, l.LatencyP99, arrivals)
+		count, first, last := map[string]int{}, map[string]int{}, map[string]int{}
+		for _, d := range v.DroppedRequests {
+			if d.Lane != l.Name {
+				continue
+			}
+			key := fmt.Sprintf("%s, %s, Pod %d %s%s", d.Phase, d.Class, d.Owner, cmp.Or(string(d.Evidence), "unknown: "), d.Why)
+			if count[key]++; count[key] == 1 {
+				first[key] = d.Seq
+			}
+			last[key] = d.Seq
 		}
-		line("%s %s: %s, Pod %d %s by %q: %s, %s", d.Lane, strings.Join(numbers, " "), d.Cause, d.Owner, d.Pod, d.Evidence, d.Phase, d.Class)
+		for _, key := range slices.Sorted(maps.Keys(count)) {
+			line("  %s: %d from #%d to #%d", key, count[key], first[key], last[key])
+		}
 	}
 	return out.String()
 }
@@ -114,15 +107,4 @@ func sortedCounts[K interface {
 		out = append(out, fmt.Sprintf("%s %d", k, counts[k]))
 	}
 	return out
-}
-
-// BenchmarkJudge is of the largest stored run.
-func BenchmarkJudge(b *testing.B) {
-	tl, err := timeline.Load(filepath.Join("testdata", "inside", "no-handler", "pod-deletion"))
-	require.NoError(b, err)
-	for b.Loop() {
-		if v := Judge(tl); v.Rollout < time.Second {
-			b.Fatal(v.Rollout)
-		}
-	}
 }
