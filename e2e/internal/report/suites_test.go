@@ -524,7 +524,49 @@ func full() report.Report {
 			}
 		}
 	}
-	r := suite(runs...)
+	r := suite(append(failing().Suite.Runs, inconclusive().Suite.Runs...)...)
+	r.Suite = verdict.JudgeSuite(runs[:0])
+	for _, v := range append(failing().Suite.Runs, infrastructure().Suite.Runs...) {
+		r.Suite.Runs = append(r.Suite.Runs, v)
+	}
 	r.Profile, r.Elapsed = "full", 72*time.Minute
+	return r
+}
+
+// real is the default profile with the consumers that there are.
+func real() report.Report {
+	var runs []verdict.Verdict
+	for _, v := range quick().Suite.Runs {
+		base := v.Lanes
+		v.Lanes = nil
+		if v.Spec.Strategy != "no-handler" && v.Spec.Strategy != "shutdown-at-once" {
+			v.Spec.Delay = 15 * time.Second
+		}
+		for i, c := range []string{"service", "dns", "dns-cached", "nodeport"} {
+			for _, l := range base {
+				l.Name, l.Consumer = c+"/"+l.Load, c
+				l.From = timeline.FromCluster
+				if c == "nodeport" {
+					l.From = timeline.FromOutside
+				}
+				if c[0] == 'd' {
+					l.Routing = timeline.ByClient
+				}
+				if c == "dns-cached" && l.Load == "new" && v.Spec.Disruption != "none" {
+					l = lane(l.Name, measured, l.Planned, causes{timeline.Refused: 400 + 30*i}, 15*time.Second)
+					l.From, l.Routing = timeline.FromCluster, timeline.ByClient
+				}
+				if v.Spec.Strategy == "shutdown-at-once" {
+					l.Late = 17 * i
+				}
+				v.Lanes = append(v.Lanes, l)
+			}
+		}
+		runs = append(runs, v)
+	}
+	r := suite(runs...)
+	for _, v := range r.Suite.Runs {
+		r.Pictures = append(r.Pictures, v.Name()+"/run.html")
+	}
 	return r
 }

@@ -19,8 +19,7 @@ const textWidth = 120
 const tableWidth = 140
 
 // Text writes a report for a terminal: plain, without colours, at most 120 columns wide, tables
-// 140, as far as the names in it allow. What matters most is at the top and, since a terminal shows
-// the end, again at the end.
+// 140, as far as the names in it allow. It is everything; Summary is what fits on a screen.
 func Text(w io.Writer, r Report) error {
 	var t textWriter
 	d := newDocument(r)
@@ -31,20 +30,11 @@ func Text(w io.Writer, r Report) error {
 	for _, reason := range d.Reasons {
 		t.item(reason)
 	}
-	for _, s := range d.Sections {
-		t.title(s.Title)
-		for i, b := range s.Blocks {
-			if i > 0 {
-				t.gap()
-			}
-			t.block(b)
-		}
+	for _, finding := range d.Findings {
+		t.item(finding)
 	}
-	if len(d.Reasons) > 0 && len(d.Sections) > 0 {
-		t.title("Why this is not a pass")
-		for _, reason := range d.Reasons {
-			t.item(reason)
-		}
+	for _, s := range d.Sections {
+		t.section(s)
 	}
 	t.gap()
 	for _, line := range d.Closing {
@@ -63,6 +53,16 @@ func (t *textWriter) gap() { t.out.WriteString("\n") }
 
 func (t *textWriter) title(s string) {
 	fmt.Fprintf(&t.out, "\n%s\n%s\n", s, strings.Repeat("=", utf8.RuneCountInString(s)))
+}
+
+func (t *textWriter) section(s section) {
+	t.title(s.Title)
+	for i, b := range s.Blocks {
+		if i > 0 {
+			t.gap()
+		}
+		t.block(b)
+	}
 }
 
 func (t *textWriter) block(b block) {

@@ -27,6 +27,7 @@ type Config struct {
 	Replay      string // folder of stored timelines; empty for runs on a cluster
 	Long        []string
 	Soak        time.Duration
+	Verbose     bool // print the whole report at the end
 	Cluster     cluster.Config
 	// Terminal writes the progress to the terminal itself: go test without -v keeps the standard
 	// output back until the end, and throws it away if all is well. It is no flag.
@@ -98,6 +99,8 @@ func (c *Config) Register(f *flag.FlagSet) {
 	f.StringVar(&c.Out, "out", "",
 		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
 			"repository (default "+defaultOut+", and replayed/ in the folder of -replay)")
+	f.BoolVar(&c.Verbose, "verbose-report", false,
+		"print the whole report at the end, and not only what fits on a screen")
 	f.StringVar(&c.Replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
 	f.Var((*list)(&c.Long), "long",
 		"which long `tests` to run instead of the profile's scenarios: "+strings.Join(longNames(), ", "))

@@ -41,6 +41,22 @@ func missing(rows []row, verb string) string {
 	return fmt.Sprintf("Nothing to compare: %s %s.", Enumerate(absent), verb)
 }
 
+// comparisons is which of the differences between preStop and in-app delay mean anything, one list
+// per disruption.
+func comparisons(m model) section {
+	out := section{Title: "preStop or in-app delay?"}
+	if absent := missing(slices.Concat(m.Parts...), "was run"); len(m.Parts) > 0 && absent != "" {
+		out.Blocks = []block{{Text: absent}}
+		return out
+	}
+	for _, part := range m.Parts {
+		if list := m.compare(part); len(list) > 0 {
+			out.Blocks = append(out.Blocks, block{Heading: part[0].Disruption, List: list})
+		}
+	}
+	return out
+}
+
 // compare says how the two groups compare under one disruption; nothing where neither has anything,
 // as without a disruption. Only conclusive runs are compared.
 func (m model) compare(part []row) []string {
@@ -103,6 +119,8 @@ func sizes(rows []row) []int {
 	return out
 }
 
+const moreThanNoise = "More than noise: "
+
 // differences says which of the differences between strategies of the two groups can't be put down
 // to chance. All tests are corrected for each other.
 func differences(rows []row) []string {
@@ -126,7 +144,7 @@ func differences(rows []row) []string {
 			if made > 1 {
 				p += ", corrected " + probability(test.Corrected)
 			}
-			out = append(out, fmt.Sprintf("More than noise: %s, %s against %s: %s (%s).",
+			out = append(out, fmt.Sprintf(moreThanNoise+"%s, %s against %s: %s (%s).",
 				r.What, c.Base, c.Now, how, p))
 		}
 	}
