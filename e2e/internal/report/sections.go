@@ -190,9 +190,14 @@ func perLane(m model) section {
 		"masked: succeeded only because the client sent it again; not counted as dropped",
 		"rollouts: x of n dropped something, masked requests included; ≤ the share of all rollouts that do, with 95 % " +
 			"confidence (Clopper and Pearson, one-sided). Only conclusive runs count",
-		"between: when the first and the last dropped request were sent, from the start of the disruption",
 	}
-	return section{Title: "Lane by lane (consumer/load)", Blocks: []block{{Table: Tabulate(laneColumns, parts), List: list}}}
+	blocks := []block{{Table: Tabulate(laneColumns, parts), List: list}}
+	if lossy := m.having(aggregate.dropped); len(lossy) > 0 {
+		blocks = append(blocks, block{Heading: "Causes", Table: Tabulate(causeColumns, lossy), List: []string{
+			"between: when the first and the last dropped request were sent, from the start of the disruption",
+		}})
+	}
+	return section{Title: "Lane by lane (consumer/load)", Blocks: blocks}
 }
 
 var laneColumns = append(slices.Clone(laneKeys),
@@ -203,6 +208,11 @@ var laneColumns = append(slices.Clone(laneKeys),
 		Unless(func(a aggregate) bool { return a.Masked == 0 && !a.Replayable }),
 	Number("in flight", func(a aggregate) string { return integer(a.Classes[timeline.ClassInFlight]) }),
 	Number("rollouts", aggregate.droppedIn),
+)
+
+var causeColumns = append(slices.Clone(laneKeys),
+	Number("dropped", func(a aggregate) string { return integer(a.Dropped) }),
+	Number("late", func(a aggregate) string { return integer(a.Late) }),
 	Words("causes", aggregate.causes),
 	Number("between", func(a aggregate) string {
 		if a.Dropped == 0 {

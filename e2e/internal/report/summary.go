@@ -132,6 +132,7 @@ func given(r row) string {
 
 func rolloutOf(v verdict.Verdict) (float64, bool) { return float64(v.Rollout), v.Rollout > 0 }
 func extraOf(v verdict.Verdict) (float64, bool)   { return v.ExtraPodSeconds, true }
+func podSeconds(s float64) string                 { return fmt.Sprintf("%.1f", s) }
 
 // summaryTable is strategy × disruption in one table: what each row dropped, the delay that it
 // needed, and what it cost.
@@ -152,7 +153,7 @@ func (m model) summaryTable(parts [][]row) Table {
 		return r.median(rolloutOf, func(d float64) string { return Duration(time.Duration(d)) })
 	})
 	extra := Number("Pod-s", func(r row) string {
-		return r.median(extraOf, func(s float64) string { return fmt.Sprintf("%.1f", s) })
+		return r.median(extraOf, podSeconds)
 	})
 	return Tabulate(append(columns, late.under(group, "late"),
 		needed.under("delay", "delay needed"), Number("given", given).under("delay", "delay given"),
@@ -194,15 +195,21 @@ func retries(m model) []string {
 }
 
 // patterns says which strategies dropped nothing, and what the others dropped where, under all
-// disruptions together: strategies that dropped alike share a line. Only conclusive runs count.
+// disruptions together: strategies that dropped alike share a line. Only conclusive runs count;
+// what failed is told with its reasons.
 func (m model) patterns() []string {
-	rows := slices.DeleteFunc(slices.Concat(m.Parts...), func(r row) bool { return r.Control })
+	rows := slices.DeleteFunc(slices.Concat(m.Parts...), func(r row) bool {
+		return r.Control || slices.ContainsFunc(m.Suite.Runs, func(v verdict.Verdict) bool {
+			return v.Spec.Strategy == r.Strategy && ResultOf(v) == Failed
+		})
+	})
 	for i := range rows {
 		rows[i] = rows[i].conclusive()
 	}
 	rows = slices.DeleteFunc(rows, func(r row) bool { return len(r.Runs) == 0 })
 	type told struct{ strategy, dropped string }
 	var all []told
+	lanes := names(m.Lanes)
 	for _, same := range groupBy(rows, func(r row) string { return r.Strategy }) {
 		var parts []string
 		for _, class := range m.classes() {
@@ -223,7 +230,7 @@ func (m model) patterns() []string {
 				parts = append(parts, fmt.Sprintf("%s (%s)", class, Enumerate(at)))
 			}
 		}
-		if len(parts) == 0 && slices.ContainsFunc(same.items, func(r row) bool { return r.lanes(names(m.Lanes)).dropped() }) {
+		if len(parts) == 0 && slices.ContainsFunc(same.items, func(r row) bool { return r.lanes(lanes).dropped() }) {
 			parts = []string{"only what the client sent again by itself (masked)"}
 		}
 		all = append(all, told{same.key, Enumerate(parts)})
@@ -236,7 +243,7 @@ func (m model) patterns() []string {
 			strategies = append(strategies, t.strategy)
 		}
 		if same.key == "" {
-			out = append(out, Clean.label()+": nothing dropped with "+Enumerate(strategies))
+			out = append(out, Clean.label()+": "+Enumerate(strategies))
 		} else {
 			out = append(out, fmt.Sprintf("%s %s: %s", Dropped.label(), same.key, Enumerate(strategies)))
 		}
@@ -256,7 +263,7 @@ func lateLine(m model) string {
 	if total == 0 {
 		return ""
 	}
-	return fmt.Sprintf("late: %s answered more than a second late and not counted as dropped, %d of them on %s in %s",
+	return fmt.Sprintf("late: %s answered over a second late, which doesn't count as dropped; most (%d) on %s in %s",
 		Count(total, "request"), most.Late, most.Lane, most.Name())
 }
 
@@ -289,6 +296,13 @@ func summaryLines(m model, delays []SafeDelay) []string {
 		lines = append(append(lines, ""), table...)
 	}
 	if room = SummaryLines - len(lines) - len(closing) - 1; len(found) > 0 && room > 0 {
+		var whole textWriter
+		for _, finding := range found {
+			whole.wrapped("", "  ", finding)
+		}
+		if wrapped := slices.Collect(strings.Lines(whole.out.String())); len(wrapped) <= room {
+			found = wrapped
+		}
 		lines = append(append(lines, ""), atMost(found, room, "report.txt")...)
 	}
 	lines = append(lines, closing...)
@@ -338,8 +352,9 @@ func (m model) shortTable(most int) []string {
 		lines = atMost(m.summaryTable(bad).fit(textWidth), most-1, "index.html")
 	}
 	if len(left.Runs) > 0 {
+		noun := map[bool]string{false: "run", true: "other run"}[len(bad) > 0]
 		lines = append(lines, fmt.Sprintf("%s as expected, %s and %s: each is in index.html and report.txt",
-			Count(len(left.Runs), "other run"), fmt.Sprint(left.count(Clean), " ", Clean.label()),
+			Count(len(left.Runs), noun), fmt.Sprint(left.count(Clean), " ", Clean.label()),
 			fmt.Sprint(left.count(Dropped), " ", Dropped.label())))
 	}
 	return lines
