@@ -62,27 +62,27 @@ func (m model) outside(l timeline.LaneSpec) bool { return fromOutside(l) && !fro
 // else the one within the cluster that dropped the greatest share, else the one outside. Where none
 // dropped anything it is all of those within the cluster together, and has no name.
 func worst(all []exposure) exposure {
-	rank := func(e exposure) [3]float64 {
-		number := func(b bool) float64 {
-			if b {
-				return 1
-			}
-			return 0
+	rank := func(e exposure) float64 { // shares are at most 1
+		switch {
+		case e.Failed:
+			return 4 + e.share()
+		case e.Dropped > 0 && !e.Outside:
+			return 2 + e.share()
 		}
-		return [3]float64{number(e.Failed), number(e.Dropped > 0 && !e.Outside), e.share()}
+		return e.share()
 	}
-	var out, zero exposure
+	inside := slices.ContainsFunc(all, func(e exposure) bool { return !e.Outside })
+	var out, none exposure
 	for _, e := range all {
-		a, b := rank(e), rank(out)
-		if slices.Compare(a[:], b[:]) > 0 {
+		if rank(e) > rank(out) {
 			out = e
 		}
-		if !e.Outside {
-			zero.Sent += e.Sent
+		if !e.Outside || !inside {
+			none.Sent += e.Sent
 		}
 	}
 	if out.Consumer == "" {
-		return zero
+		return none
 	}
 	return out
 }

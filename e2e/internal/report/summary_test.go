@@ -162,6 +162,7 @@ func TestWorstConsumer(t *testing.T) {
 		want string
 	}{
 		{"none", []exposure{a, b, out}, " 0/110"},
+		{"none, and all are outside", []exposure{out}, " 0/50"},
 		{"the greatest share", []exposure{with(a, 5, false), with(b, 1, false)}, "b 1/10"},
 		{"one within the cluster before one outside", []exposure{with(a, 1, false), b, with(out, 40, false)}, "a 1/100"},
 		{"one outside if no other", []exposure{a, b, with(out, 1, false)}, "out 1/50"},
