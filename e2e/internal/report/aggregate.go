@@ -120,21 +120,6 @@ func (r row) conclusive() row {
 	return r
 }
 
-// replaced says whether Pods went away in any of the runs. If none did, the costs of replacing them
-// mean nothing.
-func (r row) replaced() bool {
-	return slices.ContainsFunc(r.Runs, func(v verdict.Verdict) bool { return v.PodsReplaced > 0 })
-}
-
-// deleted is how many Pods were deleted in all runs of the row.
-func (r row) deleted() int {
-	n := 0
-	for _, v := range r.Runs {
-		n += v.Deleted()
-	}
-	return n
-}
-
 // median is that of what the runs that replaced any Pod cost.
 func (r row) median(of func(verdict.Verdict) (cost float64, known bool), write func(float64) string) string {
 	var costs verdict.Sample

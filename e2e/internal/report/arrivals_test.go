@@ -38,11 +38,13 @@ func TestArrivals(t *testing.T) {
 		{"Pods that got none count as 0", []verdict.Verdict{rolled(arrived("service/new", 3*second))}, "3 2 0.00s 3.00s 3.00s"},
 		{"none got any", []verdict.Verdict{rolled(arrived("service/new"))}, "3 3 0.00s 0.00s 0.00s"},
 		{
-			"over all repeats", []verdict.Verdict{rolled(arrived("service/new", second, 2*second, second)), rolled(arrived("service/new", second, 4*second, second))},
+			"over all repeats",
+			[]verdict.Verdict{rolled(arrived("service/new", second, 2*second, second)), rolled(arrived("service/new", second, 4*second, second))},
 			"6 0 1.00s 4.00s 4.00s",
 		},
 		{
-			"one that came until the Pod's own end is in no percentile", []verdict.Verdict{rolled(arrived("service/new", second, 2*second, -15*second))},
+			"one that came until the Pod's own end is in no percentile",
+			[]verdict.Verdict{rolled(arrived("service/new", second, 2*second, -15*second))},
 			"3 0 1.00s 2.00s ≥ 15.00s",
 		},
 		{"one that ended earlier says nothing of the longest", []verdict.Verdict{rolled(arrived("service/new", -second, 15*second, 15*second))}, "3 0 15.00s 15.00s 15.00s"},

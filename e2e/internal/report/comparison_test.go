@@ -89,6 +89,6 @@ func TestNamesThatDiffer(t *testing.T) {
 		assert.Equal(t, verdict.Inconclusive, r.Suite.Outcome)
 		assert.Contains(t, written(t, JUnit, r), `<error message="A/A: two names of one strategy differ: shutdown-at-once`)
 	}
-	assert.Contains(t, unwrapped(written(t, Text, r)), "shutdown-at-once service/new │ 10/10 91.5 │ 10/10 151.5 │")
+	assert.Contains(t, unwrapped(written(t, Text, r)), "shutdown-at-once service/new 10/10, 91.5 10/10, 151.5 – <0.001, <0.001")
 	assert.Equal(t, verdict.Pass, twice(0).Suite.Outcome)
 }

@@ -111,46 +111,6 @@ func TestCounts(t *testing.T) {
 	assert.Equal(t, None, Counts(order, nil, 0))
 }
 
-func TestCut(t *testing.T) {
-	wide := func(groups ...string) Table {
-		out := Table{Columns: []Header{{Name: "key", Key: true, Left: true}}, Parts: [][][]string{{{"row"}}}}
-		for _, g := range groups {
-			out.Columns = append(out.Columns, Header{Group: g, Name: "1234567890"})
-			out.Parts[0][0] = append(out.Parts[0][0], g)
-		}
-		return out
-	}
-	tests := []struct {
-		name  string
-		table Table
-		width int
-		want  []string // groups of the columns of each part
-	}{
-		{"fits", wide("a", "a", "b"), 60, []string{" aab"}},
-		{"groups stay together", wide("a", "a", "b", "b"), 45, []string{" aa", " bb"}},
-		{"as many as fit", wide("a", "b", "b", "c"), 45, []string{" abb", " c"}},
-		{"a group too wide by itself", wide("a", "a", "a", "a", "b"), 30, []string{" aa", " aa", " b"}},
-		{"a column too wide by itself", wide("a", "b"), 5, []string{" a", " b"}},
-		{"keys only", wide(), 60, []string{" "}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var got []string
-			for _, part := range cut(tt.table, tt.width) {
-				groups := " "
-				for i, c := range part.Columns {
-					groups += c.Group
-					if c.Group != "" {
-						assert.Equal(t, c.Group, part.Parts[0][0][i], "a cell under another column's name")
-					}
-				}
-				got = append(got, groups)
-			}
-			assert.Equal(t, tt.want, got)
-		})
-	}
-}
-
 func TestDraw(t *testing.T) {
 	tab := Table{
 		Columns: []Header{

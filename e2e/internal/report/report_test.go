@@ -132,7 +132,7 @@ func TestTextFitsATerminal(t *testing.T) {
 		text := written(t, Text, r)
 		for line := range strings.Lines(text) {
 			line = strings.TrimSuffix(line, "\n")
-			assert.LessOrEqual(t, utf8.RuneCountInString(line), 140, "%s: %s", name, line)
+			assert.LessOrEqual(t, utf8.RuneCountInString(line), 150, "%s: %s", name, line)
 			assert.Equal(t, strings.TrimRight(line, " "), line, "%s: blanks at the end", name)
 			assert.False(t, strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }), "%s: %q", name, line)
 		}

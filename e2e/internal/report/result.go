@@ -48,24 +48,21 @@ func resultOf(o verdict.Outcome, dropped bool) Result {
 }
 
 // Mark is the result as a shape, for who doesn't see its colour.
-func (r Result) Mark() string {
-	return map[Result]string{Broken: "■", Unknown: "?", Failed: "✗", Dropped: "◆", Clean: "✓"}[r]
-}
+func (r Result) Mark() string { return looks[r].mark }
+
+// Meaning is the result in a few words.
+func (r Result) Meaning() string { return looks[r].meaning }
 
 // Class is the result as a class of a style sheet.
 func (r Result) Class() string { return strings.ToLower(string(r)) }
 
-// Meaning is the result in a few words.
-func (r Result) Meaning() string {
-	return map[Result]string{
-		Broken: "could not be measured", Unknown: "proves nothing", Failed: "dropped what must not be dropped",
-		Dropped: "as expected, and requests were dropped", Clean: "as expected, and nothing was dropped",
-	}[r]
-}
-
-// colour is the result as an escape sequence of a terminal (ECMA-48 SGR).
-func (r Result) colour() string {
-	return map[Result]string{Broken: "35", Unknown: "33", Failed: "1;31", Dropped: "33", Clean: "32"}[r]
+// looks is how results look: their colours are escape sequences of a terminal (ECMA-48 SGR).
+var looks = map[Result]struct{ mark, colour, meaning string }{
+	Broken:  {"■", "35", "could not be measured"},
+	Unknown: {"?", "33", "proves nothing"},
+	Failed:  {"✗", "1;31", "dropped what must not be dropped"},
+	Dropped: {"◆", "33", "as expected, and requests were dropped"},
+	Clean:   {"✓", "32", "as expected, and nothing was dropped"},
 }
 
 func (r Result) label() string { return r.Mark() + " " + string(r) }

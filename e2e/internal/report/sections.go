@@ -225,24 +225,22 @@ var causeColumns = append(slices.Clone(laneKeys),
 const detectableNote = "detectable outage: the shortest interval, with every request in it dropped, that one run of " +
 	"a lane sees with 95 % probability (3/rate, more where requests left late)"
 
-// aaRow is one lane of a strategy that ran under two names.
-type aaRow struct {
-	verdict.Comparison
-	lane verdict.ComparisonRow
-}
-
 // aa is what came out of strategies that ran under two names.
 func aa(m model) section {
-	var rows []aaRow
+	type lane struct {
+		verdict.Comparison
+		verdict.ComparisonRow
+	}
+	var rows []lane
 	made, raw, corrected := 0, 0, 0
 	for _, c := range m.Suite.AA {
-		for _, lane := range c.Rows {
-			rows = append(rows, aaRow{c, lane})
-			for _, test := range []verdict.Test{lane.Share, lane.Amount} {
-				if !test.Made {
-					continue
+		for _, r := range c.Rows {
+			rows = append(rows, lane{c, r})
+			for _, test := range []verdict.Test{r.Share, r.Amount} {
+				if test.Made {
+					made++
 				}
-				if made++; test.P < verdict.Significant {
+				if test.Made && test.P < verdict.Significant {
 					raw++
 				}
 				if test.Differs() {
@@ -259,55 +257,30 @@ func aa(m model) section {
 	if made == 0 {
 		found = "No test could be made: neither of them dropped anything, or all runs dropped the same"
 	}
-	columns := []Column[aaRow]{
-		Key("disruption", func(r aaRow) string { return r.Disruption }),
-		Key("strategy", func(r aaRow) string { return r.Base }),
-		Key("lane", func(r aaRow) string { return r.lane.What }),
-	}
-	for _, name := range []struct {
-		group string
-		of    func(aaRow) verdict.Sample
-	}{
-		{"its own name", func(r aaRow) verdict.Sample { return r.lane.Base }},
-		{"its second name", func(r aaRow) verdict.Sample { return r.lane.Now }},
-	} {
-		in := Number("dropped in", func(r aaRow) string {
-			return ratio(name.of(r).Above0(),
-				len(name.of(r)))
-		})
-		median := Number("median", func(r aaRow) string { return fmt.Sprintf("%g", name.of(r).Median()) })
-		columns = append(columns, in.under(name.group, name.group+": dropped in"),
-			median.under(name.group, name.group+": median"))
-	}
-	for _, test := range []struct {
-		group string
-		of    func(aaRow) verdict.Test
-	}{
-		{"dropped in", func(r aaRow) verdict.Test { return r.lane.Share }},
-		{"median", func(r aaRow) verdict.Test { return r.lane.Amount }},
-	} {
-		cell := func(p func(verdict.Test) float64) func(aaRow) string {
-			return func(r aaRow) string {
-				if !test.of(r).Made {
-					return None
-				}
-				return share(p(test.of(r)))
-			}
+	sample := func(s verdict.Sample) string { return fmt.Sprintf("%s, %g", ratio(s.Above0(), len(s)), s.Median()) }
+	test := func(t verdict.Test) string {
+		if !t.Made {
+			return None
 		}
-		p := Number("raw", cell(func(t verdict.Test) float64 { return t.P }))
-		corrected := Number("corrected", cell(func(t verdict.Test) float64 { return t.Corrected }))
-		group := test.group + ": p"
-		columns = append(columns, p.under(group, group), corrected.under(group, group+" corrected"))
+		return share(t.P) + ", " + share(t.Corrected)
 	}
 	return section{Title: "A/A: one strategy under two names", Blocks: []block{{
 		Text: "Both are the same in all but the name, so whatever differs between them is the instrument's. One such " +
 			"test of twenty may find a difference by chance; one that is left after correction makes the suite " +
 			"inconclusive.",
-		Table: Tabulate(columns, [][]aaRow{rows}),
+		Table: Tabulate([]Column[lane]{
+			Key("disruption", func(r lane) string { return r.Disruption }),
+			Key("strategy", func(r lane) string { return r.Comparison.Base }),
+			Key("lane", func(r lane) string { return r.What }),
+			Number("its own name", func(r lane) string { return sample(r.ComparisonRow.Base) }),
+			Number("its second name", func(r lane) string { return sample(r.ComparisonRow.Now) }),
+			Number("dropped in: p", func(r lane) string { return test(r.Share) }),
+			Number("median: p", func(r lane) string { return test(r.Amount) }),
+		}, [][]lane{rows}),
 		List: []string{
 			found + ".",
-			"dropped in: rollouts that dropped something, masked requests included, compared by Fisher's exact test; " +
-				"median: requests dropped per rollout, compared by rank (Mann and Whitney)",
+			"names: rollouts that dropped something, masked requests included, and the median dropped per rollout; p: by " +
+				"itself, and corrected; of the former by Fisher's exact test, of the latter by rank (Mann and Whitney)",
 		},
 	}}}
 }

@@ -274,7 +274,7 @@ func Summary(w io.Writer, r Report, delays []SafeDelay, colour bool) error {
 	out := strings.Join(summaryLines(newModel(r), delays), "\n") + "\n"
 	if colour {
 		for _, result := range Results() {
-			out = strings.ReplaceAll(out, result.label(), "\x1b["+result.colour()+"m"+result.label()+"\x1b[0m")
+			out = strings.ReplaceAll(out, result.label(), "\x1b["+looks[result].colour+"m"+result.label()+"\x1b[0m")
 		}
 	}
 	if _, err := io.WriteString(w, out); err != nil {
@@ -288,8 +288,10 @@ func summaryLines(m model, delays []SafeDelay) []string {
 	if safe := shortSafeDelays(delays); len(safe) > 0 {
 		lines = append(append(lines, ""), atMost(safe, mostSafe, "safe-delay.txt")...)
 	}
-	closing := []string{"", "Page: " + filepath.Join(Plain(m.Artifacts), "index.html"),
-		"The whole report is beside it in report.txt; -verbose-report prints it here."}
+	closing := []string{
+		"", "Page: " + filepath.Join(Plain(m.Artifacts), "index.html"),
+		"The whole report is beside it in report.txt; -verbose-report prints it here.",
+	}
 	found := findings(m)
 	room := SummaryLines - len(lines) - len(closing) - 2 // blank lines around the table
 	if table := m.shortTable(room - min(len(found), leastFound)); len(table) > 0 {

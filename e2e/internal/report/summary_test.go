@@ -52,6 +52,7 @@ func TestSummaryFitsAScreen(t *testing.T) {
 		}
 	}
 	assert.Contains(t, summarized(t, all["25 rows"]), "✗ FAIL   prestop-longer-than-grace-11 │")
+	assert.NotContains(t, summarized(t, suite(full(0).Suite.Runs[:26]...)), "│", "one row too many")
 	assert.Contains(t, summarized(t, full(3)), "24 other runs as expected, 1 ✓ clean and 23 ◆ dropped: each is in index.html and report.txt")
 }
 
@@ -63,7 +64,7 @@ func TestSummaryColours(t *testing.T) {
 	assert.Contains(t, out.String(), "\x1b[33m◆ dropped\x1b[0m  prestop-sleep")
 	plain := out.String()
 	for _, result := range Results() {
-		plain = strings.ReplaceAll(plain, "\x1b["+result.colour()+"m", "")
+		plain = strings.ReplaceAll(plain, "\x1b["+looks[result].colour+"m", "")
 	}
 	assert.Equal(t, summarized(t, quick()), strings.ReplaceAll(plain, "\x1b[0m", ""))
 }
