@@ -100,15 +100,11 @@ func linear(value, most float64) float64 {
 
 func linearScale(name, unit string, most float64) scale {
 	out := scale{Name: name, Unit: unit}
-	step := math.Pow(10, math.Floor(math.Log10(max(most, 1e-9))))
-	for _, times := range []float64{1, 2, 5} {
-		if most/(step*times/10) <= 4 {
-			step *= times / 10
-			break
+	step := math.Pow(10, math.Floor(math.Log10(max(most, 1e-9)))-1)
+	for _, times := range []float64{2, 2.5, 2, 2} { // 1, 2, 5, 10, 20
+		if most/step > 4 {
+			step *= times
 		}
-	}
-	for most/step > 4 {
-		step *= 2
 	}
 	for v := 0.0; v <= most; v += step {
 		out.Ticks = append(out.Ticks, tick{percentOf(linear(v, most)), fmt.Sprintf("%g", math.Round(100*v)/100)})

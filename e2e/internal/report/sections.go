@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -373,16 +372,6 @@ func closing(m model) []string {
 			parts = append(parts, "in all "+span(m.Elapsed))
 		}
 		lines = append(lines, "Time: "+strings.Join(parts, " · "))
-	}
-	if len(m.Suite.Runs) > 0 {
-		worst := slices.MaxFunc(m.Suite.Runs, func(a,
-			b verdict.Verdict,
-		) int {
-			return cmp.Compare(a.Overhead, b.Overhead)
-		})
-		lines = append(lines, fmt.Sprintf("Harness overhead: at most %s per run, beyond lead, disruption, "+
-			"termination and tail (%s)",
-			Duration(worst.Overhead), m.name(worst)))
 	}
 	if m.Artifacts != "" {
 		lines = append(lines, "Artifacts: "+Plain(m.Artifacts))

@@ -85,7 +85,7 @@ func (t *textWriter) lines(indent, s string) { t.wrapped(indent, indent, s) }
 
 func (t *textWriter) wrapped(first, rest, s string) {
 	indent := first
-	for line := range strings.SplitSeq(text.WrapSoft(s, textWidth-len(first)), "\n") {
+	for line := range strings.SplitSeq(text.WrapSoft(s, textWidth-len(rest)), "\n") {
 		t.out.WriteString(indent + strings.TrimRight(line, " ") + "\n")
 		indent = rest
 	}

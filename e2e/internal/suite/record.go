@@ -124,7 +124,7 @@ func (s *Suite) recommend(d report.SafeDelay) error {
 func (s *Suite) print() error {
 	out, r := s.progress.out, s.report()
 	if !s.Config.Verbose {
-		return report.Summary(out, r, s.safeDelays, s.progress.live)
+		return report.Summary(out, r, s.safeDelays, s.progress.live && os.Getenv("NO_COLOR") == "")
 	}
 	err := report.Text(out, r)
 	for _, d := range s.safeDelays {
