@@ -70,7 +70,7 @@ func TestComparisons(t *testing.T) {
 // What is compared stands next to each other, whatever the order in which it ran.
 func TestPreStopAndInAppDelayComeFirst(t *testing.T) {
 	var runs []verdict.Verdict
-	for _, strategy := range strings.Fields("no-handler shutdown-at-once in-app-delay-close prestop-sleep in-app-delay prestop-http") {
+	for strategy := range strings.FieldsSeq("no-handler shutdown-at-once in-app-delay-close prestop-sleep in-app-delay prestop-http") {
 		runs = append(runs, usual(strategy, "rolling-update"))
 	}
 	var got []string

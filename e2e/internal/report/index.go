@@ -14,7 +14,7 @@ import (
 // index is a report as a page.
 type index struct {
 	document
-	Result  Result // of all runs; empty for a pass of which some dropped requests
+	Result  Result // of all runs together
 	Legend  []Result
 	Picture chart
 }
@@ -50,20 +50,15 @@ func Index(w io.Writer, r Report) error {
 }
 
 func newIndex(r Report) index {
-	m := newModel(r)
-	out := index{document: newDocument(r), Picture: newChart(m), Result: row{Runs: r.Suite.Runs}.result()}
+	m, all := newModel(r), row{Runs: r.Suite.Runs}
+	out := index{document: newDocument(r), Picture: newChart(m), Result: all.result()}
+	if r.Suite.Outcome != verdict.Pass { // it can be worse than its runs
+		out.Result = resultOf(r.Suite.Outcome, false)
+	}
 	for _, result := range Results() {
-		if (row{Runs: r.Suite.Runs}).count(result) > 0 || result == Clean || result == Dropped {
+		if all.count(result) > 0 || result == Clean || result == Dropped {
 			out.Legend = append(out.Legend, result)
 		}
-	}
-	switch r.Suite.Outcome { // it can be worse than its runs
-	case verdict.Infrastructure:
-		out.Result = Broken
-	case verdict.Inconclusive:
-		out.Result = Unknown
-	case verdict.Fail:
-		out.Result = Failed
 	}
 	return out
 }

@@ -104,14 +104,15 @@ func verdictLine(s verdict.Suite) string {
 		return word + ": no run was made"
 	}
 	all := row{Runs: s.Runs}
-	line := fmt.Sprintf("%s: %d of %s as expected", word, all.count(Clean)+all.count(Dropped), Count(len(s.Runs), "run"))
+	expected := all.count(Clean) + all.count(Dropped)
+	parts := []string{fmt.Sprintf("%s: %d of %s as expected", word, expected, Count(len(s.Runs), "run"))}
 	for _, bad := range []struct {
 		result Result
 		words  string
 	}{{Failed, "failed"}, {Unknown, "inconclusive"}, {Broken, "could not be measured"}} {
 		if n := all.count(bad.result); n > 0 {
-			line += fmt.Sprintf(", %d %s", n, bad.words)
+			parts = append(parts, fmt.Sprintf("%d %s", n, bad.words))
 		}
 	}
-	return fmt.Sprintf("%s; %d dropped nothing", line, all.count(Clean))
+	return fmt.Sprintf("%s; %d dropped nothing", strings.Join(parts, ", "), all.count(Clean))
 }

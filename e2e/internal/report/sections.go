@@ -88,7 +88,7 @@ func reasons(m model) []string {
 	for _, reason := range m.Suite.Reasons {
 		if !told(reason) { // it is about the suite and not about a run
 			all = append(all, complaint{
-				word: ResultOf(verdict.Verdict{Outcome: m.Suite.Outcome}).label(), why: Plain(reason),
+				word: resultOf(m.Suite.Outcome, false).label(), why: Plain(reason),
 				runs: []string{"suite"},
 			})
 		}
@@ -120,7 +120,7 @@ func reasons(m model) []string {
 	}
 	if len(all) == 0 && m.Suite.Outcome != verdict.Pass {
 		all = []complaint{{
-			word: ResultOf(verdict.Verdict{Outcome: m.Suite.Outcome}).label(), why: Because(m.Suite.Outcome, nil)[0],
+			word: resultOf(m.Suite.Outcome, false).label(), why: Because(m.Suite.Outcome, nil)[0],
 			runs: []string{"suite"},
 		}}
 	}
@@ -152,7 +152,7 @@ func summary(m model) section {
 	if len(m.Parts) == 0 {
 		return section{}
 	}
-	rows := slices.Concat(m.Parts...)
+	rows, lanes := slices.Concat(m.Parts...), m.having(func(a aggregate) bool { return a.N > 0 })
 	var list []string
 	for _, result := range Results() {
 		if slices.ContainsFunc(rows, func(r row) bool { return r.count(result) > 0 }) {
@@ -166,7 +166,7 @@ func summary(m model) section {
 	list = append(list,
 		"late: answered more than a second after the planned instant and the work asked for; not counted as dropped",
 		"delay needed: the longest time, over all Pods, repeats and lanes of new connections through a proxy, from a "+
-			"Pod's deletion to the last request that came to it"+lowerBounds(m.having(func(a aggregate) bool { return a.N > 0 })),
+			"Pod's deletion to the last request that came to it"+lowerBounds(lanes),
 		"rollout: until every Pod was ready and none terminating; Pod-s: Pod-seconds beyond the replicas asked for; "+
 			"medians of the repeats")
 	return section{Title: "Strategy by strategy", Blocks: []block{

@@ -85,7 +85,8 @@ func (p runProgress) done(v verdict.Verdict) {
 		dropped += l.Dropped
 		sent += l.Sent
 	}
-	p.line("%s: %s %s, %d of %d dropped, %s", p.name, report.ResultOf(v).Mark(), report.ResultOf(v), dropped, sent, seconds(time.Since(p.began)))
+	result := report.ResultOf(v)
+	p.line("%s: %s %s, %d of %d dropped, %s", p.name, result.Mark(), result, dropped, sent, seconds(time.Since(p.began)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
