@@ -83,31 +83,7 @@ func (m model) compare(part []row) []string {
 	if line := missing(rows, "has a conclusive run"); line != "" {
 		return append(out, line)
 	}
-	if line := m.clean(rows); line != "" {
-		out = append(out, line)
-	}
 	return append(out, differences(rows)...)
-}
-
-// clean says on which lanes neither group dropped anything, and what that is worth; "" if there is
-// none.
-func (m model) clean(rows []row) string {
-	var lanes []string
-	for _, lane := range names(m.Lanes) {
-		if !slices.ContainsFunc(rows, func(r row) bool { return r.lane(lane).dropped() }) {
-			lanes = append(lanes, lane)
-		}
-	}
-	where := "On " + Enumerate(lanes)
-	switch len(lanes) {
-	case 0:
-		return ""
-	case len(m.Lanes):
-		where = "On all lanes"
-	}
-	n := slices.Min(sizes(rows))
-	return fmt.Sprintf("%s, no request was dropped with either (%s each: up to %s of rollouts may still drop some).",
-		where, Count(n, "rollout"), percent(verdict.ClopperPearson(0, n)))
 }
 
 // sizes is the number of runs of each strategy.

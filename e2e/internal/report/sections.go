@@ -75,59 +75,49 @@ func (m model) name(v verdict.Verdict) string {
 // the rest, then failures, then what is not conclusive. Runs with the same reasons share a line.
 func reasons(m model) []string {
 	type complaint struct {
-		word, why string
-		runs      []string
 		rank      int
+		what, why string
 	}
-	var all []complaint
-	told := func(reason string) bool {
-		return slices.ContainsFunc(m.Suite.Runs, func(v verdict.Verdict) bool {
-			return strings.HasPrefix(reason, v.Name()+": ")
-		})
+	type complainer struct {
+		complaint
+		run string
 	}
+	var all []complainer
+	suite := complaint{what: resultOf(m.Suite.Outcome, false).label(), why: "no reason was given"}
 	for _, reason := range m.Suite.Reasons {
-		if !told(reason) { // it is about the suite and not about a run
-			all = append(all, complaint{
-				word: resultOf(m.Suite.Outcome, false).label(), why: Plain(reason),
-				runs: []string{"suite"},
-			})
+		if !slices.ContainsFunc(m.Suite.Runs, func(v verdict.Verdict) bool {
+			return strings.HasPrefix(reason, v.Name()+": ")
+		}) { // it is about the suite and not about a run
+			suite.why = Plain(reason)
+			all = append(all, complainer{suite, "suite"})
 		}
 	}
 	for _, v := range m.Suite.Runs {
 		if v.Outcome == verdict.Pass {
 			continue
 		}
-		c := complaint{
-			word: ResultOf(v).label(),
-			why:  strings.Join(plains(Because(v.Outcome, v.Reasons)), "; "), rank: 3,
-		}
-		if v.Spec.Control {
-			c.word += " (control)"
-		}
+		c := complaint{3, ResultOf(v).label(), strings.Join(plains(Because(v.Outcome, v.Reasons)), "; ")}
 		switch {
 		case v.Outcome == verdict.Infrastructure:
 			c.rank = 0
 		case v.Spec.Control:
-			c.rank = 1
+			c.rank, c.what = 1, c.what+" (control)"
 		case v.Outcome == verdict.Fail:
 			c.rank = 2
 		}
-		i := slices.IndexFunc(all, func(o complaint) bool { return o.word == c.word && o.why == c.why })
-		if i < 0 {
-			i, all = len(all), append(all, c)
-		}
-		all[i].runs = append(all[i].runs, m.name(v))
+		all = append(all, complainer{c, m.name(v)})
 	}
 	if len(all) == 0 && m.Suite.Outcome != verdict.Pass {
-		all = []complaint{{
-			word: resultOf(m.Suite.Outcome, false).label(), why: Because(m.Suite.Outcome, nil)[0],
-			runs: []string{"suite"},
-		}}
+		all = []complainer{{suite, "suite"}}
 	}
-	slices.SortStableFunc(all, func(a, b complaint) int { return a.rank - b.rank })
+	slices.SortStableFunc(all, func(a, b complainer) int { return a.rank - b.rank })
 	var lines []string
-	for _, c := range all {
-		lines = append(lines, fmt.Sprintf("%s %s: %s", c.word, Enumerate(c.runs), c.why))
+	for _, same := range groupBy(all, func(c complainer) complaint { return c.complaint }) {
+		var runs []string
+		for _, c := range same.items {
+			runs = append(runs, c.run)
+		}
+		lines = append(lines, fmt.Sprintf("%s %s: %s", same.key.what, Enumerate(runs), same.key.why))
 	}
 	return lines
 }
