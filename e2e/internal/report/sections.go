@@ -17,7 +17,7 @@ func newDocument(r Report) document {
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
 	d.Findings = findings(m)[len(d.Reasons):]
 	for _, write := range []func(model) section{
-		summary, comparisons, perLane, aa, phases, arrivals, instrument, legend,
+		summary, words, comparisons, perLane, aa, phases, arrivals, instrument, legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {
 			d.Sections = append(d.Sections, s)
@@ -137,8 +137,16 @@ var (
 	}
 )
 
-// summary is strategy × disruption in one table, and what it shows.
+// summary is strategy × disruption in one table.
 func summary(m model) section {
+	if len(m.Parts) == 0 {
+		return section{}
+	}
+	return section{Title: "Strategy by strategy", Blocks: []block{{Table: m.summaryTable(m.Parts)}}}
+}
+
+// words is what the summary's words mean.
+func words(m model) section {
 	if len(m.Parts) == 0 {
 		return section{}
 	}
@@ -159,9 +167,7 @@ func summary(m model) section {
 			"Pod's deletion to the last request that came to it"+lowerBounds(lanes),
 		"rollout: until every Pod was ready and none terminating; Pod-s: Pod-seconds beyond the replicas asked for; "+
 			"medians of the repeats")
-	return section{Title: "Strategy by strategy", Blocks: []block{
-		{Table: m.summaryTable(m.Parts), List: list},
-	}}
+	return section{Title: "What the words mean", Blocks: []block{{List: list}}}
 }
 
 // perLane is what every lane dropped, when and why.
