@@ -252,7 +252,7 @@ func droppedTable(v verdict.Verdict) report.Table {
 		report.Words("expected", func(l verdict.Lane) string {
 			return report.Expected(func(c timeline.Class) []string { return []string{string(l.Held[c].Expect)} })
 		}),
-		report.Words("result", func(l verdict.Lane) string { return string(report.LaneResult(l)) }),
+		report.Words("result", func(l verdict.Lane) string { return report.LaneResult(l).String() }),
 		number("masked", func(l verdict.Lane) int { return l.Masked }).
 			Unless(func(l verdict.Lane) bool { return l.Masked == 0 && !l.Replayable }),
 	}

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
@@ -32,8 +33,18 @@ func Pages() *template.Template {
 		raw, err := page.ReadFile("page/" + file)
 		return template.CSS(bytes.TrimSpace(raw)), err
 	}
-	shared := template.New("").Funcs(template.FuncMap{"css": css, "heads": Table.heads})
+	shared := template.New("").Funcs(template.FuncMap{"css": css, "heads": Table.heads, "tone": tone})
 	return template.Must(shared.ParseFS(page, "page/*.html"))
+}
+
+// tone is the class of a cell that begins with a result; empty for any other.
+func tone(cell string) string {
+	for _, result := range Results() {
+		if strings.HasPrefix(cell, result.String()) {
+			return result.Class()
+		}
+	}
+	return ""
 }
 
 // Index writes a report as one HTML page: a picture of strategy × disruption first, with a link from

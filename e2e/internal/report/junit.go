@@ -65,7 +65,7 @@ func testcase(m model, v verdict.Verdict) junit.Testcase {
 	if v.Outcome != verdict.Pass {
 		tc.Failure, tc.Error = result(v.Outcome, v.Reasons)
 	}
-	out := []string{fmt.Sprintf("%s: %s", ResultOf(v).label(), ResultOf(v).Meaning())}
+	out := []string{fmt.Sprintf("%s: %s", ResultOf(v), ResultOf(v).Meaning())}
 	if len(v.Retry) > 0 {
 		out = append(out, "made again once: "+strings.Join(v.Retry, "; "))
 	}

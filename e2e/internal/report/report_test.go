@@ -97,7 +97,7 @@ func TestZeroReportIsInconclusive(t *testing.T) {
 	assert.Contains(t, written(t, Text, Report{}), "? inconclusive suite: no reason was given")
 	assert.Contains(t, summarized(t, Report{}), "INCONCLUSIVE: no run was made")
 	assert.Contains(t, written(t, Markdown, Report{}), "## INCONCLUSIVE: no run was made")
-	assert.Contains(t, written(t, Index, Report{}), `<h1 class="inconclusive">INCONCLUSIVE: no run was made</h1>`)
+	assert.Contains(t, written(t, Index, Report{}), `<h1 class="is-inconclusive">INCONCLUSIVE: no run was made</h1>`)
 	assert.Contains(t, written(t, JSON, Report{}), `"outcome": "inconclusive"`)
 	assert.Contains(t, written(t, JUnit, Report{}), `<error message="no reason was given" type="inconclusive">`)
 }
@@ -110,7 +110,7 @@ func TestSuiteWithAReasonOfItsOwn(t *testing.T) {
 		assert.Contains(t, written(t, f.Write, r), "in-app-delay got worse than last week", f.File)
 	}
 	assert.Contains(t, written(t, Text, r), "FAIL: 11 of 11 runs as expected")
-	assert.Contains(t, written(t, Index, r), `<h1 class="fail">`)
+	assert.Contains(t, written(t, Index, r), `<h1 class="is-fail">`)
 	assert.Contains(t, written(t, JUnit, r), `<failure message="in-app-delay got worse than last week" type="fail">`)
 }
 
@@ -254,7 +254,7 @@ func TestPicture(t *testing.T) {
 	}, r.Delay)
 	assert.Equal(t, barCell{Scale: c.Columns[4], Value: "96.0%", Text: "48.0 Pod-s", Note: "rollout 24.9s"}, r.Cost)
 	page := written(t, Index, suite(v))
-	assert.Contains(t, page, `<th scope="row" class="who"><div><svg class="shape" viewBox="-8 -8 16 16" aria-hidden="true"><path class="fail"`)
+	assert.Contains(t, page, `<th scope="row" class="who"><div><svg class="shape" viewBox="-8 -8 16 16" aria-hidden="true"><path class="is-fail"`)
 	assert.Equal(t, 5, strings.Count(page, `<svg class="cell"`))
 }
 

@@ -53,8 +53,11 @@ func (r Result) Mark() string { return looks[r].mark }
 // Meaning is the result in a few words.
 func (r Result) Meaning() string { return looks[r].meaning }
 
+// Word is the result alone.
+func (r Result) Word() string { return string(r) }
+
 // Class is the result as a class of a style sheet.
-func (r Result) Class() string { return strings.ToLower(string(r)) }
+func (r Result) Class() string { return "is-" + strings.ToLower(string(r)) }
 
 // looks is how results look: their colours are escape sequences of a terminal (ECMA-48 SGR).
 var looks = map[Result]struct{ mark, colour, meaning string }{
@@ -65,7 +68,8 @@ var looks = map[Result]struct{ mark, colour, meaning string }{
 	Clean:   {"✓", "32", "as expected, and nothing was dropped"},
 }
 
-func (r Result) label() string { return r.Mark() + " " + string(r) }
+// String is the shape and the word.
+func (r Result) String() string { return r.Mark() + " " + string(r) }
 
 // result is that of the weightiest run.
 func (r row) result() Result {
@@ -91,9 +95,9 @@ func (r row) count(result Result) int {
 func (r row) resultCell() string {
 	result := r.result()
 	if n := r.count(result); n < len(r.Runs) {
-		return fmt.Sprintf("%s %d/%d", result.label(), n, len(r.Runs))
+		return fmt.Sprintf("%s %d/%d", result, n, len(r.Runs))
 	}
-	return result.label()
+	return result.String()
 }
 
 // verdictLine opens a report: the suite's outcome, how many runs came out as expected, and how many

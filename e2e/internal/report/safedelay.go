@@ -238,7 +238,7 @@ func trialTable(trials []Trial) Table {
 		Key("what", func(t Trial) string { return t.What }),
 		Words("strategy", func(t Trial) string { return t.Strategy }),
 		Words("result", func(t Trial) string {
-			return resultOf(t.Proof.Outcome, t.Proof.Dropped+t.Proof.ReusedDropped+t.Proof.Masked > 0).label()
+			return resultOf(t.Proof.Outcome, t.Proof.Dropped+t.Proof.ReusedDropped+t.Proof.Masked > 0).String()
 		}),
 		Number("rollouts with drops", func(t Trial) string { return ratio(t.Proof.Lossy, t.Proof.Runs) }),
 		Number("dropped/sent", func(t Trial) string { return ratio(t.Proof.Dropped, t.Proof.Sent) }),

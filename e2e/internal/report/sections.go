@@ -83,7 +83,7 @@ func reasons(m model) []string {
 		run string
 	}
 	var all []complainer
-	suite := complaint{what: resultOf(m.Suite.Outcome, false).label(), why: "no reason was given"}
+	suite := complaint{what: resultOf(m.Suite.Outcome, false).String(), why: "no reason was given"}
 	for _, reason := range m.Suite.Reasons {
 		if !slices.ContainsFunc(m.Suite.Runs, func(v verdict.Verdict) bool {
 			return strings.HasPrefix(reason, v.Name()+": ")
@@ -96,7 +96,7 @@ func reasons(m model) []string {
 		if v.Outcome == verdict.Pass {
 			continue
 		}
-		c := complaint{3, ResultOf(v).label(), strings.Join(plains(Because(v.Outcome, v.Reasons)), "; ")}
+		c := complaint{3, ResultOf(v).String(), strings.Join(plains(Because(v.Outcome, v.Reasons)), "; ")}
 		switch {
 		case v.Outcome == verdict.Infrastructure:
 			c.rank = 0
@@ -154,7 +154,7 @@ func words(m model) section {
 	var list []string
 	for _, result := range Results() {
 		if slices.ContainsFunc(rows, func(r row) bool { return r.count(result) > 0 }) {
-			list = append(list, fmt.Sprintf("%s: %s", result.label(), result.Meaning()))
+			list = append(list, fmt.Sprintf("%s: %s", result, result.Meaning()))
 		}
 	}
 	if slices.ContainsFunc(rows, func(r row) bool { return r.Control }) {

@@ -243,9 +243,9 @@ func (m model) patterns() []string {
 			strategies = append(strategies, t.strategy)
 		}
 		if same.key == "" {
-			out = append(out, Clean.label()+": "+Enumerate(strategies))
+			out = append(out, Clean.String()+": "+Enumerate(strategies))
 		} else {
-			out = append(out, fmt.Sprintf("%s %s: %s", Dropped.label(), same.key, Enumerate(strategies)))
+			out = append(out, fmt.Sprintf("%s %s: %s", Dropped, same.key, Enumerate(strategies)))
 		}
 	}
 	return out
@@ -274,7 +274,7 @@ func Summary(w io.Writer, r Report, delays []SafeDelay, colour bool) error {
 	out := strings.Join(summaryLines(newModel(r), delays), "\n") + "\n"
 	if colour {
 		for _, result := range Results() {
-			out = strings.ReplaceAll(out, result.label(), "\x1b["+looks[result].colour+"m"+result.label()+"\x1b[0m")
+			out = strings.ReplaceAll(out, result.String(), "\x1b["+looks[result].colour+"m"+result.String()+"\x1b[0m")
 		}
 	}
 	if _, err := io.WriteString(w, out); err != nil {
@@ -356,8 +356,8 @@ func (m model) shortTable(most int) []string {
 	if len(left.Runs) > 0 {
 		noun := map[bool]string{false: "run", true: "other run"}[len(bad) > 0]
 		lines = append(lines, fmt.Sprintf("%s as expected, %s and %s: each is in index.html and report.txt",
-			Count(len(left.Runs), noun), fmt.Sprint(left.count(Clean), " ", Clean.label()),
-			fmt.Sprint(left.count(Dropped), " ", Dropped.label())))
+			Count(len(left.Runs), noun), fmt.Sprint(left.count(Clean), " ", Clean),
+			fmt.Sprint(left.count(Dropped), " ", Dropped)))
 	}
 	return lines
 }

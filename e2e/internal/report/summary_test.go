@@ -112,7 +112,7 @@ func TestNoCleanWhereRequestsWereDropped(t *testing.T) {
 	} {
 		text := write()
 		assert.Contains(t, text, "1 of 1 run as expected; 0 dropped nothing")
-		assert.Regexp(t, "◆ dropped|class=\"dropped\"", text)
+		assert.Regexp(t, "◆ dropped|class=\"is-dropped\"", text)
 		assert.NotContains(t, text, "✓ clean")
 		assert.NotContains(t, text, ">pass<")
 	}

@@ -85,8 +85,7 @@ func (p runProgress) done(v verdict.Verdict) {
 		dropped += l.Dropped
 		sent += l.Sent
 	}
-	result := report.ResultOf(v)
-	p.line("%s: %s %s, %d of %d dropped, %s", p.name, result.Mark(), result, dropped, sent, seconds(time.Since(p.began)))
+	p.line("%s: %s, %d of %d dropped, %s", p.name, report.ResultOf(v), dropped, sent, seconds(time.Since(p.began)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
