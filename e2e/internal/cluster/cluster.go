@@ -1,5 +1,3 @@
-// Package cluster brings a cluster up, deploys the app into it and does things to its Pods. It is
-// the only importer of kind and the only writer to the API.
 package cluster
 
 import (

@@ -1,15 +1,3 @@
-// Package report puts verdicts into words: for a terminal, for a job summary, for programs and for
-// CI. It is pure: it reads no clock, no environment and no file, so that the same Report gives the
-// same bytes.
-//
-// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row). Its
-// Summary is what fits on a screen (summary.go), and its picture (chart.go) what the page opens on.
-// All there is to tell is a document (document.go; sections.go, comparison.go, phases.go and
-// arrivals.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
-// start from the runs as they are; what JSON has is a File, which Read gives back.
-//
-// The page of a single run is drawn by package picture, in the words and with the tables of this
-// package.
 package report
 
 import (

@@ -1,6 +1,3 @@
-// Package timeline holds the facts of a run: its declaration, every request that was planned, and
-// every cluster event that was seen, all on one clock. Package verdict says what they mean, so that
-// a stored timeline can be judged again, by other rules, without a cluster.
 package timeline
 
 import (

@@ -1,5 +1,3 @@
-// Package verdict says what a timeline means. It is pure: the same timeline gives the same verdict,
-// on any machine and at any time.
 package verdict
 
 import (

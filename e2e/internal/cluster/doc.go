@@ -1,0 +1,52 @@
+// Package cluster brings a cluster up, deploys the app into it and does things to its Pods. It is
+// the only importer of kind and the only writer to the API.
+//
+// # A cluster of its own
+//
+// Without -kubeconfig, a kind cluster of the name zerodrop is made for the run and removed after it
+// (kind.go). The user's own kubeconfig is never touched: the cluster's is in the user's cache
+// folder, beside a lock that keeps a second run from taking the cluster. -keep leaves the cluster
+// running and takes it again if it was made in the same way.
+//
+//	nodes           one control plane, on which nothing happens to Pods, and two workers
+//	                (fixtures/kind.yaml)
+//	images          app and loadgen are compiled here and loaded into the nodes; a shell for the
+//	                strategies that need one is taken from a node (images.go)
+//	isolation       packets to a Service or to a Pod that nobody in the cluster takes are dropped
+//	                instead of leaving the machine by the default route (isolate.go)
+//	priority        the nodes that send load get about ten times the CPU weight of the others
+//	                (priority.go)
+//	audit log       the API server writes down changes of Pods and EndpointSlices: when each was
+//	                asked for, when it was done, and who asked. The file is on the node
+//	client          a container on kind's network, named zerodrop-client and labelled
+//	                dev.zerodrop.container, sends the load of the outside lanes to the nodes'
+//	                NodePort, as a client outside of a cluster does
+//	observation     containerd's events and conntrack are read on each node (nodes.go)
+//
+// Nothing of that outlives the run. If the process is killed, a small process in a session of its
+// own waits for its end and removes the containers that the run has written down. A next run waits
+// for it. `make clean` removes by label what is left all the same.
+//
+// # A cluster that exists
+//
+// With -kubeconfig and -context, one namespace is made and removed. Nothing beyond it is changed: a
+// disruption or an object that reaches farther is refused (scenarios.ErrNotOurs). Nodes and the
+// settings of kube-proxy are only read, as far as the user may. There is no audit log, no conntrack
+// and no client container there: instants are the watch's, new connections that were dropped stay
+// unattributed, and the outside view is sent by this machine to -address.
+//
+// # In the namespace
+//
+// Its name begins with zerodrop-; it has the label app.kubernetes.io/managed-by=zerodrop and
+// enforces Pod Security's level restricted. In it are
+//
+//	the workload    of fixtures/base, patched by the strategy
+//	consumers       the objects of each folder in fixtures/consumers
+//	workers         an Indexed Job that sends load; its Pods prefer the control plane. Orders and
+//	                records go through the API server's Pod proxy, so a kubeconfig is all it takes
+//	                (workers.go)
+//	what a disruption needs beside the app, made before the run and removed after it (objects.go)
+//
+// A deployment is ready when each Pod has answered a request at each consumer, asked from where its
+// load will come from.
+package cluster

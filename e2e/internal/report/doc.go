@@ -1,0 +1,33 @@
+// Package report puts verdicts into words: for a terminal, for a job summary, for programs and for
+// CI. It is pure: it reads no clock, no environment and no file, so that the same Report gives the
+// same bytes.
+//
+// # What is written
+//
+//	terminal     at most 40 lines: the outcome, one table, the findings in a line each, where the
+//	             page is; the flag -verbose-report prints all of report.txt instead
+//	index.html   opens on a picture: what each strategy dropped, the delay it needed and was given,
+//	             the cost; the tables are below, folded
+//	report.txt   every table, for people
+//	report.md    the same as Markdown, also for the summary of a GitHub job
+//	report.json  for programs: a contract (File), with its JSON Schema in report.schema.json
+//	junit.xml    for CI: a test case per run
+//
+// # How it speaks
+//
+// "As expected" and "dropped nothing" are two things, and word, colour and shape tell them apart: a
+// strategy that dropped requests wears no green pass, though its run may be one. Beside each zero
+// stands what it is worth. Late answers are in a column beside the dropped requests. A run that was
+// made again for the machine's sake says so.
+//
+// # How it is made
+//
+// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row). What
+// fits on a screen is its Summary (summary.go), what the page opens on its picture (chart.go), and
+// all there is to tell a document (document.go; sections.go, comparison.go, phases.go and
+// arrivals.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
+// start from the runs as they are; what JSON has is a File, which Read gives back.
+//
+// The page of a single run is drawn by package picture, in the words and with the tables of this
+// package.
+package report

@@ -1,0 +1,122 @@
+// Package verdict says what a timeline means. It is pure: the same timeline gives the same verdict,
+// on any machine and at any time. It imports timeline and nothing else of this module, so that a
+// stored run is judged like one of today.
+//
+// # Outcomes
+//
+// Judge gives each run one of four outcomes. The weightiest of the runs is that of the suite.
+//
+//	infrastructure  the cluster, the API server, a worker or the disk broke down: not measured
+//	inconclusive    the run proves nothing: it is not valid, a control failed, somebody stopped it
+//	fail            the run is valid, and a lane dropped what must not be dropped
+//	pass            the run is valid, and every lane kept its promise
+//
+// A pass is not the same as no dropped request: a strategy that promises nothing passes with any
+// number. Reports tell the two apart.
+//
+// # Validity
+//
+// A run has to be valid before it is judged. Each condition is one function in validity.go, and has
+// its own reason in the report:
+//
+//	the run went through all of its phases              lead, disruption, termination, tail
+//	all lanes are on record, at the declared rate       all
+//	every planned request was sent                      all
+//	the ledger balances                                 one record per planned request
+//	requests left on time, also during the disruption   lag p99 at most 200 ms, or 3/rate if more
+//	the sender never stalled during the disruption      gap at most 1/rate more than that
+//	there was enough CPU where load was sent from       tasks waited for one in at most 95 % of
+//	                                                    the time (Linux PSI)
+//	nothing was dropped before the disruption began     none
+//	every Pod in scope was replaced                     all
+//	every new Pod answered a request                    all
+//	the watch was never interrupted                     no gap
+//	the client's ledger and the Pods' ledgers agree     no request apart
+//	clocks of senders are known, and held               known to 3/rate; drift at most twice what
+//	                                                    they are known to
+//	the load outlived the last Pod                      by a client's timeout
+//
+// Two controls have to come out as they are known to: without a disruption nothing may be dropped,
+// and without a SIGTERM handler something must be. If a control fails, no other run of the suite
+// passes. A run that is inconclusive for the machine's sake (too little CPU, a sender that was late
+// or stalled) is made again once; Verdict.Retry says why the first attempt did not count.
+//
+// # What a lane is held to
+//
+// Every dropped request has one class: new connection, kept-alive connection, or in flight when its
+// process ended. For each class the timeline says what was promised (clean, drops, measured) and
+// who said so: package scenarios works that out, in Scenario.HeldTo.
+//
+// Late answers are not dropped, and are counted apart (Lane.Late): those that came more than a
+// second after the planned instant and the work that was asked for. A Service without endpoints
+// makes its clients wait for a SYN to be sent again instead of failing; counts of dropped requests
+// hide that.
+//
+// # Attribution: which Pod
+//
+// Every dropped request is charged to one Pod and to one phase of that Pod's life, or it says why
+// not: never to two, and never to whoever was near in time. Four kinds of evidence name the Pod.
+// The first one that applies counts:
+//
+//	answer          the Pod named itself in an answer that was bad or incomplete
+//	remote-address  the client chose the Pod itself, from DNS, and dialled its address
+//	connection      the Pod answered the request before on the same connection, and a connection
+//	                stays with its Pod
+//	conntrack       kube-proxy's choice for the request's own local port, as conntrack -E on the
+//	                node that was asked saw it. The port is known even of a connection that was
+//	                refused: the client binds before it connects
+//
+// Behind a proxy that chooses a Pod for each request, a connection says nothing about the Pod; then
+// only an answer does.
+//
+// # Attribution: which phase
+//
+// The phase goes by what was first seen of the Pod's life: its deletion and its endpoint (API
+// server), SIGTERM, listener closed and exit (the app's log), the end of a process that says
+// nothing (container runtime). Nothing is put in the place of what was not seen.
+//
+//	start-up         before the Pod listened
+//	before-deletion  while nothing had been done to the Pod
+//	prestop          from its deletion to SIGTERM
+//	terminating      from SIGTERM until its listener was closed
+//	listener-closed  from then until its process ended
+//	cut-at-exit      in flight when the process ended
+//	after-exit       sent to it when its process had ended, and a node still routed there
+//	no-endpoint      when the Service had no endpoint: kube-proxy chose nobody
+//	unattributed     to no one, with the reason
+//
+// # Instants and clocks
+//
+// A deletion is dated by the API server's audit log, as an interval: the write happened between the
+// arrival of the request and its answer. Times since a deletion count from the start of the
+// interval, so that none is too short. A request that was sent within the interval belongs to
+// before-deletion, unless the watch had told of the deletion by then. Where there is no audit log
+// (a cluster that exists) the watch's own instant stands, which is some milliseconds late.
+//
+// Clocks are compared before they are relied on. Nodes of a kind cluster run on the kernel that the
+// harness runs on, and have its clock. Others are asked, and a request that lies within their
+// uncertainty of a mark is unattributed.
+//
+// # How it is known
+//
+// TestAttributionTruth holds attribution against the truth: Pods fail every n-th request on
+// purpose, and write down which; each of those has to be charged to its Pod and phase, and no other
+// request may be dropped. TestStoredRuns judges recorded runs of real clusters again, from
+// testdata, and compares with the verdict that is kept beside each. TestDeletionInstants holds the
+// instants of deletions against the harness' own question and the API server's answer. README.md in
+// folder e2e says what else is held against the truth, and scenarios/RESULTS.md has the numbers.
+//
+// # The safe delay
+//
+// NewSafeDelay turns last arrivals (from a Pod's deletion to the last request that landed on it)
+// into one recommended delay. An arrival that the Pod's own end cut off is a lower bound and counts
+// for no recommendation. What n observations are worth is said with the number: with 95 %
+// confidence no more than 1 − 0.05^(1/n) of all removals take longer than the greatest (Wilks
+// 1941).
+//
+// # What a zero is worth
+//
+// A zero is a claim about rollouts, not about requests: after n rollouts without a dropped request,
+// up to 1 − 0.05^(1/n) of all rollouts may still drop some (95 %). Two strategies are compared
+// rollout by rollout, never by pooled requests (compare.go).
+package verdict
