@@ -173,6 +173,9 @@ func findings(m model) []string {
 		})...)
 	}
 	rows := slices.Concat(m.Parts...)
+	if line := m.zeros(rows); line != "" {
+		out = append(out, line)
+	}
 	if len(rows) > 0 && !slices.ContainsFunc(rows, func(r row) bool { return r.Control }) {
 		out = append(out, "no control was run with these: nothing shows that the instrument would have seen a dropped "+
 			"request (run no-handler, too)")
@@ -249,6 +252,24 @@ func (m model) patterns() []string {
 		}
 	}
 	return out
+}
+
+// zeros says what a zero is worth: for the row of the fewest conclusive rollouts, and the lane that
+// sees the least; "" where no rollout is conclusive.
+func (m model) zeros(rows []row) string {
+	fewest, outage := 0, time.Duration(0)
+	for _, r := range rows {
+		n, a := len(r.conclusive().Runs), r.lanes(names(m.Lanes))
+		if n > 0 && a.Deleted > 0 && (fewest == 0 || n < fewest) {
+			fewest = n
+		}
+		outage = max(outage, a.MinDetectableOutage)
+	}
+	if fewest == 0 {
+		return ""
+	}
+	return fmt.Sprintf("a 0 of %s: up to %s of rollouts may drop some all the same (95 %% confidence); an outage below %s may "+
+		"be missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), Duration(outage))
 }
 
 // lateLine says where answers came late; "" if none did.
