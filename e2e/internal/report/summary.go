@@ -268,8 +268,8 @@ func (m model) zeros(rows []row) string {
 	if fewest == 0 {
 		return ""
 	}
-	return fmt.Sprintf("a 0 of %s: up to %s of rollouts may drop some all the same (95 %% confidence); an outage below %s may "+
-		"be missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), Duration(outage))
+	return fmt.Sprintf("a 0 of %s: up to %s of rollouts may drop some (95 %% confidence); outages below %s may be "+
+		"missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), Duration(outage))
 }
 
 // lateLine says where answers came late; "" if none did.

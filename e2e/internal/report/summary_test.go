@@ -222,7 +222,7 @@ func TestFindings(t *testing.T) {
 			"◆ dropped new and in-flight (service and nodeport): shutdown-at-once",
 		}},
 		{"what a zero is worth", repeats().Suite.Runs, []string{
-			"a 0 of 10 rollouts: up to 26 % of rollouts may drop some all the same (95 % confidence); an outage below 30ms may be missed",
+			"a 0 of 10 rollouts: up to 26 % of rollouts may drop some (95 % confidence); outages below 30ms may be missed",
 		}},
 		{"no control", []verdict.Verdict{late}, []string{
 			"no control was run with these: nothing shows that the instrument would have seen a dropped request (run no-handler, too)",
