@@ -48,6 +48,7 @@ var pages = template.Must(report.Pages().Funcs(template.FuncMap{
 type picture struct {
 	Title   string
 	Verdict verdict.Verdict
+	Result  report.Result
 	Reasons []string
 	Facts   []string
 	Summary string
@@ -107,9 +108,12 @@ func newPicture(v verdict.Verdict, tl timeline.Timeline, fit room) picture {
 	a := newAxis(v, tl)
 	p := picture{
 		Title: v.Name(), Verdict: v, Phases: a.phases(tl.Window), Ticks: a.ticks(), Table: droppedTable(v),
-		Summary: summary(v),
+		Summary: summary(v), Result: report.ResultOf(v),
 	}
 	note := func(format string, args ...any) { p.Notes = append(p.Notes, fmt.Sprintf(format, args...)) }
+	if len(v.Retry) > 0 {
+		note("Made again once: %s.", shorten(report.Plain(strings.Join(v.Retry, "; "))))
+	}
 	if v.Repeat > 1 {
 		p.Title += fmt.Sprintf(" (repeat %d)", v.Repeat)
 	}
@@ -244,10 +248,11 @@ func droppedTable(v verdict.Verdict) report.Table {
 		report.Words("lane", func(l verdict.Lane) string { return l.Name }),
 		number("sent", func(l verdict.Lane) int { return l.Sent }),
 		number("dropped", func(l verdict.Lane) int { return l.Dropped }),
+		number("late", func(l verdict.Lane) int { return l.Late }),
 		report.Words("expected", func(l verdict.Lane) string {
 			return report.Expected(func(c timeline.Class) []string { return []string{string(l.Held[c].Expect)} })
 		}),
-		report.Words("outcome", func(l verdict.Lane) string { return l.Outcome.String() }),
+		report.Words("result", func(l verdict.Lane) string { return report.LaneResult(l).String() }),
 		number("masked", func(l verdict.Lane) int { return l.Masked }).
 			Unless(func(l verdict.Lane) bool { return l.Masked == 0 && !l.Replayable }),
 	}

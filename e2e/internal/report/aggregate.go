@@ -20,18 +20,16 @@ type model struct {
 	// Lanes are all of the runs, those sent from within the cluster first, the loads of a consumer
 	// next to each other.
 	Lanes []timeline.LaneSpec
-	masks map[string]bool // lanes in which a dropped request can have been hidden, or was
 }
 
 func newModel(r Report) model {
-	m := model{Report: r, Parts: rowsOf(r.Suite.Runs), masks: map[string]bool{}}
+	m := model{Report: r, Parts: rowsOf(r.Suite.Runs)}
 	for _, part := range m.Parts {
 		slices.SortStableFunc(part, func(a, b row) int { return cmp.Compare(a.side(), b.side()) })
 	}
 	var consumers []string
 	for _, v := range r.Suite.Runs {
 		for _, l := range v.Lanes {
-			m.masks[l.Name] = m.masks[l.Name] || l.Replayable || l.Masked > 0
 			if !slices.Contains(names(m.Lanes), l.Name) {
 				m.Lanes, consumers = append(m.Lanes, l.LaneSpec), append(consumers, l.Consumer)
 			}
@@ -47,15 +45,6 @@ func newModel(r Report) model {
 }
 
 func fromOutside(l timeline.LaneSpec) bool { return l.From == timeline.FromOutside }
-
-// places divides the lanes into those sent from within the cluster and those from outside. Where
-// all are sent from one place there is nothing to tell apart, and none counts as from outside.
-func (m model) places() (inside, outside []timeline.LaneSpec) {
-	if i := slices.IndexFunc(m.Lanes, fromOutside); i > 0 {
-		return m.Lanes[:i], m.Lanes[i:]
-	}
-	return m.Lanes, nil
-}
 
 func names(lanes []timeline.LaneSpec) []string {
 	out := make([]string, 0, len(lanes))
@@ -131,41 +120,6 @@ func (r row) conclusive() row {
 	return r
 }
 
-// replaced says whether Pods went away in any of the runs. If none did, the costs of replacing them
-// mean nothing.
-func (r row) replaced() bool {
-	return slices.ContainsFunc(r.Runs, func(v verdict.Verdict) bool { return v.PodsReplaced > 0 })
-}
-
-// deleted is how many Pods were deleted in all runs of the row.
-func (r row) deleted() int {
-	n := 0
-	for _, v := range r.Runs {
-		n += v.Deleted()
-	}
-	return n
-}
-
-// outcome is the one outcome of all runs, or how many of them did not pass: "fail 1/3".
-func (r row) outcome() string {
-	var parts []string
-	for _, o := range verdict.Outcomes() {
-		n := 0
-		for _, v := range r.Runs {
-			if v.Outcome == o {
-				n++
-			}
-		}
-		switch {
-		case n == len(r.Runs):
-			return o.String()
-		case n > 0 && o != verdict.Pass:
-			parts = append(parts, fmt.Sprintf("%s %d/%d", o, n, len(r.Runs)))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
 // median is that of what the runs that replaced any Pod cost.
 func (r row) median(of func(verdict.Verdict) (cost float64, known bool), write func(float64) string) string {
 	var costs verdict.Sample
@@ -192,10 +146,11 @@ type aggregate struct {
 
 	Failed, Doubted bool // in any of the runs, by the lane's own outcome
 
-	Planned, Sent, Unsent, Dropped, Masked int
+	Planned, Sent, Unsent, Dropped, Masked, Late int
 
 	Causes       map[timeline.Cause]int
 	Classes      map[timeline.Class]int         // of the dropped requests
+	FailedIn     map[timeline.Class]bool        // classes that dropped what must not be dropped
 	Phases       map[verdict.LifecyclePhase]int // of the dropped requests
 	Unattributed map[string]int                 // of those without a phase: why
 
@@ -224,8 +179,8 @@ func (r row) lane(name string) aggregate {
 func (r row) lanes(names []string) aggregate {
 	a := aggregate{
 		row: r, Expect: map[timeline.Class][]string{}, Causes: map[timeline.Cause]int{},
-		Classes: map[timeline.Class]int{},
-		Phases:  map[verdict.LifecyclePhase]int{}, Unattributed: map[string]int{},
+		Classes: map[timeline.Class]int{}, FailedIn: map[timeline.Class]bool{},
+		Phases: map[verdict.LifecyclePhase]int{}, Unattributed: map[string]int{},
 	}
 	for _, v := range r.Runs {
 		for _, l := range v.Lanes {
@@ -262,8 +217,13 @@ func (a *aggregate) add(v verdict.Verdict, l verdict.Lane) {
 		a.Rollouts = append(a.Rollouts, float64(l.Dropped+l.Masked))
 	}
 	a.Replayable = a.Replayable || l.Replayable
+	a.Classes[l.ConnectionClass()] += l.Dropped // but for those of another class
 	for _, c := range l.Classes {
-		a.Classes[c.Class] += c.Dropped
+		if c.Class != l.ConnectionClass() {
+			a.Classes[c.Class] += c.Dropped
+			a.Classes[l.ConnectionClass()] -= c.Dropped
+		}
+		a.FailedIn[c.Class] = a.FailedIn[c.Class] || c.Outcome == verdict.Fail
 		if word := string(c.Promise.Expect); word != "" && !slices.Contains(a.Expect[c.Class], word) {
 			a.Expect[c.Class] = append(a.Expect[c.Class], word)
 		}
@@ -277,7 +237,7 @@ func (a *aggregate) add(v verdict.Verdict, l verdict.Lane) {
 		a.Last = max(a.Last, l.DroppedEnd)
 	}
 	a.Planned, a.Sent, a.Unsent = a.Planned+l.Planned, a.Sent+l.Sent, a.Unsent+l.Unsent
-	a.Dropped, a.Masked = a.Dropped+l.Dropped, a.Masked+l.Masked
+	a.Dropped, a.Masked, a.Late = a.Dropped+l.Dropped, a.Masked+l.Masked, a.Late+l.Late
 	addCounts(a.Causes, l.Causes)
 	addCounts(a.Phases, l.Phases)
 	addCounts(a.Unattributed, l.Unattributed)
@@ -304,9 +264,6 @@ func addCounts[K comparable](sum, more map[K]int) {
 // client hides it, and the next one may not be so lucky.
 func (a aggregate) dropped() bool { return a.Dropped > 0 || a.Masked > 0 }
 
-// zero says whether the lane sent something and dropped nothing.
-func (a aggregate) zero() bool { return a.Sent > 0 && !a.dropped() }
-
 // counts is dropped/sent, marked if the lane is not as expected.
 func (a aggregate) counts() string {
 	if a.N == 0 {
@@ -320,13 +277,6 @@ func (a aggregate) counts() string {
 		return doubtMark + " " + n
 	}
 	return n
-}
-
-func (a aggregate) masked() string {
-	if a.N == 0 {
-		return None
-	}
-	return integer(a.Masked)
 }
 
 // droppedIn is how many rollouts dropped something, and the 95 % bound on the share of all that do:

@@ -4,50 +4,39 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
-// arrivals is how long requests still came to Pods that were being deleted, over all Pods and
-// repeats: what a delay has to outlast.
+// arrivals is how long requests still came to Pods that were being deleted, lane by lane over all
+// Pods and repeats: what a delay has to outlast.
 func arrivals(m model) section {
-	var parts [][]row
-	for _, part := range m.Parts {
-		kept := slices.DeleteFunc(slices.Clone(part), func(r row) bool { return r.deleted() == 0 })
-		if len(kept) > 0 {
-			parts = append(parts, kept)
-		}
-	}
-	if len(parts) == 0 || len(m.Lanes) == 0 {
+	parts := m.having(func(a aggregate) bool { return a.N > 0 && a.Deleted > 0 })
+	if len(parts) == 0 {
 		return section{}
 	}
-	pods := Number("Pods", func(r row) string { return integer(r.deleted()) })
-	pods.Key = true
-	columns := []Column[row]{disruptionColumn, strategyColumn, pods}
-	for _, lane := range names(m.Lanes) {
-		columns = append(columns, arrivalColumns(lane)...)
-	}
-	lanes := m.having(func(a aggregate) bool { return a.Deleted > 0 })
-	var list []string
-	if line := m.silence(slices.Concat(parts...)); line != "" {
-		list = append(list, line)
-	}
+	list := []string{"without: Pods that got nothing of the lane after their deletion, which count as 0"}
 	var apart []time.Duration
-	for _, a := range slices.Concat(lanes...) {
+	for _, a := range slices.Concat(parts...) {
 		apart = append(apart, a.Apart...)
 	}
 	if len(apart) > 0 {
 		list = append(list, fmt.Sprintf("resolution: %s, the time between two requests of a lane (1/rate)",
 			Extent(apart, Duration)))
 	}
-	return section{Title: "Last arrival after deletion", Folded: true, Blocks: []block{{
+	return section{Title: "Last arrival after deletion", Blocks: []block{{
 		Text: "From a Pod's deletion to the last request of the lane that came to it, answered or dropped; over all " +
-			"Pods that were deleted, in all repeats" + lowerBounds(lanes) + ". A reused connection stays with its " +
+			"Pods that were deleted, in all repeats" + lowerBounds(parts) + ". A reused connection stays with its " +
 			"Pod until one of them ends it.",
-		Table: Tabulate(columns, parts),
-		List:  list,
+		Table: Tabulate(append(slices.Clone(laneKeys),
+			Number("Pods", func(a aggregate) string { return integer(a.Deleted) }),
+			Number("without", func(a aggregate) string { return integer(a.silent()) }),
+			Number("p50", func(a aggregate) string { return a.arrival(0.50) }),
+			Number("p99", func(a aggregate) string { return a.arrival(0.99) }),
+			Number("max", aggregate.delay)), parts),
+		List: list,
 	}}}
 }
 
@@ -59,56 +48,6 @@ func lowerBounds(parts [][]aggregate) string {
 	}
 	if slices.ContainsFunc(all, aggregate.censored) {
 		out += "; ≥ …, until it ended: requests came until the Pod's own end, and are in no percentile"
-	}
-	return out
-}
-
-// silence says which rows have Pods that got nothing of a lane after their deletion; "" if there is
-// none.
-func (m model) silence(rows []row) string {
-	var all []string
-	for _, r := range rows {
-		var parts []string
-		for _, same := range groupBy(names(m.Lanes), func(lane string) [2]int {
-			a := r.lane(lane)
-			return [2]int{a.silent(), a.Deleted}
-		}) {
-			where := Enumerate(same.items)
-			if len(same.items) == len(m.Lanes) {
-				where = "every lane"
-			}
-			if same.key[0] > 0 {
-				parts = append(parts, fmt.Sprintf("%d of %d on %s", same.key[0], same.key[1], where))
-			}
-		}
-		if len(parts) > 0 {
-			all = append(all, r.Name()+" "+strings.Join(parts, ", "))
-		}
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	return "Pods without arrival, which got nothing of a lane after their deletion, count as 0: " +
-		strings.Join(all, "; ")
-}
-
-func arrivalColumns(lane string) []Column[row] {
-	var out []Column[row]
-	for _, p := range []struct {
-		name string
-		cell func(aggregate) string
-	}{
-		{"p50", func(a aggregate) string { return a.arrival(0.50) }},
-		{"p99", func(a aggregate) string { return a.arrival(0.99) }},
-		{"max", aggregate.delay},
-	} {
-		c := Number(p.name, func(r row) string {
-			if a := r.lane(lane); a.Deleted > 0 {
-				return p.cell(a)
-			}
-			return None
-		})
-		out = append(out, c.under(lane, lane+" "+p.name))
 	}
 	return out
 }
@@ -158,4 +97,39 @@ func (a aggregate) longest() string {
 		return atLeast + hundredths(a.last().After)
 	}
 	return hundredths(a.last().After)
+}
+
+// delay is how long a Pod has to go on serving after its deletion, by what was seen: until the last
+// request came.
+func (a aggregate) delay() string {
+	if a.N == 0 || a.Deleted == 0 {
+		return None
+	}
+	return a.longest()
+}
+
+// kinds is lanes by what they use: new connections, and connections that they have.
+func kinds(lanes []timeline.LaneSpec) (fresh, reused []string) {
+	for _, lane := range lanes {
+		if lane.Reuses() {
+			reused = append(reused, lane.Name)
+		} else {
+			fresh = append(fresh, lane.Name)
+		}
+	}
+	return fresh, reused
+}
+
+// proxied is the model with only the lanes whose Pod a proxy chooses; with all if there are no
+// others. A client that keeps a DNS answer for half a minute would drown what the strategies differ
+// in.
+func (m model) proxied() model {
+	lanes := slices.DeleteFunc(
+		slices.Clone(m.Lanes),
+		func(l timeline.LaneSpec) bool { return l.Routing == timeline.ByClient },
+	)
+	if len(lanes) > 0 {
+		m.Lanes = lanes
+	}
+	return m
 }

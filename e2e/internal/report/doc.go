@@ -22,10 +22,11 @@
 //
 // # How it is made
 //
-// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row), the
-// model becomes a document (document.go; sections.go, and a file each for the sections that need
-// more room), and the text, markdown and HTML writers only lay that document out. The JSON and
-// JUnit writers start from the runs as they are; what JSON has is a File, which Read gives back.
+// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row). What
+// fits on a screen is its Summary (summary.go), what the page opens on its picture (chart.go), and
+// all there is to tell a document (document.go; sections.go, comparison.go, phases.go and
+// arrivals.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
+// start from the runs as they are; what JSON has is a File, which Read gives back.
 //
 // The page of a single run is drawn by package picture, in the words and with the tables of this
 // package.

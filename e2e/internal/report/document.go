@@ -7,15 +7,15 @@ type document struct {
 	Verdict  string   // the line that opens and closes it
 	Facts    []string // where and how this was measured
 	Reasons  []string // why it isn't a pass; empty for a pass
+	Findings []string // a line each
 	Sections []section
 	Closing  []string // times, artifacts
 }
 
-// section is a part of a document under a title. A folded one is for who asks: it may be hidden
-// behind its title.
+// section is a part of a document under a title. All but the first are for who asks: they may be
+// hidden behind their titles.
 type section struct {
 	Title  string
-	Folded bool
 	Blocks []block
 }
 
@@ -31,6 +31,7 @@ type block struct {
 type Table struct {
 	Columns []Header
 	Parts   [][][]string
+	titles  []string // of the parts, for a terminal
 }
 
 // Header is the top of a column.

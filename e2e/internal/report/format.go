@@ -64,10 +64,10 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", whole/time.Hour, whole%time.Hour/time.Minute)
 }
 
-// percent writes a share. Small ones keep a digit, as a bound must not look like zero.
+// percent writes a share in two digits: a small one must not look like zero.
 func percent(share float64) string {
 	if share < 0.0095 {
-		return fmt.Sprintf("%.1f %%", 100*share)
+		return fmt.Sprintf("%.2g %%", 100*share)
 	}
 	return fmt.Sprintf("%.0f %%", 100*share)
 }
@@ -187,36 +187,6 @@ func Environment(e timeline.Environment) []string {
 
 // Instant is a wall clock reading, for people.
 func Instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
-
-// verdictLine opens and closes a report: PASS, FAIL, INCONCLUSIVE or INFRASTRUCTURE, and how many
-// runs came out how.
-func verdictLine(s verdict.Suite) string {
-	word := strings.ToUpper(s.Outcome.String())
-	if len(s.Runs) == 0 {
-		return word + ": no run was made"
-	}
-	tally := map[verdict.Outcome]int{}
-	for _, v := range s.Runs {
-		tally[v.Outcome]++
-	}
-	if s.Outcome == verdict.Pass && tally[verdict.Pass] == len(s.Runs) {
-		if len(s.Runs) == 1 {
-			return word + ": the only run came out as expected"
-		}
-		return fmt.Sprintf("%s: all %d runs came out as expected", word, len(s.Runs))
-	}
-	var parts []string
-	words := map[verdict.Outcome]string{
-		verdict.Infrastructure: "could not be measured", verdict.Inconclusive: "inconclusive", verdict.Fail: "failed",
-		verdict.Pass: "passed",
-	}
-	for _, outcome := range verdict.Outcomes() {
-		if n := tally[outcome]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, words[outcome]))
-		}
-	}
-	return fmt.Sprintf("%s: of %s, %s", word, Count(len(s.Runs), "run"), Enumerate(parts))
-}
 
 func integer(n int) string { return fmt.Sprint(n) }
 

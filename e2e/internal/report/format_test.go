@@ -56,18 +56,6 @@ func TestExtent(t *testing.T) {
 	assert.Equal(t, "21.4s", Extent([]time.Duration{21390 * time.Millisecond, 21410 * time.Millisecond}, Duration))
 }
 
-func TestVerdictLine(t *testing.T) {
-	one := verdict.Suite{Outcome: verdict.Pass, Runs: []verdict.Verdict{{Outcome: verdict.Pass}}}
-	assert.Equal(t, "PASS: the only run came out as expected", verdictLine(one))
-	mixed := verdict.Suite{Runs: []verdict.Verdict{{Outcome: verdict.Pass}, {}, {Outcome: verdict.Fail}, {}}}
-	assert.Equal(t, "INCONCLUSIVE: of 4 runs, 2 inconclusive, 1 failed and 1 passed", verdictLine(mixed))
-	torn := verdict.Suite{
-		Outcome: verdict.Infrastructure,
-		Runs:    []verdict.Verdict{{Outcome: verdict.Pass}, {Outcome: verdict.Infrastructure}},
-	}
-	assert.Equal(t, "INFRASTRUCTURE: of 2 runs, 1 could not be measured and 1 passed", verdictLine(torn))
-}
-
 func TestRowsOf(t *testing.T) {
 	run := func(strategy, disruption string, n int) verdict.Verdict {
 		return verdict.Verdict{Spec: timeline.Spec{Strategy: strategy, Disruption: disruption}, Repeat: n}
@@ -86,26 +74,10 @@ func TestRowsOf(t *testing.T) {
 		got)
 }
 
-func TestOutcomeOfARow(t *testing.T) {
-	of := func(outcomes ...verdict.Outcome) string {
-		var r row
-		for _, o := range outcomes {
-			r.Runs = append(r.Runs, verdict.Verdict{Outcome: o})
-		}
-		return r.outcome()
-	}
-	assert.Equal(t, "pass", of(verdict.Pass, verdict.Pass))
-	assert.Equal(t, "inconclusive", of(verdict.Inconclusive))
-	assert.Equal(t, "fail 1/3", of(verdict.Pass, verdict.Fail, verdict.Pass))
-	assert.Equal(t, "inconclusive 1/3, fail 1/3", of(verdict.Fail, verdict.Inconclusive, verdict.Pass))
-	assert.Equal(t, "infrastructure 1/3, inconclusive 1/3",
-		of(verdict.Infrastructure, verdict.Inconclusive, verdict.Pass))
-}
-
 func TestLanesOfAConsumerStayTogether(t *testing.T) {
 	run := func(names ...string) (v verdict.Verdict) {
 		for _, name := range names {
-			v.Lanes = append(v.Lanes, arrived(name))
+			v.Lanes = append(v.Lanes, lane(name, clean, 1, nil, 0))
 			if strings.HasPrefix(name, "out") {
 				v.Lanes[len(v.Lanes)-1].From = timeline.FromOutside
 			}
@@ -117,9 +89,6 @@ func TestLanesOfAConsumerStayTogether(t *testing.T) {
 		run("p/a", "q/a", "p/c"),
 	}}})
 	assert.Equal(t, []string{"p/b", "p/a", "p/c", "q/a", "out/a"}, names(m.Lanes))
-	inside, outside := m.places()
-	assert.Equal(t, []string{"p/b", "p/a", "p/c", "q/a"}, names(inside))
-	assert.Equal(t, []string{"out/a"}, names(outside))
 }
 
 func TestExpected(t *testing.T) {
@@ -140,46 +109,6 @@ func TestCounts(t *testing.T) {
 	assert.Equal(t, "e 9 · b 7 · a 1 · d 1", Counts(order, counts, 0))
 	assert.Equal(t, "e 9 · b 7 · 2 more", Counts(order, counts, 2))
 	assert.Equal(t, None, Counts(order, nil, 0))
-}
-
-func TestCut(t *testing.T) {
-	wide := func(groups ...string) Table {
-		out := Table{Columns: []Header{{Name: "key", Key: true, Left: true}}, Parts: [][][]string{{{"row"}}}}
-		for _, g := range groups {
-			out.Columns = append(out.Columns, Header{Group: g, Name: "1234567890"})
-			out.Parts[0][0] = append(out.Parts[0][0], g)
-		}
-		return out
-	}
-	tests := []struct {
-		name  string
-		table Table
-		width int
-		want  []string // groups of the columns of each part
-	}{
-		{"fits", wide("a", "a", "b"), 60, []string{" aab"}},
-		{"groups stay together", wide("a", "a", "b", "b"), 45, []string{" aa", " bb"}},
-		{"as many as fit", wide("a", "b", "b", "c"), 45, []string{" abb", " c"}},
-		{"a group too wide by itself", wide("a", "a", "a", "a", "b"), 30, []string{" aa", " aa", " b"}},
-		{"a column too wide by itself", wide("a", "b"), 5, []string{" a", " b"}},
-		{"keys only", wide(), 60, []string{" "}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var got []string
-			for _, part := range cut(tt.table, tt.width) {
-				groups := " "
-				for i, c := range part.Columns {
-					groups += c.Group
-					if c.Group != "" {
-						assert.Equal(t, c.Group, part.Parts[0][0][i], "a cell under another column's name")
-					}
-				}
-				got = append(got, groups)
-			}
-			assert.Equal(t, tt.want, got)
-		})
-	}
 }
 
 func TestDraw(t *testing.T) {

@@ -74,6 +74,7 @@ type FileRun struct {
 	Outcome         verdict.Outcome `json:"outcome"`
 	Conclusive      bool            `json:"conclusive"`
 	Reasons         []string        `json:"reasons"`
+	Retry           []string        `json:"retry,omitempty"` // why it was made again, if it was
 	PodsReplaced    int             `json:"podsReplaced"`
 	PodsDeleted     int             `json:"podsDeleted"`
 	RolloutSeconds  float64         `json:"rolloutSeconds"`
@@ -108,6 +109,7 @@ type FileLane struct {
 	OK           int                            `json:"ok"`
 	Dropped      int                            `json:"dropped"`
 	Masked       int                            `json:"masked"`
+	Late         int                            `json:"late"`
 	Lookups      int                            `json:"lookups,omitempty"`
 	Causes       map[timeline.Cause]int         `json:"causes"`
 	Phases       map[verdict.LifecyclePhase]int `json:"phases"`
@@ -306,7 +308,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 	out := FileRun{
 		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption, Repeat: v.Repeat,
 		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
-		PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
+		Retry: v.Retry, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
@@ -325,7 +327,7 @@ func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
 	out := FileLane{
 		Lane: l.Name, Consumer: l.Consumer, From: l.From, Replayable: l.Replayable, Outcome: l.Outcome,
 		Reasons: Because(l.Outcome, l.Reasons), Classes: []FileClass{}, Planned: l.Planned, Sent: l.Sent,
-		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, Lookups: l.Lookups,
+		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, Late: l.Late, Lookups: l.Lookups,
 		Causes: above0(l.Causes), Phases: above0(l.Phases), Unattributed: above0(l.Unattributed),
 		OutageCount: len(l.Outages), Outages: newFileOutages(l, v.DisruptStart), Arrivals: []FileArrival{},
 		MinDetectableOutageMs: milliseconds(l.MinDetectableOutage),

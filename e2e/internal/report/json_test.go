@@ -1,9 +1,10 @@
-package report_test
+package report
 
 import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -13,36 +14,33 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
 func compiledSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(report.Schema))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
 	require.NoError(t, err)
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	require.NoError(t, c.AddResource("report.schema.json", doc))
-	schema, err := c.Compile("report.schema.json")
+	require.NoError(t, c.AddResource("schema.json", doc))
+	schema, err := c.Compile("schema.json")
 	require.NoError(t, err)
 	return schema
 }
 
 func TestJSONKeepsItsSchema(t *testing.T) {
 	schema := compiledSchema(t)
-	reports := map[string]report.Report{
-		"full": full(), "zero": {},
+	reports := map[string]Report{
+		"zero": {},
 		"never judged": {Suite: verdict.Suite{Runs: []verdict.Verdict{{
-			Spec: timeline.Spec{Strategy: "a", Disruption: "b"}, Lanes: []verdict.Lane{{LaneSpec: specOf("c", clean)}},
+			Spec: timeline.Spec{Strategy: "a", Disruption: "b"}, Lanes: []verdict.Lane{{LaneSpec: timeline.LaneSpec{Name: "c"}}},
 		}}}},
 	}
-	for _, s := range goldenSuites {
-		reports[s.name] = s.report
-	}
+	maps.Copy(reports, suites())
 	for name, r := range reports {
-		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(written(t, report.JSON, r)))
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(written(t, JSON, r)))
 		require.NoError(t, err)
 		assert.NoError(t, schema.Validate(doc), name)
 	}
@@ -69,25 +67,26 @@ func TestSchemaRejectsBrokenReports(t *testing.T) {
 		{"a cause of nothing", `"timeout": 12`, `"timeout": 0`},
 		{"null for no reasons", `"reasons": []`, `"reasons": null`},
 		{"null for no causes", `"causes": {}`, `"causes": null`},
-		{"a failure without a reason", "\"outcome\": \"fail\",\n  \"reasons\": [", "\"outcome\": \"fail\",\n  " +
-			"\"reasons\": [], \"old\": ["},
+		{"a failure without a reason", "\"outcome\": \"fail\",\n  \"reasons\": [", "\"outcome\": \"fail\",\n  \"reasons\": [], \"old\": ["},
+		{"late that is no count", `"late": 0`, `"late": -1`},
+		{"a repetition for no reason", `"control": false,`, `"control": false, "retry": [],`},
 		{"a pass with reasons", `"outcome": "fail"`, `"outcome": "pass"`},
 		{"a negative count", `"sent": 3890`, `"sent": -1`},
 		{"a count with a fraction", `"sent": 3890`, `"sent": 3890.5`},
 		{"a word for a number", `"rolloutSeconds": 25.9`, `"rolloutSeconds": "25.9s"`},
-		{"unknown phase", `"after-exit": 1`, `"much-later": 1`},
+		{"unknown phase", `"after-exit": 13`, `"much-later": 13`},
 		{"a phase of nothing", `"cut-at-exit": 5`, `"cut-at-exit": 0`},
 		{
-			"an outage of nothing", "\"toSeconds\": 3.4,\n              \"dropped\": 1",
-			"\"toSeconds\": 3.4, \"dropped\": 0",
+			"an outage of nothing", "\"toSeconds\": 4.7,\n              \"dropped\": 13",
+			"\"toSeconds\": 4.7, \"dropped\": 0",
 		},
 		{"an outage without an end", `"toSeconds": `, `"to": `},
 		{"an arrival at nobody", `"pod": "app-1"`, `"pod": ""`},
-		{"an arrival before the deletion", `"seconds": 0.9`, `"seconds": -0.9`},
+		{"an arrival before the deletion", `"seconds": 1.12`, `"seconds": -1.12`},
 		{"no time of the first drop", `"firstDroppedSeconds": 3.4`, `"firstDroppedSeconds": null`},
 		{"a start that is no instant", `"2026-10-01T07:30:12.345Z"`, `"yesterday"`},
 	}
-	valid := written(t, report.JSON, failing())
+	valid := written(t, JSON, failing())
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Contains(t, valid, tt.old)
@@ -101,7 +100,7 @@ func TestSchemaRejectsBrokenReports(t *testing.T) {
 // A cause that is added to the timeline must be added to the contract.
 func TestSchemaKnowsEveryCause(t *testing.T) {
 	var schema object
-	require.NoError(t, json.Unmarshal(report.Schema, &schema))
+	require.NoError(t, json.Unmarshal(Schema, &schema))
 	var want []any
 	for _, c := range timeline.Causes() {
 		want = append(want, c.String())
@@ -112,7 +111,7 @@ func TestSchemaKnowsEveryCause(t *testing.T) {
 // So must a phase.
 func TestSchemaKnowsEveryPhase(t *testing.T) {
 	var schema object
-	require.NoError(t, json.Unmarshal(report.Schema, &schema))
+	require.NoError(t, json.Unmarshal(Schema, &schema))
 	var want []any
 	for _, m := range verdict.LifecyclePhases() {
 		want = append(want, m.String())
@@ -133,112 +132,55 @@ func (o object) list(name string) []object {
 	return out
 }
 
-func decoded(t *testing.T, r report.Report) object {
+func decoded(t *testing.T, r Report) object {
 	t.Helper()
 	var out object
-	require.NoError(t, json.Unmarshal([]byte(written(t, report.JSON, r)), &out))
+	require.NoError(t, json.Unmarshal([]byte(written(t, JSON, r)), &out))
 	return out
 }
 
-// What DESIGN.md shows is there under these names, and says what the verdict says.
+// What the contract promises is there under these names, and says what the verdict says.
 func TestJSONContract(t *testing.T) {
-	r := quick()
-	odd := &r.Suite.Runs[5].Lanes[0]
-	odd.Sent, odd.Unsent, odd.OK, odd.Masked = 3757, 3, 3757, 2
+	r := small()
+	odd := &r.Suite.Runs[0].Lanes[0]
+	odd.Sent, odd.Unsent, odd.OK, odd.Masked, odd.Late = 2477, 3, 2391, 2, 5
 	got := decoded(t, r)
 	assert.Equal(t, "zerodrop.report/v2", got["schema"])
-	assertHas(t, object{"kubernetes": "v1.37.2", "nodes": 3.0, "proxyMode": "iptables", "minSyncPeriod": "1s"},
-		got.object("cluster"))
-	runs := got.list("runs")
-	require.Len(t, runs, 11)
+	assertHas(t, object{"kubernetes": "v1.37.2", "nodes": 3.0, "proxyMode": "iptables", "minSyncPeriod": "1s"}, got.object("cluster"))
+	first, second := got.list("runs")[0], got.list("runs")[1]
 	assertHas(t, object{
-		"strategy": "in-app-delay", "disruption": "rolling-update", "repeat": 1.0, "outcome": "pass",
-		"reasons": []any{}, "podsReplaced": 3.0,
-		"rolloutSeconds": 24.6, "peakPods": 6.0, "extraPodSeconds": 47.9,
-	}, runs[5])
+		"strategy": "shutdown-at-once", "disruption": "rolling-update", "repeat": 1.0, "outcome": "pass", "reasons": []any{},
+		"retry": []any{"CPU pressure 62 % on zerodrop-worker"}, "podsReplaced": 3.0, "podsDeleted": 3.0, "rolloutSeconds": 11.9,
+		"peakPods": 4.0, "extraPodSeconds": 9.6,
+	}, first)
+	assert.NotContains(t, second, "retry")
 	assertHas(t, object{
-		"lane": "nodeport/new", "consumer": "nodeport", "outcome": "pass", "planned": 3760.0, "sent": 3757.0,
-		"unsent": 3.0, "ok": 3757.0, "dropped": 0.0,
-		"masked": 2.0, "causes": map[string]any{}, "lagP99Ms": 1.46,
-		"lastArrival": map[string]any{"pod": "app-1", "seconds": 1.31, "censored": false},
-		"classes": []any{map[string]any{
-			"class": "new", "expect": "clean", "source": "strategy", "dropped": 0.0, "masked": 0.0, "outcome": "pass",
+		"lane": "service/new", "consumer": "service", "outcome": "pass", "planned": 2480.0, "sent": 2477.0, "unsent": 3.0, "ok": 2391.0,
+		"dropped": 86.0, "masked": 2.0, "late": 5.0, "causes": map[string]any{"timeout": 86.0}, "phases": map[string]any{"after-exit": 86.0},
+		"lagP99Ms": 1.46, "firstDroppedSeconds": 3.4, "lastArrival": map[string]any{"pod": "app-1", "seconds": 0.16, "censored": false},
+		"outageCount": 1.0,
+		"outages": []any{map[string]any{
+			"fromSeconds": 3.4, "toSeconds": 12.0, "dropped": 86.0, "causes": map[string]any{"timeout": 86.0},
+			"phases": map[string]any{"after-exit": 86.0}, "pods": []any{"app-1"},
 		}},
-	}, runs[5].list("lanes")[0])
+	}, first.list("lanes")[0])
 	assertHas(t, object{
-		"lane": "nodeport/new", "planned": 2270.0, "sent": 2270.0, "ok": 2186.0, "dropped": 84.0,
-		"causes": map[string]any{"timeout": 61.0, "eof": 18.0, "reset": 5.0},
-	}, runs[1].list("lanes")[0])
-	assertHas(t, object{"lastArrival": nil, "firstDroppedSeconds": nil}, runs[0].list("lanes")[0])
-}
-
-// Who dropped what, and how long requests came to Pods that were to go, is there lane by lane.
-func TestJSONContractOfAttribution(t *testing.T) {
-	l := lane("service/new", drops, 2270, causes{timeline.Timeout: 2, timeline.EOF: 2}, 140*ms)
-	l.Phases = map[verdict.LifecyclePhase]int{
-		verdict.AfterExit: 2, verdict.CutAtExit: 1, verdict.Unattributed: 1,
-		verdict.PreStop: 0,
-	}
-	l.Unattributed = map[string]int{"connection tracking saw no choice for its port": 1}
-	l.Arrivals = []verdict.Arrival{{Pod: "app-2", After: 140 * ms, Censored: true}, {Pod: "app-1", After: 90 * ms}}
-	l.Outages = []verdict.Outage{
-		{
-			From: 4900 * ms, To: 5120 * ms, Dropped: 3, Causes: causes{timeline.Timeout: 2, timeline.EOF: 1},
-			Phases: map[verdict.LifecyclePhase]int{verdict.AfterExit: 2, verdict.CutAtExit: 1},
-			Pods:   []string{"app-1", "app-2"},
+		"lookups": 25.0, "unattributed": map[string]any{"connection tracking saw no choice for its port": 2.0},
+		"lastArrival": map[string]any{"pod": "app-1", "seconds": 15.0, "censored": true},
+		"classes": []any{
+			map[string]any{"class": "new", "expect": "measured", "source": "strategy", "dropped": 1.0, "masked": 0.0, "outcome": "pass"},
+			map[string]any{"class": "in-flight", "expect": "measured", "source": "strategy", "dropped": 1.0, "masked": 0.0, "outcome": "pass"},
 		},
-		{
-			From: 6 * time.Second, To: 6 * time.Second, Dropped: 1, Causes: causes{timeline.EOF: 1},
-			Phases: map[verdict.LifecyclePhase]int{verdict.Unattributed: 1},
-		},
-	}
-	l.FirstDropped = -100 * ms
-	v := run("no-handler", "rolling-update", time.Second, 1, lane("service/slow", measured, 100, nil, 0), l)
-	v.Pods = []verdict.PodLifecycle{
-		{Pod: "app-1", FirstSeen: map[timeline.Kind]time.Duration{timeline.PodDeleted: time.Second}},
-		{Pod: "app-2", FirstSeen: map[timeline.Kind]time.Duration{
-			timeline.PodDeleted: 2 * time.Second,
-			timeline.PodGone:    3 * time.Second,
-		}},
-		{Pod: "app-3", FirstSeen: map[timeline.Kind]time.Duration{timeline.PodCreated: 2 * time.Second}},
-	}
-	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{v})}
-	got := decoded(t, r).list("runs")[0]
-	assert.InDelta(t, 2, got["podsDeleted"], 0)
-	assertHas(t, object{
-		"phases": map[string]any{}, "unattributed": map[string]any{}, "outageCount": 0.0,
-		"outages": []any{}, "arrivals": []any{},
-	}, got.list("lanes")[0])
-	assertHas(t, object{
-		"phases":       map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0, "unattributed": 1.0},
-		"unattributed": map[string]any{"connection tracking saw no choice for its port": 1.0},
-		"lastArrival":  map[string]any{"pod": "app-1", "seconds": 0.14, "censored": false},
-		"arrivals": []any{
-			map[string]any{"pod": "app-2", "seconds": 0.14, "censored": true},
-			map[string]any{"pod": "app-1", "seconds": 0.09, "censored": false},
-		},
-		"outageCount": 2.0,
-		"outages": []any{
-			map[string]any{
-				"fromSeconds": -0.1, "toSeconds": 0.12, "dropped": 3.0,
-				"causes": map[string]any{"timeout": 2.0, "eof": 1.0},
-				"phases": map[string]any{"after-exit": 2.0, "cut-at-exit": 1.0}, "pods": []any{"app-1", "app-2"},
-			},
-			map[string]any{
-				"fromSeconds": 1.0, "toSeconds": 1.0, "dropped": 1.0, "causes": map[string]any{"eof": 1.0},
-				"phases": map[string]any{"unattributed": 1.0}, "pods": []any{},
-			},
-		},
-	}, got.list("lanes")[1])
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(written(t, report.JSON, r)))
-	require.NoError(t, err)
-	require.NoError(t, compiledSchema(t).Validate(doc))
+	}, first.list("lanes")[1])
+	clean := decoded(t, quick()).list("runs")[0].list("lanes")[0]
+	assertHas(t, object{"lastArrival": nil, "firstDroppedSeconds": nil, "late": 0.0, "outages": []any{}, "arrivals": []any{}}, clean)
 }
 
 // A lane that drops every third request has thousands of outages: the hundred that dropped most are
 // told, in their order, and how many there are.
 func TestJSONBoundsOutages(t *testing.T) {
 	l := lane("service/new", drops, 2270, causes{timeline.Timeout: 2}, 0)
+	l.Outages = nil
 	for i := range 2000 {
 		at := disruptStart + time.Duration(i)*time.Second
 		l.Outages = append(l.Outages, verdict.Outage{From: at, To: at, Dropped: 1})
@@ -246,7 +188,7 @@ func TestJSONBoundsOutages(t *testing.T) {
 	for i := range 60 {
 		l.Outages[1900-20*i].Dropped = 2 + i
 	}
-	r := report.Report{Suite: verdict.JudgeSuite([]verdict.Verdict{run("no-handler", "rolling-update", time.Second, 1,
+	r := Report{Suite: verdict.JudgeSuite([]verdict.Verdict{run("no-handler", "rolling-update", time.Second, 1,
 		l)})}
 	before := slices.Clone(l.Outages)
 	got := decoded(t, r).list("runs")[0].list("lanes")[0]
@@ -280,28 +222,28 @@ func assertHas(t *testing.T, want, got object) {
 func TestJSONRefusesWhatTheSchemaHasNoWordFor(t *testing.T) {
 	tests := []struct {
 		name  string
-		spoil func(*report.Report)
+		spoil func(*Report)
 		want  string
 	}{
-		{"outcome of the suite", func(r *report.Report) { r.Suite.Outcome = 9 }, "outcome(9) is no outcome"},
-		{"outcome of a run", func(r *report.Report) { r.Suite.Runs[0].Outcome = 9 }, "run no-handler/none: " +
+		{"outcome of the suite", func(r *Report) { r.Suite.Outcome = 9 }, "outcome(9) is no outcome"},
+		{"outcome of a run", func(r *Report) { r.Suite.Runs[0].Outcome = 9 }, "run no-handler/none: " +
 			"outcome(9) is no outcome"},
-		{"outcome of a lane", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Outcome = 9 }, "run no-handler/none: " +
-			"lane nodeport/new: outcome(9) is no outcome"},
+		{"outcome of a lane", func(r *Report) { r.Suite.Runs[0].Lanes[0].Outcome = 9 }, "run no-handler/none: " +
+			"lane service/new: outcome(9) is no outcome"},
 		{
-			"expectation", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Classes[0].Promise.Expect = "0..5" },
+			"expectation", func(r *Report) { r.Suite.Runs[0].Lanes[0].Classes[0].Promise.Expect = "0..5" },
 			"0..5 is no expectation",
 		},
-		{"class", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Classes[0].Class = "old" }, "old is no class"},
+		{"class", func(r *Report) { r.Suite.Runs[0].Lanes[0].Classes[0].Class = "old" }, "old is no class"},
 		{
-			"cause", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Causes = causes{timeline.OK: 1} },
+			"cause", func(r *Report) { r.Suite.Runs[0].Lanes[0].Causes = causes{timeline.OK: 1} },
 			"ok is no cause of a dropped request",
 		},
 		{
-			"phase", func(r *report.Report) { r.Suite.Runs[0].Lanes[0].Phases = map[verdict.LifecyclePhase]int{77: 1} },
+			"phase", func(r *Report) { r.Suite.Runs[0].Lanes[0].Phases = map[verdict.LifecyclePhase]int{77: 1} },
 			"phase(77) is no phase of a Pod's life",
 		},
-		{"phase of an outage", func(r *report.Report) {
+		{"phase of an outage", func(r *Report) {
 			r.Suite.Runs[0].Lanes[0].Outages = []verdict.Outage{{
 				Dropped: 1,
 				Phases:  map[verdict.LifecyclePhase]int{77: 1},
@@ -310,10 +252,10 @@ func TestJSONRefusesWhatTheSchemaHasNoWordFor(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := suite(run("no-handler", "none", 0, 0, lane("nodeport/new", clean, 100, nil, 0)))
+			r := suite(run("no-handler", "none", 0, 0, lane("service/new", clean, 100, nil, 0)))
 			tt.spoil(&r)
 			var out bytes.Buffer
-			require.ErrorContains(t, report.JSON(&out, r), tt.want)
+			require.ErrorContains(t, JSON(&out, r), tt.want)
 			assert.Empty(t, out.String())
 		})
 	}
@@ -323,21 +265,21 @@ func TestJSONRefusesANumberThatIsNone(t *testing.T) {
 	r := suite(run("prestop-sleep", "rolling-update", 0, 0))
 	zero := 0.0
 	r.Suite.Runs[0].ExtraPodSeconds = 1 / zero
-	assert.ErrorContains(t, report.JSON(io.Discard, r), "unsupported value")
+	assert.ErrorContains(t, JSON(io.Discard, r), "unsupported value")
 }
 
 // What is written is read, and is the same.
 func TestJSONIsReadAsItWasWritten(t *testing.T) {
-	for _, r := range []report.Report{quick(), failing(), aa(true), infrastructure(), {}} {
-		want := report.NewFile(r)
-		got, err := report.Read(strings.NewReader(written(t, report.JSON, r)))
+	for _, r := range []Report{quick(), small(), failing(), infrastructure(), {}} {
+		want := NewFile(r)
+		got, err := Read(strings.NewReader(written(t, JSON, r)))
 		require.NoError(t, err)
 		assert.Equal(t, want, got)
 	}
 }
 
 func TestReadRefuses(t *testing.T) {
-	valid := written(t, report.JSON, failing())
+	valid := written(t, JSON, failing())
 	for _, tt := range []struct{ name, old, new, want string }{
 		{"another version", "report/v2", "report/v1", `read JSON report: schema "zerodrop.report/v1": want "zerodrop.report/v2"`},
 		{"no JSON", "{", "", "read JSON report: "},
@@ -347,7 +289,7 @@ func TestReadRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Contains(t, valid, tt.old)
-			_, err := report.Read(strings.NewReader(strings.Replace(valid, tt.old, tt.new, 1)))
+			_, err := Read(strings.NewReader(strings.Replace(valid, tt.old, tt.new, 1)))
 			assert.ErrorContains(t, err, tt.want)
 		})
 	}

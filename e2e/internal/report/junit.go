@@ -65,15 +65,16 @@ func testcase(m model, v verdict.Verdict) junit.Testcase {
 	if v.Outcome != verdict.Pass {
 		tc.Failure, tc.Error = result(v.Outcome, v.Reasons)
 	}
-	var out []string
+	out := []string{fmt.Sprintf("%s: %s", ResultOf(v), ResultOf(v).Meaning())}
+	if len(v.Retry) > 0 {
+		out = append(out, "made again once: "+strings.Join(v.Retry, "; "))
+	}
 	for _, lane := range names(m.Lanes) {
 		if a := (row{Runs: []verdict.Verdict{v}}).lane(lane); a.N > 0 {
-			out = append(out, fmt.Sprintf("%s: dropped %d of %d (%s)", lane, a.Dropped, a.Sent, a.causes()))
+			out = append(out, fmt.Sprintf("%s: dropped %d of %d (%s), %d late", lane, a.Dropped, a.Sent, a.causes(), a.Late))
 		}
 	}
-	if len(out) > 0 {
-		tc.SystemOut = &junit.Output{Data: plainLines(out)}
-	}
+	tc.SystemOut = &junit.Output{Data: plainLines(out)}
 	return tc
 }
 

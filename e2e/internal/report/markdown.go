@@ -27,10 +27,12 @@ func Markdown(w io.Writer, r Report) error {
 		}
 		out.WriteString("\n")
 	}
-	markdownList(&out, d.Facts)
-	for _, s := range d.Sections {
-		markdownSection(&out, s)
+	for i, s := range d.Sections {
+		if markdownSection(&out, s, i > 0); i == 0 {
+			markdownList(&out, d.Findings)
+		}
 	}
+	markdownList(&out, d.Facts)
 	markdownList(&out, d.Closing)
 	if _, err := io.WriteString(w, strings.TrimRight(out.String(), "\n")+"\n"); err != nil {
 		return fmt.Errorf("write markdown report: %w", err)
@@ -38,8 +40,8 @@ func Markdown(w io.Writer, r Report) error {
 	return nil
 }
 
-func markdownSection(out *strings.Builder, s section) {
-	if s.Folded {
+func markdownSection(out *strings.Builder, s section, folded bool) {
+	if folded {
 		fmt.Fprintf(out, "<details>\n<summary>%s</summary>\n\n", escape(s.Title))
 	} else {
 		fmt.Fprintf(out, "### %s\n\n", escape(s.Title))
@@ -56,7 +58,7 @@ func markdownSection(out *strings.Builder, s section) {
 		}
 		markdownList(out, b.List)
 	}
-	if s.Folded {
+	if folded {
 		out.WriteString("</details>\n\n")
 	}
 }
@@ -98,28 +100,8 @@ func markdownTable(t Table) string {
 
 // escape takes from characters what they mean in markdown and HTML. The pipe is left to the table
 // writer: outside of tables it means nothing.
-var escaper = strings.NewReplacer(
-	`\`,
-	`\\`,
-	"`",
-	"\\`",
-	"*",
-	`\*`,
-	"_",
-	`\_`,
-	"[",
-	`\[`,
-	"]",
-	`\]`,
-	"~",
-	`\~`,
-	"&",
-	"&amp;",
-	"<",
-	"&lt;",
-	">",
-	"&gt;",
-)
+var escaper = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "~", `\~`,
+	"&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 func escape(s string) string {
 	s = escaper.Replace(s)

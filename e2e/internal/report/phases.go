@@ -21,7 +21,7 @@ func phases(m model) section {
 		b.Table = Tabulate(phaseColumns(), shown)
 		b.List = append([]string{"charged: to one Pod and one phase"}, b.List...)
 	}
-	return section{Title: "Which phase of a Pod's life dropped them", Folded: true, Blocks: []block{b}}
+	return section{Title: "Which phase of a Pod's life dropped them", Blocks: []block{b}}
 }
 
 func phaseColumns() []Column[aggregate] {

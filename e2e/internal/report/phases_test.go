@@ -12,8 +12,8 @@ import (
 // dropping is a lane that dropped requests in these phases, those that are charged to nobody for
 // these reasons.
 func dropping(name string, phases map[verdict.LifecyclePhase]int, why map[string]int) verdict.Lane {
-	l := arrived(name)
-	l.Sent, l.Phases, l.Unattributed = 10000, phases, why
+	l := lane(name, measured, 10000, nil, 0)
+	l.Phases, l.Unattributed = phases, why
 	for _, n := range phases {
 		l.Dropped += n
 	}
@@ -24,7 +24,9 @@ type byPhase = map[verdict.LifecyclePhase]int
 
 func TestPhases(t *testing.T) {
 	const outside, route = "sent from outside the cluster", "no choice\nfor its port"
-	run := func(lanes ...verdict.Lane) verdict.Verdict { return lifted("shutdown-at-once", 3, lanes...) }
+	rolled := func(lanes ...verdict.Lane) verdict.Verdict {
+		return run("shutdown-at-once", "rolling-update", 0, 0, lanes...)
+	}
 	tests := []struct {
 		name    string
 		runs    []verdict.Verdict
@@ -32,12 +34,12 @@ func TestPhases(t *testing.T) {
 		rows    [][]string
 		list    []string // after what charged means, where there is a table
 	}{
-		{name: "nothing was dropped", runs: []verdict.Verdict{run(dropping("service/new", nil, nil))}},
+		{name: "nothing was dropped", runs: []verdict.Verdict{rolled(dropping("service/new", nil, nil))}},
 		{
 			name: "repeats are added up, and phases come in the order of a life",
 			runs: []verdict.Verdict{
-				run(dropping("service/new", byPhase{verdict.AfterExit: 2, verdict.StartUp: 1}, nil)),
-				run(dropping("service/new", byPhase{verdict.AfterExit: 5}, nil)),
+				rolled(dropping("service/new", byPhase{verdict.AfterExit: 2, verdict.StartUp: 1}, nil)),
+				rolled(dropping("service/new", byPhase{verdict.AfterExit: 5}, nil)),
 			},
 			columns: []string{"start-up", "after-exit"},
 			rows:    [][]string{{"service/new", "8", "100 %", "1", "7"}},
@@ -48,7 +50,7 @@ func TestPhases(t *testing.T) {
 		},
 		{
 			name: "a lane that dropped nothing has no row, and none where nothing was has no number",
-			runs: []verdict.Verdict{run(
+			runs: []verdict.Verdict{rolled(
 				dropping("service/new", byPhase{verdict.CutAtExit: 3}, nil), dropping("service/slow", byPhase{}, nil),
 				dropping("service/reused", byPhase{verdict.PreStop: 4}, nil))},
 			columns: []string{"prestop", "cut-at-exit"},
@@ -60,7 +62,7 @@ func TestPhases(t *testing.T) {
 		},
 		{
 			name: "no endpoint is no Pod",
-			runs: []verdict.Verdict{run(dropping("service/new", byPhase{verdict.NoEndpoint: 3, verdict.Terminating: 1},
+			runs: []verdict.Verdict{rolled(dropping("service/new", byPhase{verdict.NoEndpoint: 3, verdict.Terminating: 1},
 				nil))},
 
 			columns: []string{"terminating", "no-endpoint"},
@@ -73,15 +75,15 @@ func TestPhases(t *testing.T) {
 		{
 			name: "each reason once, the most frequent first, and lanes of which nothing is charged without a row",
 			runs: []verdict.Verdict{
-				run(
+				rolled(
 					dropping("service/new", byPhase{verdict.ListenerClosed: 7, verdict.Unattributed: 1},
 						map[string]int{route: 1}),
 					dropping("service/slow", byPhase{verdict.BeforeDeletion: 1, verdict.Unattributed: 2},
 						map[string]int{route: 2}),
 					dropping("nodeport/new", byPhase{verdict.Unattributed: 4}, map[string]int{outside: 4}),
 					dropping("nodeport/slow", byPhase{verdict.Unattributed: 9}, map[string]int{outside: 9})),
-				run(dropping("nodeport/slow", byPhase{verdict.Unattributed: 3}, map[string]int{outside: 3})),
-				lifted("in-app-delay", 3, dropping("nodeport/new", byPhase{verdict.Unattributed: 6},
+				rolled(dropping("nodeport/slow", byPhase{verdict.Unattributed: 3}, map[string]int{outside: 3})),
+				run("in-app-delay", "rolling-update", 0, 0, dropping("nodeport/new", byPhase{verdict.Unattributed: 6},
 					map[string]int{outside: 6})),
 			},
 			columns: []string{"before-deletion", "listener-closed"}, // what is not charged is in the list
@@ -95,7 +97,7 @@ func TestPhases(t *testing.T) {
 		},
 		{
 			name: "nothing is charged at all",
-			runs: []verdict.Verdict{run(dropping("nodeport/new", byPhase{verdict.Unattributed: 1},
+			runs: []verdict.Verdict{rolled(dropping("nodeport/new", byPhase{verdict.Unattributed: 1},
 				map[string]int{outside: 1}))},
 			rows: [][]string{},
 			list: []string{"unattributed, 1 request: sent from outside the cluster (nodeport/new 1)"},

@@ -83,18 +83,41 @@ var limits = []string{
 func WriteSafeDelay(w io.Writer, s SafeDelay) error {
 	var t textWriter
 	for _, section := range safeDelaySections(s) {
-		t.title(section.Title)
-		for i, b := range section.Blocks {
-			if i > 0 {
-				t.gap()
-			}
-			t.block(b)
-		}
+		t.section(section)
 	}
 	if _, err := io.WriteString(w, t.out.String()); err != nil {
 		return fmt.Errorf("write safe delay: %w", err)
 	}
 	return nil
+}
+
+// shortSafeDelays is safe delays in a few lines each: the answer, and the runs that prove it.
+func shortSafeDelays(delays []SafeDelay) []string {
+	var t textWriter
+	for _, s := range delays {
+		t.lines("", "Safe delay: "+conclusion(s))
+		if len(s.Trials) > 0 {
+			t.block(block{Table: trialTable(s.Trials).pick([]int{0, 1, 2, 3, 4, 5})})
+		}
+		t.lines("", safeDelayBasis(s.Estimate)+" What it can't know is in safe-delay.txt.")
+	}
+	return slices.Collect(strings.Lines(t.out.String()))
+}
+
+// safeDelayBasis is what a safe delay rests on.
+func safeDelayBasis(e verdict.SafeDelay) string {
+	var slowest verdict.LaneDelay
+	pods := 0
+	for _, l := range e.Lanes {
+		if pods += l.N; l.Max > slowest.Max && l.Delay != nil {
+			slowest = l
+		}
+	}
+	line := fmt.Sprintf("Measured on %s, %s of Pods.", Count(e.Runs, "rollout"), Count(pods, "last arrival"))
+	if slowest.Delay != nil {
+		line += fmt.Sprintf(" The latest that counts came %s after a deletion (%s).", Duration(slowest.Max), slowest.Lane)
+	}
+	return line
 }
 
 func safeDelaySections(s SafeDelay) []section {
@@ -214,7 +237,9 @@ func trialTable(trials []Trial) Table {
 	return Tabulate([]Column[Trial]{
 		Key("what", func(t Trial) string { return t.What }),
 		Words("strategy", func(t Trial) string { return t.Strategy }),
-		Words("outcome", func(t Trial) string { return t.Proof.Outcome.String() }),
+		Words("result", func(t Trial) string {
+			return resultOf(t.Proof.Outcome, t.Proof.Dropped+t.Proof.ReusedDropped+t.Proof.Masked > 0).String()
+		}),
 		Number("rollouts with drops", func(t Trial) string { return ratio(t.Proof.Lossy, t.Proof.Runs) }),
 		Number("dropped/sent", func(t Trial) string { return ratio(t.Proof.Dropped, t.Proof.Sent) }),
 		Number("may drop", func(t Trial) string { return percent(t.Proof.Bound) }),

@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,13 +13,8 @@ import (
 // prose get hard to read beyond.
 const textWidth = 120
 
-// tableWidth is what a table may take before it is cut: more than text, since a cut table is harder
-// to read than a wide one. The table to decide by fits, and so do the arrivals on four lanes.
-const tableWidth = 140
-
-// Text writes a report for a terminal: plain, without colours, at most 120 columns wide, tables
-// 140, as far as the names in it allow. What matters most is at the top and, since a terminal shows
-// the end, again at the end.
+// Text writes everything there is to tell: plain, 120 columns wide, and tables as wide as they are.
+// Summary is what fits on a screen.
 func Text(w io.Writer, r Report) error {
 	var t textWriter
 	d := newDocument(r)
@@ -31,20 +25,11 @@ func Text(w io.Writer, r Report) error {
 	for _, reason := range d.Reasons {
 		t.item(reason)
 	}
-	for _, s := range d.Sections {
-		t.title(s.Title)
-		for i, b := range s.Blocks {
-			if i > 0 {
-				t.gap()
-			}
-			t.block(b)
-		}
+	for _, finding := range d.Findings {
+		t.item(finding)
 	}
-	if len(d.Reasons) > 0 && len(d.Sections) > 0 {
-		t.title("Why this is not a pass")
-		for _, reason := range d.Reasons {
-			t.item(reason)
-		}
+	for _, s := range d.Sections {
+		t.section(s)
 	}
 	t.gap()
 	for _, line := range d.Closing {
@@ -65,6 +50,16 @@ func (t *textWriter) title(s string) {
 	fmt.Fprintf(&t.out, "\n%s\n%s\n", s, strings.Repeat("=", utf8.RuneCountInString(s)))
 }
 
+func (t *textWriter) section(s section) {
+	t.title(s.Title)
+	for i, b := range s.Blocks {
+		if i > 0 {
+			t.gap()
+		}
+		t.block(b)
+	}
+}
+
 func (t *textWriter) block(b block) {
 	if b.Heading != "" {
 		t.lines("", b.Heading+":")
@@ -73,13 +68,8 @@ func (t *textWriter) block(b block) {
 		t.lines("", b.Text)
 	}
 	if len(b.Table.Columns) > 0 {
-		for i, part := range cut(b.Table, tableWidth) {
-			if i > 0 {
-				t.gap()
-			}
-			for _, line := range draw(part) {
-				t.out.WriteString(strings.TrimRight(line, " ") + "\n")
-			}
+		for _, line := range draw(b.Table) {
+			t.out.WriteString(strings.TrimRight(line, " ") + "\n")
 		}
 	}
 	for _, item := range b.List {
@@ -95,46 +85,10 @@ func (t *textWriter) lines(indent, s string) { t.wrapped(indent, indent, s) }
 
 func (t *textWriter) wrapped(first, rest, s string) {
 	indent := first
-	for line := range strings.SplitSeq(text.WrapSoft(s, textWidth-len(first)), "\n") {
+	for line := range strings.SplitSeq(text.WrapSoft(s, textWidth-len(rest)), "\n") {
 		t.out.WriteString(indent + strings.TrimRight(line, " ") + "\n")
 		indent = rest
 	}
-}
-
-// cut divides a table that is too wide into several, each with the key columns. Columns of one
-// group stay together as long as they fit.
-func cut(t Table, width int) []Table {
-	var keys []int
-	var groups [][]int // columns that stay together
-	for i, c := range t.Columns {
-		switch {
-		case c.Key:
-			keys = append(keys, i)
-		case i > 0 && c.Group != "" && c.Group == t.Columns[i-1].Group:
-			groups[len(groups)-1] = append(groups[len(groups)-1], i)
-		default:
-			groups = append(groups, []int{i})
-		}
-	}
-	var out []Table
-	picked := keys
-	fits := func(more []int) bool {
-		return len(picked) == len(keys) && len(more) == 1 || drawnWidth(t.pick(slices.Concat(picked, more))) <= width
-	}
-	for len(groups) > 0 {
-		group := groups[0]
-		switch {
-		case fits(group):
-			picked = slices.Concat(picked, group)
-			groups = groups[1:]
-		case len(picked) == len(keys): // the group alone is too wide
-			groups = append([][]int{group[:len(group)-1], group[len(group)-1:]}, groups[1:]...)
-		default:
-			out = append(out, t.pick(picked))
-			picked = keys
-		}
-	}
-	return append(out, t.pick(picked))
 }
 
 // pick is the table with only the given columns.

@@ -77,6 +77,41 @@ func drawnWidth(t Table) int {
 	return sum
 }
 
+// fit is the lines of a table whose rows are of a strategy and a disruption, within a width: the
+// disruption is written into the rule over its part, and strategies with longer names are shortened.
+func (t Table) fit(width int) []string {
+	strategy, disruption := -1, -1
+	var kept []int
+	for i, c := range t.Columns {
+		switch c.Name {
+		case "disruption":
+			disruption = i
+			continue
+		case "strategy":
+			strategy = len(kept)
+		}
+		kept = append(kept, i)
+	}
+	out := t.pick(kept)
+	for _, part := range t.Parts {
+		out.titles = append(out.titles, part[0][disruption])
+	}
+	if most := out.widths()[strategy] - max(0, drawnWidth(out)-width); most > 2 {
+		for _, part := range out.Parts {
+			for _, cells := range part {
+				if name := []rune(cells[strategy]); len(name) > most { // names differ at both ends
+					cells[strategy] = string(name[:most/2]) + "…" + string(name[len(name)-(most-1)/2:])
+				}
+			}
+		}
+	}
+	lines := draw(out)
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return lines
+}
+
 // draw is the lines of a table for a terminal: names of groups, names of columns, and the parts
 // under a rule each.
 //
@@ -111,8 +146,13 @@ func draw(t Table) []string {
 		}))
 	}
 	out = append(out, row(func(i int) string { return t.Columns[i].Name }))
-	for _, part := range t.Parts {
-		out = append(out, rule)
+	for i, part := range t.Parts {
+		over := rule
+		if i < len(t.titles) {
+			over = t.titles[i] + " "
+			over += strings.TrimPrefix(rule, string([]rune(rule)[:min(len([]rune(rule)), len([]rune(over)))]))
+		}
+		out = append(out, over)
 		for _, cells := range part {
 			out = append(out, row(func(i int) string { return cells[i] }))
 		}

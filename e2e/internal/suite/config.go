@@ -26,6 +26,7 @@ type Config struct {
 	Replay      string // folder of stored timelines; empty for runs on a cluster
 	Long        []string
 	Soak        time.Duration
+	Verbose     bool // print the whole report at the end
 	Cluster     cluster.Config
 	// Terminal writes the progress to the terminal itself: go test without -v keeps the standard
 	// output back until the end, and throws it away if all is well. It is no flag.
@@ -139,6 +140,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.StringVar(&c.Out, "out", "",
 		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
 			"repository (default "+defaultOut+", and replayed/ in the folder of -replay)")
+	f.BoolVar(&c.Verbose, "verbose-report", false,
+		"print the whole report at the end, and not only what fits on a screen")
 	f.StringVar(&c.Replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
 	for _, g := range groups {
 		g.VisitAll(func(f *flag.Flag) { all.Var(f.Value, f.Name, f.Usage) })

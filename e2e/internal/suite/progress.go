@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -84,7 +85,7 @@ func (p runProgress) done(v verdict.Verdict) {
 		dropped += l.Dropped
 		sent += l.Sent
 	}
-	p.line("%s: %s, %d of %d dropped, %s", p.name, v.Outcome, dropped, sent, seconds(time.Since(p.began)))
+	p.line("%s: %s, %d of %d dropped, %s", p.name, report.ResultOf(v), dropped, sent, seconds(time.Since(p.began)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }

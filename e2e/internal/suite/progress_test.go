@@ -30,15 +30,15 @@ func TestProgress(t *testing.T) {
 		{
 			"a terminal", true, 1,
 			"\r\x1b[Kwait for the cluster" + "\r\x1b[Krun 2 of 5: prestop-sleep/rolling-update · lead" +
-				"\r\x1b[K[  62s] run 2 of 5: prestop-sleep/rolling-update: fail, 7 of 300 dropped, 2.0s\n" + "\r\x1b[K",
+				"\r\x1b[K[  62s] run 2 of 5: prestop-sleep/rolling-update: ✗ FAIL, 7 of 300 dropped, 2.0s\n" + "\r\x1b[K",
 		},
 		{
 			"a file", false, 1,
-			"[  60s] wait for the cluster\n" + "[  62s] run 2 of 5: prestop-sleep/rolling-update: fail, 7 of 300 dropped, 2.0s\n",
+			"[  60s] wait for the cluster\n" + "[  62s] run 2 of 5: prestop-sleep/rolling-update: ✗ FAIL, 7 of 300 dropped, 2.0s\n",
 		},
 		{
 			"a repeat", false, 2,
-			"[  60s] wait for the cluster\n" + "[  62s] run 2 of 5: prestop-sleep/rolling-update (repeat 2): fail, 7 of 300 dropped, 2.0s\n",
+			"[  60s] wait for the cluster\n" + "[  62s] run 2 of 5: prestop-sleep/rolling-update (repeat 2): ✗ FAIL, 7 of 300 dropped, 2.0s\n",
 		},
 	}
 	for _, tt := range tests {

@@ -120,16 +120,24 @@ func (s *Suite) recommend(d report.SafeDelay) error {
 	return nil
 }
 
+// print shows the report on the terminal: what fits on a screen, or all of it.
+func (s *Suite) print() error {
+	out, r := s.progress.out, s.report()
+	if !s.Config.Verbose {
+		return report.Summary(out, r, s.safeDelays, s.progress.live && os.Getenv("NO_COLOR") == "")
+	}
+	err := report.Text(out, r)
+	for _, d := range s.safeDelays {
+		err = errors.Join(err, report.WriteSafeDelay(out, d))
+	}
+	return err
+}
+
 // publish shows the report: as text here, and as markdown in the summary of a GitHub job.
 func (s *Suite) publish() error {
 	s.progress.clear()
-	if err := report.Text(s.progress.out, s.report()); err != nil {
-		return fmt.Errorf("print report: %w", err)
-	}
-	for _, d := range s.safeDelays {
-		if err := report.WriteSafeDelay(s.progress.out, d); err != nil {
-			return fmt.Errorf("print safe delay: %w", err)
-		}
+	if err := s.print(); err != nil {
+		return err
 	}
 	path := os.Getenv("GITHUB_STEP_SUMMARY")
 	if path == "" {

@@ -54,7 +54,7 @@ func TestRecord(t *testing.T) {
 	require.EqualError(t, err, "the suite's outcome is infrastructure")
 	assert.Equal(t, verdict.Infrastructure, *outcome)
 	assert.Contains(t, out.String(), "INFRASTRUCTURE")
-	assert.Contains(t, out.String(), "INCONCLUSIVE")
+	assert.Contains(t, out.String(), "inconclusive")
 }
 
 // TestRecordCanNotWrite: a report that isn't on disk is an error of its run.
