@@ -96,27 +96,6 @@ func slow(consumer string, last time.Duration) func(scenarios.Run, int) verdict.
 	}
 }
 
-// except is usual, but for the nth run of a strategy; for all of its runs if that is 0.
-func except(
-	strategy string, nth int, other func(scenarios.Run) verdict.Verdict,
-) func(scenarios.Run, int) verdict.Verdict {
-	return func(run scenarios.Run, n int) verdict.Verdict {
-		if run.Strategy.Name == strategy && (nth == 0 || nth == n) {
-			return other(run)
-		}
-		return usual(run)
-	}
-}
-
-func drops(n int, last time.Duration) func(scenarios.Run) verdict.Verdict {
-	return func(run scenarios.Run) verdict.Verdict { return judged(run, sec, n, all(last)) }
-}
-
-// late is not conclusive, so what it says of arrivals counts for nothing.
-func late(run scenarios.Run) verdict.Verdict {
-	return doubt(judged(run, sec, 0, all(9*sec)), verdict.Inconclusive, "requests left late")
-}
-
 // TestDelayTrial: the runs that are made, in their order, and what comes of them, down to the exit
 // code.
 func TestDelayTrial(t *testing.T) {
@@ -139,12 +118,50 @@ func TestDelayTrial(t *testing.T) {
 		why     string
 		code    int
 	}{
-		{"proved", nil, sec, except("", 0, nil), proved, 1500 * ms, verdict.Pass, "", 0},
-		{"the proof drops", nil, sec, except("in-app-delay-close@1.5s", 2, drops(3, 1600*ms)), proved, 1500 * ms, verdict.Fail, "in-app-delay-close@1.5s/rolling-update: fail: service/new: dropped 3 (the recommended delay, to be proved); ", 1},
-		{"the proof as preStop sleep drops new connections", nil, sec, except("prestop-sleep@2s", 3, drops(1, 2*sec)), proved, 1500 * ms, verdict.Fail, "prestop-sleep@2s/rolling-update: fail: ", 1},
-		{"one that isn't conclusive is made again", nil, sec, except("in-app-delay-close", 2, late), slices.Concat(long, []string{"in-app-delay-close/rolling-update 4"}, proofs), 1500 * ms, verdict.Pass, "", 0},
-		{"not conclusive three times: nothing is proved", nil, sec, except("in-app-delay-close", 0, late), long, 0, verdict.Inconclusive, "in-app-delay-close/rolling-update: inconclusive: requests left late", 3},
-		{"the proof isn't conclusive three times: what shows beside it is run all the same", nil, sec, except("in-app-delay-close@1.5s", 0, late), proved, 1500 * ms, verdict.Inconclusive, "in-app-delay-close@1.5s/rolling-update: inconclusive: requests left late", 3},
+		{
+			"proved", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict { return usual(run) },
+			proved, 1500 * ms, verdict.Pass, "", 0,
+		},
+		{
+			"the proof drops", nil, sec, func(run scenarios.Run, nth int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close@1.5s" && nth == 2 {
+					return judged(run, sec, 3, all(1600*ms))
+				}
+				return usual(run)
+			}, proved, 1500 * ms, verdict.Fail, "in-app-delay-close@1.5s/rolling-update: fail: service/new: dropped 3 (the recommended delay, to be proved); ", 1,
+		},
+		{
+			"the proof as preStop sleep drops new connections", nil, sec, func(run scenarios.Run, nth int) verdict.Verdict {
+				if run.Strategy.Name == "prestop-sleep@2s" && nth == 3 {
+					return judged(run, sec, 1, all(2*sec))
+				}
+				return usual(run)
+			}, proved, 1500 * ms, verdict.Fail, "prestop-sleep@2s/rolling-update: fail: ", 1,
+		},
+		{
+			"one that isn't conclusive is made again", nil, sec, func(run scenarios.Run, nth int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close" && nth == 2 {
+					return doubt(judged(run, sec, 0, all(9*sec)), verdict.Inconclusive, "requests left late")
+				}
+				return usual(run)
+			}, slices.Concat(long, []string{"in-app-delay-close/rolling-update 4"}, proofs), 1500 * ms, verdict.Pass, "", 0,
+		},
+		{
+			"not conclusive three times: nothing is proved", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close" {
+					return doubt(usual(run), verdict.Inconclusive, "requests left late")
+				}
+				return usual(run)
+			}, long, 0, verdict.Inconclusive, "in-app-delay-close/rolling-update: inconclusive: requests left late", 3,
+		},
+		{
+			"the proof isn't conclusive three times: what shows beside it is run all the same", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close@1.5s" {
+					return doubt(usual(run), verdict.Inconclusive, "requests left late")
+				}
+				return usual(run)
+			}, proved, 1500 * ms, verdict.Inconclusive, "in-app-delay-close@1.5s/rolling-update: inconclusive: requests left late", 3,
+		},
 		{
 			"a blind instrument", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
 				if run.Control {
@@ -162,12 +179,29 @@ func TestDelayTrial(t *testing.T) {
 			}, controls[:1], 0, verdict.Inconclusive, "control failed: no-handler/none: fail: service/new: dropped 1", 3,
 		},
 		{
-			"the cluster breaks down", nil, sec, except("in-app-delay-close", 2, func(run scenarios.Run) verdict.Verdict {
-				return doubt(usual(run), verdict.Infrastructure, "the API server is away")
-			}), long[:4], 1500 * ms, verdict.Infrastructure, "infrastructure: the API server is away", 4,
+			"the cluster breaks down", nil, sec, func(run scenarios.Run, nth int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close" && nth == 2 {
+					return doubt(usual(run), verdict.Infrastructure, "the API server is away")
+				}
+				return usual(run)
+			}, long[:4], 1500 * ms, verdict.Infrastructure, "infrastructure: the API server is away", 4,
 		},
-		{"even the long delay drops", nil, sec, except("in-app-delay-close", 2, drops(2, 1040*ms)), long, 0, verdict.Fail, "in-app-delay-close/rolling-update: fail: service/new: dropped 2", 1},
-		{"nothing arrived: no delay, and not zero", nil, sec, except("in-app-delay-close", 0, drops(0, 0)), long, 0, verdict.Inconclusive, "no request arrived at a Pod after its deletion", 3},
+		{
+			"even the long delay drops", nil, sec, func(run scenarios.Run, nth int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close" && nth == 2 {
+					return judged(run, sec, 2, all(1040*ms))
+				}
+				return usual(run)
+			}, long, 0, verdict.Fail, "in-app-delay-close/rolling-update: fail: service/new: dropped 2", 1,
+		},
+		{
+			"nothing arrived: no delay, and not zero", nil, sec, func(run scenarios.Run, _ int) verdict.Verdict {
+				if run.Strategy.Name == "in-app-delay-close" {
+					return judged(run, sec, 0, all(0))
+				}
+				return usual(run)
+			}, long, 0, verdict.Inconclusive, "no request arrived at a Pod after its deletion", 3,
+		},
 		{
 			"a slow proxy: a longer delay to measure with", nil, 10 * sec, func(run scenarios.Run, _ int) verdict.Verdict {
 				if run.Control {
