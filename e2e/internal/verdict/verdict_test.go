@@ -798,7 +798,7 @@ func TestWorstByItsOwnBound(t *testing.T) {
 	tl := timeline.Timeline{Lanes: []timeline.LaneRecord{{Name: "sparse", Rate: 10}, {Name: "dense", Rate: 100}}}
 	tests := []struct {
 		name          string
-		check         validityCheck
+		check         func(timeline.Timeline, findings) []string
 		sparse, dense punctuality
 	}{
 		{"late", senderWasOnTime, punctuality{lagP99: 400 * ms}, punctuality{lagP99: 350 * ms}},
