@@ -98,6 +98,7 @@ func TestSegments(t *testing.T) {
 		{"no handler: SIGTERM ended it", seen{timeline.AppStart: 0, timeline.PodDeleted: 1, timeline.ProcessExit: 2}, "prestop 1-2 "},
 		{"a log that was cut off", seen{timeline.AppStart: 0, timeline.LogCut: 1, timeline.PodDeleted: 1, timeline.ProcessExit: 2}, ""},
 		{"SIGTERM before the deletion was told of", seen{timeline.PodReady: 0, timeline.PodDeleted: 4, timeline.AppSIGTERM: 2}, "before-deletion 0-2 "},
+		{"a clock that stepped back", seen{timeline.AppListening: 5, timeline.PodDeleted: 4}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
