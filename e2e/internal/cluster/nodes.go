@@ -76,8 +76,8 @@ func (c *Cluster) checkAuditLog(ctx context.Context, all []observe.Node) error {
 				continue
 			}
 			err := node.Run(ctx, io.Discard, "grep", "-q", line, node.AuditLog)
-			if err == nil {
-				return "", nil
+			if err == nil || ctx.Err() != nil {
+				return "", err
 			}
 			why = err.Error()
 		}
