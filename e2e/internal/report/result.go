@@ -108,8 +108,11 @@ func verdictLine(s verdict.Suite) string {
 		return word + ": no run was made"
 	}
 	all := row{Runs: s.Runs}
-	expected := all.count(Clean) + all.count(Dropped)
-	parts := []string{fmt.Sprintf("%s: %d of %s as expected", word, expected, Count(len(s.Runs), "run"))}
+	clean, dropped := all.count(Clean), all.count(Dropped)
+	parts := []string{fmt.Sprintf("%s: %d of %s as expected", word, clean+dropped, Count(len(s.Runs), "run"))}
+	if clean+dropped > 0 {
+		parts[0] += fmt.Sprintf(" (%d %s, %d %s)", dropped, Dropped, clean, Clean)
+	}
 	for _, bad := range []struct {
 		result Result
 		words  string
@@ -118,5 +121,5 @@ func verdictLine(s verdict.Suite) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, bad.words))
 		}
 	}
-	return fmt.Sprintf("%s; %d dropped nothing", strings.Join(parts, ", "), all.count(Clean))
+	return strings.Join(parts, ", ")
 }

@@ -165,7 +165,7 @@ func words(m model) section {
 		"late: answered more than a second after the planned instant and the work asked for; not counted as dropped",
 		"delay needed: the longest time, over all Pods, repeats and lanes of new connections through a proxy, from a "+
 			"Pod's deletion to the last request that came to it"+lowerBounds(lanes),
-		"rollout: until every Pod was ready and none terminating; Pod-s: Pod-seconds beyond the replicas asked for; "+
+		"took: until every Pod was ready and none terminating; Pod-s: Pod-seconds beyond the replicas asked for; "+
 			"medians of the repeats")
 	return section{Title: "What the words mean", Blocks: []block{{List: list}}}
 }

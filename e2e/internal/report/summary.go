@@ -87,22 +87,26 @@ func worst(all []exposure) exposure {
 	return out
 }
 
-// drops is the cell of a class, with the worst consumer's name if it could be another's.
+// drops is the cell of a class: the worst consumer's ratio. With names, it begins with the first
+// consumer's, which is what most readers ask about, and names the worst if that is another.
 func (m model) drops(r row, class timeline.Class, named bool) string {
 	all := m.exposures(r, class)
-	e := worst(all)
 	if len(all) == 0 {
 		return None
 	}
+	e := worst(all)
+	out := e.ratio()
+	if named && e.Consumer != "" && e.Consumer != all[0].Consumer {
+		return all[0].ratio() + "; " + Plain(e.Consumer) + " " + out
+	}
+	return out
+}
+
+// ratio is dropped/sent, marked if that must not be.
+func (e exposure) ratio() string {
 	out := ratio(e.Dropped, e.Sent)
 	if e.Failed {
-		out = failMark + " " + out
-	}
-	if named && len(all) > 1 && e.Consumer != "" {
-		if !slices.ContainsFunc(all, func(o exposure) bool { return o.Dropped > 0 && o.Consumer != e.Consumer }) {
-			out += " only"
-		}
-		out += " " + Plain(e.Consumer)
+		return failMark + " " + out
 	}
 	return out
 }
@@ -140,7 +144,7 @@ func (m model) summaryTable(parts [][]row) Table {
 	columns := []Column[row]{Key("result", row.resultCell), Key("strategy", row.label), disruptionColumn, repeatColumn}
 	group := "dropped of sent"
 	if consumers := groupBy(m.Lanes, func(l timeline.LaneSpec) string { return l.Consumer }); len(consumers) > 1 {
-		group += ", worst consumer"
+		group += fmt.Sprintf(": %s; worst", Plain(consumers[0].key))
 	}
 	for _, class := range m.classes() {
 		c := Number(string(class), func(r row) string { return m.drops(r, class, class == timeline.ClassNew) })
@@ -149,7 +153,7 @@ func (m model) summaryTable(parts [][]row) Table {
 	}
 	late := Number("late", func(r row) string { return integer(m.late(r)) })
 	needed := Number("needed", func(r row) string { return m.needed(r).delay() })
-	rollout := Number("rollout", func(r row) string {
+	rollout := Number("took", func(r row) string {
 		return r.median(rolloutOf, func(d float64) string { return Duration(time.Duration(d)) })
 	})
 	extra := Number("Pod-s", func(r row) string {
@@ -188,13 +192,11 @@ func retries(m model) []string {
 	var out []string
 	for _, v := range m.Suite.Runs {
 		if len(v.Retry) > 0 {
-			out = append(out, fmt.Sprintf("%s (%s)", m.name(v), strings.Join(plains(v.Retry), "; ")))
+			out = append(out, fmt.Sprintf("made again once, as the machine was busy: %s (%s)",
+				m.name(v), strings.Join(plains(v.Retry), "; ")))
 		}
 	}
-	if len(out) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("made again once, %s: %s", Count(len(out), "run"), strings.Join(out, ", "))}
+	return out
 }
 
 // patterns says which strategies dropped nothing, and what the others dropped where, under all
@@ -248,7 +250,7 @@ func (m model) patterns() []string {
 		if same.key == "" {
 			out = append(out, Clean.String()+": "+Enumerate(strategies))
 		} else {
-			out = append(out, fmt.Sprintf("%s %s: %s", Dropped, same.key, Enumerate(strategies)))
+			out = append(out, fmt.Sprintf("%s by %s: %s", Dropped, Enumerate(strategies), same.key))
 		}
 	}
 	return out
@@ -268,8 +270,9 @@ func (m model) zeros(rows []row) string {
 	if fewest == 0 {
 		return ""
 	}
-	return fmt.Sprintf("a 0 of %s: up to %s of rollouts may drop some (95 %% confidence); outages below %s may be "+
-		"missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), Duration(outage))
+	return fmt.Sprintf("a 0 is of %s: up to %s of all rollouts may still drop some (95 %% confidence; -repeat narrows "+
+		"it); outages below %s may be missed",
+		Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), Duration(outage))
 }
 
 // lateLine says where answers came late; "" if none did.
@@ -284,7 +287,7 @@ func lateLine(m model) string {
 	if total == 0 {
 		return ""
 	}
-	return fmt.Sprintf("late: %s answered over a second late, which doesn't count as dropped; most (%d) on %s in %s",
+	return fmt.Sprintf("late: %s answered over a second late, not counted as dropped; most (%d) on %s in %s",
 		Count(total, "request"), most.Late, most.Lane, most.Name())
 }
 

@@ -110,8 +110,9 @@ func TestNoCleanWhereRequestsWereDropped(t *testing.T) {
 		func() string { return written(t, Text, r) }, func() string { return written(t, Markdown, r) },
 		func() string { return unstyled(written(t, Index, r)) },
 	} {
-		text := write()
-		assert.Contains(t, text, "1 of 1 run as expected; 0 dropped nothing")
+		text, outcome := write(), "1 of 1 run as expected (1 ◆ dropped, 0 ✓ clean)"
+		assert.Contains(t, text, outcome)
+		text = strings.ReplaceAll(text, outcome, "")
 		assert.Regexp(t, "◆ dropped|class=\"is-dropped\"", text)
 		assert.NotContains(t, text, "✓ clean")
 		assert.NotContains(t, text, ">pass<")
@@ -126,10 +127,10 @@ func TestVerdictLine(t *testing.T) {
 		want  string
 	}{
 		{verdict.Suite{}, "INCONCLUSIVE: no run was made"},
-		{verdict.Suite{Outcome: verdict.Pass, Runs: []verdict.Verdict{{Outcome: verdict.Pass}, dropped}}, "PASS: 2 of 2 runs as expected; 1 dropped nothing"},
+		{verdict.Suite{Outcome: verdict.Pass, Runs: []verdict.Verdict{{Outcome: verdict.Pass}, dropped}}, "PASS: 2 of 2 runs as expected (1 ◆ dropped, 1 ✓ clean)"},
 		{
 			verdict.Suite{Outcome: verdict.Infrastructure, Runs: []verdict.Verdict{dropped, {}, {Outcome: verdict.Fail}, {}, {Outcome: verdict.Infrastructure}}},
-			"INFRASTRUCTURE: 1 of 5 runs as expected, 1 failed, 2 inconclusive, 1 could not be measured; 0 dropped nothing",
+			"INFRASTRUCTURE: 1 of 5 runs as expected (1 ◆ dropped, 0 ✓ clean), 1 failed, 2 inconclusive, 1 could not be measured",
 		},
 	}
 	for _, tt := range tests {
@@ -192,7 +193,7 @@ func TestSummaryRow(t *testing.T) {
 		"delay needed", "delay given", "rollout", "extra Pod-seconds",
 	}, columns)
 	assert.Equal(t, []string{
-		"◆ dropped", "no-handler †", "rolling-update", "700/2270 dns-cached", "12/2270", "49/4540", "3", "0.14s", None, "9.8s", "4.1",
+		"◆ dropped", "no-handler †", "rolling-update", "66/2270; dns-cached 700/2270", "12/2270", "49/4540", "3", "0.14s", None, "9.8s", "4.1",
 	}, table.Parts[0][0])
 }
 
@@ -210,19 +211,19 @@ func TestFindings(t *testing.T) {
 		want []string // among others
 	}{
 		{"a repetition", []verdict.Verdict{retried}, []string{
-			"made again once, 1 run: in-app-delay/rolling-update (CPU pressure 62 % on zerodrop-worker)",
+			"made again once, as the machine was busy: in-app-delay/rolling-update (CPU pressure 62 % on zerodrop-worker)",
 		}},
 		{"late", []verdict.Verdict{late}, []string{
-			"late: 7 requests answered over a second late, which doesn't count as dropped; most (7) on service/new in prestop-sleep/pod-deletion",
+			"late: 7 requests answered over a second late, not counted as dropped; most (7) on service/new in prestop-sleep/pod-deletion",
 			"✓ clean: prestop-sleep",
 		}},
-		{"masked", []verdict.Verdict{masked}, []string{"◆ dropped only what the client sent again by itself (masked): prestop-http"}},
+		{"masked", []verdict.Verdict{masked}, []string{"◆ dropped by prestop-http: only what the client sent again by itself (masked)"}},
 		{"strategies that dropped alike", []verdict.Verdict{usual("in-app-delay", "rolling-update"), usual("prestop-sleep", "pod-deletion"), usual("shutdown-at-once", "pod-deletion")}, []string{
-			"◆ dropped new (dns-cached) and in-flight (service): in-app-delay and prestop-sleep",
-			"◆ dropped new and in-flight (service and nodeport): shutdown-at-once",
+			"◆ dropped by in-app-delay and prestop-sleep: new (dns-cached) and in-flight (service)",
+			"◆ dropped by shutdown-at-once: new and in-flight (service and nodeport)",
 		}},
 		{"what a zero is worth", repeats().Suite.Runs, []string{
-			"a 0 of 10 rollouts: up to 26 % of rollouts may drop some (95 % confidence); outages below 30ms may be missed",
+			"a 0 is of 10 rollouts: up to 26 % of all rollouts may still drop some (95 % confidence; -repeat narrows it); outages below 30ms may be missed",
 		}},
 		{"no control", []verdict.Verdict{late}, []string{
 			"no control was run with these: nothing shows that the instrument would have seen a dropped request (run no-handler, too)",
@@ -233,7 +234,7 @@ func TestFindings(t *testing.T) {
 		}},
 		{"a failure", failing().Suite.Runs, []string{
 			"✗ FAIL in-app-delay/pod-deletion: service/new: new: dropped 13 of 3890 where none may be dropped",
-			"◆ dropped new (dns-cached): in-app-delay-close",
+			"◆ dropped by in-app-delay-close: new (dns-cached)",
 		}},
 	}
 	for _, tt := range tests {

@@ -91,7 +91,7 @@ func TestEstimate(t *testing.T) {
 		want  time.Duration
 	}{
 		{"quick", nil, 6 * time.Minute},
-		{"full", []string{"-profile=full"}, 14*time.Minute + 40*sec},
+		{"full", []string{"-profile=full"}, 16*time.Minute + 20*sec},
 		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
 	}
@@ -189,7 +189,7 @@ func TestRepeatOnce(t *testing.T) {
 		{"a failure is not repeated", []timeline.Timeline{bad}, verdict.Fail, nil},
 		{"busy, then failed", []timeline.Timeline{busy(good), bad}, verdict.Fail, []string{cpu}},
 		{"busy and dropping, then passed", []timeline.Timeline{busy(bad), good}, verdict.Pass, []string{
-			cpu, "it failed, too: nodeport/new: new: dropped 7 of 200 where none may be dropped (strategy prestop-sleep)",
+			"it failed, too: nodeport/new: new: dropped 7 of 200 where none may be dropped (strategy prestop-sleep)", cpu,
 		}},
 		{"busy twice", []timeline.Timeline{busy(good), busy(good)}, verdict.Inconclusive, []string{cpu}},
 		{"not the machine's fault", []timeline.Timeline{gaping(good)}, verdict.Inconclusive, nil},

@@ -108,7 +108,7 @@ func (v Verdict) Name() string { return v.Spec.Name() }
 // and each promise that it did not keep. An inconclusive run convicts nobody, but what it dropped
 // must not be forgotten because the next one passes.
 func (v Verdict) RetryReasons() []string {
-	out := slices.Clone(v.Reasons)
+	var out []string // broken promises first: what follows may be cut off
 	for _, l := range v.Lanes {
 		for _, c := range l.Classes {
 			if c.Outcome == Fail {
@@ -116,7 +116,7 @@ func (v Verdict) RetryReasons() []string {
 			}
 		}
 	}
-	return out
+	return append(out, v.Reasons...)
 }
 
 // Conclusive says that the run proves something: it was measured, and the measurement is valid.
