@@ -260,6 +260,9 @@ func (c *Cluster) nodeAddresses(ctx context.Context) ([]netip.Addr, error) {
 	}
 	var out []netip.Addr
 	for _, node := range nodes.Items {
+		if !observe.NodeReady(&node) { // a load balancer asks no such node, either
+			continue
+		}
 		for _, a := range node.Status.Addresses {
 			if ip, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
 				out = append(out, ip)
@@ -268,7 +271,7 @@ func (c *Cluster) nodeAddresses(ctx context.Context) ([]netip.Addr, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, errors.New("no node has an address that a client outside may ask")
+		return nil, errors.New("no node that is ready has an address that a client outside may ask")
 	}
 	return out, nil
 }

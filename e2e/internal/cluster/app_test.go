@@ -73,7 +73,7 @@ func serve(t *testing.T, pods func() []string, seen func(n int)) (port int32) {
 func loopback() *corev1.Node { return aNodeAt("here", "127.0.0.1") }
 
 func aNodeAt(name string, addresses ...string) *corev1.Node {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	n := aNode(name, corev1.ConditionTrue)
 	for _, a := range addresses {
 		n.Status.Addresses = append(n.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a})
 	}
@@ -391,14 +391,15 @@ func TestAddress(t *testing.T) {
 		{"no URL", "node.example", at(fixtures.FromOutside, "http://a b"), "10.96.0.9", `address http://a b: parse "http://a b": invalid character " " in host name`},
 	}
 	service := aConsumer(t, "nodeport").Objects[0]
-	controlPlane := aNodeAt("control-plane", "172.18.0.2")
+	controlPlane, broken := aNodeAt("control-plane", "172.18.0.2"), aNodeAt("broken", "172.18.0.9")
+	broken.Status.Conditions = nil
 	controlPlane.Labels = map[string]string{"node.kubernetes.io/exclude-from-external-load-balancers": ""}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			app, client := newApp(&corev1.Service{
 				ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace},
 				Spec:       corev1.ServiceSpec{ClusterIP: tt.ip, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31234}}},
-			}, controlPlane, aNodeAt("worker", "172.18.0.3", "fc00::3"), aNodeAt("worker2", "172.18.0.4"))
+			}, controlPlane, broken, aNodeAt("worker", "172.18.0.3", "fc00::3"), aNodeAt("worker2", "172.18.0.4"))
 			app.cluster.config.Address = tt.host
 			objects, err := app.cluster.locate([]*unstructured.Unstructured{service, anObject("example.dev/v1", "Route", "second")})
 			require.NoError(t, err)

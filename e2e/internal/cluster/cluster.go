@@ -194,11 +194,21 @@ func (c *Cluster) Close(ctx context.Context) error {
 		}
 	}
 	if c.kind != nil {
-		err = errors.Join(err, c.kind.unlock(true))
+		_, left := c.kind.engine.removeContainers(ctx, containerLabel) // of a deployment that failed
+		err = errors.Join(err, left, c.kind.unlock(true))
 	}
 	c.reaper.end(err == nil)
 	c.reaper = nil
 	return err
+}
+
+// Ending tells other runs on this machine that the process is about to take its cluster away for
+// good: they wait for that, and don't fail beside a run that lives. At best: who doesn't hear of it
+// doesn't wait.
+func (c *Cluster) Ending() {
+	if c.kind != nil && c.kind.lock != nil {
+		_ = newHolder(roleCleanup).write(c.kind.lock)
+	}
 }
 
 // Ours says whether the cluster is a kind cluster of zerodrop's own, in which more than our
@@ -279,10 +289,13 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 	}
 	_, err := c.client.CoreV1().Namespaces().Create(ctx,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+	if reason := apierrors.ReasonForError(err); err == nil || reason == metav1.StatusReasonUnknown ||
+		reason == metav1.StatusReasonTimeout || reason == metav1.StatusReasonServerTimeout {
+		c.namespace = name // also where only the answer was lost: Close removes it
+	}
 	if err != nil {
 		return fmt.Errorf("create namespace: %w", err)
 	}
-	c.namespace = name
 	return nil
 }
 

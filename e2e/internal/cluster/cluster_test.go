@@ -16,8 +16,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -319,5 +321,23 @@ func TestRemoveNamespaces(t *testing.T) {
 			refuse(client, verb, "namespaces", errDown)
 			require.ErrorContains(t, (&Cluster{client: client}).removeNamespaces(t.Context()), want)
 		})
+	}
+}
+
+// TestNamespaceWithoutAnswer: a namespace that may be there, as only the answer was lost, is one to
+// remove; one that was refused is not.
+func TestNamespaceWithoutAnswer(t *testing.T) {
+	refused := apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, "", errFake)
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{{errFake, true}, {apierrors.NewTimeoutError("slow", 1), true}, {refused, false}} {
+		client := fake.NewSimpleClientset()
+		client.PrependReactor("create", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, tt.err
+		})
+		c := &Cluster{client: client, kind: &kindCluster{}}
+		require.ErrorIs(t, c.createNamespace(t.Context()), tt.err)
+		assert.Equal(t, tt.want, c.namespace != "", tt.err)
 	}
 }

@@ -23,9 +23,10 @@
 //	                NodePort, as a client outside of a cluster does
 //	observation     containerd's events and conntrack are read on each node (nodes.go)
 //
-// Nothing of that outlives the run. If the process is killed, a small process in a session of its
-// own waits for its end and removes the containers that the run has written down. A next run waits
-// for it. `make clean` removes by label what is left all the same.
+// Nothing of that outlives the run, but for the client's image (`make clean-cache` removes it).
+// If the process is killed, a small process in a session of its own waits for its end and
+// removes the containers that the run has written down. A next run waits for it. `make clean`
+// removes by label what is left all the same.
 //
 // # A cluster that exists
 //
@@ -42,7 +43,7 @@
 //
 //	the workload    of fixtures/base, patched by the strategy
 //	consumers       the objects of each folder in fixtures/consumers
-//	workers         an Indexed Job that sends load; its Pods prefer the control plane. Orders and
+//	workers         an Indexed Job that sends load; its Pods prefer the control plane. Requests and
 //	                records go through the API server's Pod proxy, so a kubeconfig is all it takes
 //	                (workers.go)
 //	what a disruption needs beside the app, made before the run and removed after it (objects.go)

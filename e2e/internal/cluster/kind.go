@@ -258,7 +258,6 @@ func (k *kindCluster) remove(ctx context.Context) error {
 	if k.lock == nil {
 		return nil
 	}
-	_ = newHolder(roleCleanup).write(k.lock) // at best: who doesn't know of it doesn't wait
 	_, err := k.engine.removeContainers(ctx, containerLabel)
 	if deleted := k.provider.Delete(clusterName, k.kubeconfig); deleted != nil {
 		err = errors.Join(err, fmt.Errorf("delete kind cluster: %w", deleted))

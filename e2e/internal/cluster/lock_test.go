@@ -48,3 +48,18 @@ func TestLockCluster(t *testing.T) {
 	require.ErrorContains(t, err, "lock the kind cluster: ")
 	require.NotErrorIs(t, err, errBusy)
 }
+
+// TestEnding: a run beside one that takes its cluster away for good waits for that, and one beside a
+// run that only changes clusters fails at once.
+func TestEnding(t *testing.T) {
+	k := newKind(t, &fakeKind{})
+	c, lock := &Cluster{kind: k}, filepath.Join(filepath.Dir(k.kubeconfig), "cluster.lock")
+	_, err := lockCluster(t.Context(), lock, noStep)
+	require.ErrorIs(t, err, errBusy)
+	c.Ending()
+	(&Cluster{}).Ending() // of a cluster that exists there is no lock
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	_, err = lockCluster(ctx, lock, noStep)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+}

@@ -126,6 +126,8 @@ const (
 // executes the run's last will and returns what to exit with.
 func Reap() int {
 	pipe, lock := os.NewFile(3, "will"), os.NewFile(4, "lock")
+	syscall.CloseOnExec(3) // a child of the engine's command that stays behind must not hold the lock
+	syscall.CloseOnExec(4)
 	defer lock.Close() // not before: a file that nothing refers to is closed, and the lock with it
 	w, err := readWill(pipe)
 	switch {

@@ -111,7 +111,7 @@ func (a *App) awaitWorkers(ctx context.Context, n int) error {
 	})
 }
 
-// answerWithin is how long something that has no work to do may take to answer through the API
+// answerWithin is how long something that has no work to do may take to answer, also through the API
 // server.
 const answerWithin = 5 * time.Second
 

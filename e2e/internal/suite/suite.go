@@ -64,14 +64,17 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 		attempts: map[string]int{},
 	}}
 	s.unhook = context.AfterFunc(ctx, func() {
-		s.progress.line("stopping: what was measured is kept, the cluster is taken away " +
-			"(also after a second Ctrl-C, which ends the rest at once)")
+		after := "the cluster is taken away (also after a second Ctrl-C, which ends the rest at once)"
+		if config.Cluster.Keep {
+			after = "the cluster stays"
+		}
+		s.progress.line("stopping: what was measured is kept, %s", after)
 	})
 	return s, nil
 }
 
-// WithParent is a context that also ends, within a fifth of a second, when the parent of this process is gone:
-// a go test that is killed alone takes nothing of its test binary with it.
+// WithParent is a context that also ends, within a fifth of a second, when the parent of this
+// process is gone: a go test that is killed alone takes nothing of its test binary with it.
 func WithParent(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	parent := os.Getppid()
@@ -201,6 +204,9 @@ func (s *Suite) Finish(tests int) int {
 // finish says how the suite came out; nil if there was no run. What isn't a pass is an error as
 // well, whatever the tests say.
 func (s *Suite) finish() (*verdict.Outcome, error) {
+	if s.cluster != nil {
+		s.cluster.Ending()
+	}
 	errs := []error{s.closeCluster(s.ctx)}
 	if s.kindLog != nil {
 		errs = append(errs, s.kindLog.Close())
