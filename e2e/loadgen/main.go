@@ -1,5 +1,5 @@
-// Command loadgen is the worker: traffic, run inside the cluster. It waits for one order of the
-// harness, sends, hands its records over and exits with 0.
+// Command loadgen is the worker: traffic, run inside the cluster, or in a container beside it. It
+// waits for one StartRequest of the harness, sends, hands its records over and exits with 0.
 package main
 
 import (

@@ -22,7 +22,9 @@ var firstPort = portAt(time.Now())
 // portAt is the hand of a clock that goes round in 141 s. A sender in the place of another, at the
 // same address, so begins beyond the ports that the other has used: a node remembers for up to two
 // minutes which Pod a connection went to that was never answered, or was given up
-// (nf_conntrack_tcp_timeout_syn_sent, _fin_wait).
+// (nf_conntrack_tcp_timeout_syn_sent, _fin_wait). That holds up to 200 new connections a second in
+// all, which is what the outside lanes send by default; beyond 235 the ports themselves come round
+// within two minutes.
 func portAt(begin time.Time) uint32 { return uint32(begin.Unix() * 200 % int64(ephemeral.count)) }
 
 // ephemeral are the ports that bindNext takes: Linux' default range for clients

@@ -17,7 +17,7 @@ import (
 // Lane is a load, where it goes and when it begins.
 type Lane struct {
 	Name  string         // path/load
-	URL   string         // of the app, without a path, as in http://127.0.0.1:30080
+	URL   string         // of the app, without a path, as in http://172.18.0.3:31234
 	Start time.Duration  // when its first request is due; the others follow, one every 1/rate seconds
 	Load  scenarios.Load // whose rate is that of all senders together
 	// Resolve says how the client resolves the host of the URL; nil if the URL's address is dialled

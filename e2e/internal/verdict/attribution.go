@@ -339,7 +339,7 @@ func (a attribution) name(d *DroppedRequest, pod string, by Evidence) {
 // cluster, and not one where the client is. "" if that is not known.
 func (a attribution) nodeAt(ip string) string {
 	for _, s := range a.tl.Sources {
-		if s.Kind == timeline.SourceConntrack && s.IP == ip {
+		if ip != "" && s.Kind == timeline.SourceConntrack && s.IP == ip {
 			return s.Node
 		}
 	}

@@ -87,11 +87,12 @@
 //
 // # Instants and clocks
 //
-// A deletion is dated by the API server's audit log, as an interval: the write happened between the
-// arrival of the request and its answer. Times since a deletion count from the start of the
-// interval, so that none is too short. A request that was sent within the interval belongs to
-// before-deletion, unless the watch had told of the deletion by then. Where there is no audit log
-// (a cluster that exists) the watch's own instant stands, which is some milliseconds late.
+// A deletion is dated by the API server's audit log, as an interval: the write happened between
+// the arrival of the request and its answer. Times since a deletion count from the start of the
+// interval, so that none is too short. A request that ended within the interval (or timed out,
+// and was sent within it) belongs to before-deletion, unless the watch had told of the deletion.
+// Where there is no audit log (a cluster that exists) the watch's own instant stands, which is
+// some milliseconds late.
 //
 // Clocks are compared before they are relied on. Nodes of a kind cluster run on the kernel that the
 // harness runs on, and have its clock. Others are asked, and a request that lies within their

@@ -69,6 +69,9 @@ func (l PodLifecycle) segments() []Segment {
 	}
 	closed, hasClosed := l.At(timeline.AppListenerClosed)
 	exit, exited := first(timeline.ProcessExit, timeline.AppExit, timeline.ContainerExit)
+	if asked, _ := l.At(timeline.PodDeleted); exited {
+		deleted = max(asked, min(deleted, exit))
+	}
 	last, ended := l.End()
 
 	var out []Segment

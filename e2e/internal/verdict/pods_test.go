@@ -78,6 +78,15 @@ func TestFirstSeen(t *testing.T) {
 	}
 }
 
+// TestSegmentsOfALateAnswer: a process that ended before its deletion was answered has been deleted
+// by then, and no two phases overlap.
+func TestSegmentsOfALateAnswer(t *testing.T) {
+	life := PodLifecycle{FirstSeen: map[timeline.Kind]time.Duration{
+		timeline.AppListening: 0, timeline.PodDeleted: 1, timeline.ProcessExit: 2, timeline.PodGone: 9,
+	}, deletionLate: 5, deletionWidth: 5}
+	assert.Equal(t, []Segment{{BeforeDeletion, 0, 2}, {AfterExit, 2, 9}}, life.segments())
+}
+
 // TestSegments: a phase lies between two instants that were both seen, in their order.
 func TestSegments(t *testing.T) {
 	type seen = map[timeline.Kind]time.Duration
