@@ -105,7 +105,7 @@ func startRun(t *testing.T, dir string) killable {
 	require.NoError(t, err)
 	defer log.Close()
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-run=^TestRollout$",
-		"-strategies=prestop-sleep", "-disruptions=rolling-update", "-lanes=service/new", "-rate=25",
+		"-strategies=prestop-sleep", "-disruptions=rolling-update", "-lanes=service/new,nodeport/new", "-rate=25",
 		"-node-image="+shared.Config.Cluster.NodeImage, "-out="+dir)
 	cmd.Env = append(os.Environ(), "ZERODROP_EXIT_CODE=", "GITHUB_STEP_SUMMARY=")
 	cmd.Stdout, cmd.Stderr = log, log
