@@ -83,6 +83,24 @@ func TestPass(t *testing.T) {
 	assert.Nil(t, l.LastArrival, "no Pod answered after its deletion")
 }
 
+// TestLate: an answer is late by what it took beyond the work that was asked for; one that was
+// dropped never came.
+func TestLate(t *testing.T) {
+	tl := rollout()
+	for i := range tl.Spec.Lanes {
+		tl.Spec.Lanes[i].Work = time.Duration(i) * sec
+	}
+	for i := range tl.Lanes {
+		on := sec + tl.Spec.Lanes[i].Work
+		tl.Lanes[i].Requests[70].Latency, tl.Lanes[i].Requests[80].Latency = on, on+1
+		tl.Lanes[i].Requests[90].Latency, tl.Lanes[i].Requests[90].Cause = 5*sec, timeline.Timeout
+	}
+	for _, l := range Judge(tl).Lanes {
+		assert.Equal(t, 1, l.Late, l.Name)
+		assert.Equal(t, 1, l.Dropped, l.Name)
+	}
+}
+
 func TestPromises(t *testing.T) {
 	tests := []struct {
 		name     string
