@@ -69,9 +69,9 @@ type Config struct {
 	// Reaper is a command that calls Reap: it takes away what is there when this process is killed.
 	// Empty for none. A kind cluster that is to be kept has none.
 	Reaper []string
-	// Stopping ends when this process is to end early: other runs then wait for it to take its
-	// cluster away. Nil if they needn't.
-	Stopping context.Context
+	// Ending ends when this process takes its cluster away for good, or is to do so early: other runs
+	// then wait for that, and don't fail beside a run that lives. Nil if they needn't.
+	Ending context.Context
 	// Log gets what kind has to say; nil if nobody wants to know.
 	Log io.Writer
 	// Step hears of each step as it begins; nil if nobody wants to know.
@@ -200,15 +200,6 @@ func (c *Cluster) Close(ctx context.Context) error {
 	c.reaper.end(err == nil)
 	c.reaper = nil
 	return err
-}
-
-// Ending tells other runs on this machine that the process is about to take its cluster away for
-// good: they wait for that, and don't fail beside a run that lives. At best: who doesn't hear of it
-// doesn't wait.
-func (c *Cluster) Ending() {
-	if c.kind != nil && c.kind.lock != nil {
-		_ = newHolder(roleCleanup).write(c.kind.lock)
-	}
 }
 
 // Ours says whether the cluster is a kind cluster of zerodrop's own, in which more than our

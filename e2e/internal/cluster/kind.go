@@ -66,8 +66,8 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.Stopping != nil {
-		context.AfterFunc(config.Stopping, func() { _ = newHolder(roleCleanup).write(lock) })
+	if config.Ending != nil {
+		announceEnd(config.Ending, lock)
 	}
 	run, option, err := detectEngine(ctx)
 	if err != nil {

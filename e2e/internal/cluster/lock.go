@@ -50,6 +50,12 @@ func (h holder) write(f *os.File) error {
 	return nil
 }
 
+// announceEnd writes down that this process cleans up, once ending is over. At best: who doesn't hear
+// of it doesn't wait.
+func announceEnd(ending context.Context, lock *os.File) {
+	context.AfterFunc(ending, func() { _ = newHolder(roleCleanup).write(lock) })
+}
+
 // readHolder gives a run that nobody knows for a file that doesn't say.
 func readHolder(f *os.File) holder {
 	h := holder{}

@@ -53,11 +53,12 @@ func TestLockCluster(t *testing.T) {
 // run that only changes clusters fails at once.
 func TestEnding(t *testing.T) {
 	k := newKind(t, &fakeKind{})
-	c, lock := &Cluster{kind: k}, filepath.Join(filepath.Dir(k.kubeconfig), "cluster.lock")
+	lock := filepath.Join(filepath.Dir(k.kubeconfig), "cluster.lock")
+	ending, end := context.WithCancel(t.Context())
+	announceEnd(ending, k.lock)
 	_, err := lockCluster(t.Context(), lock, noStep)
 	require.ErrorIs(t, err, errBusy)
-	c.Ending()
-	(&Cluster{}).Ending() // of a cluster that exists there is no lock
+	end()
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	_, err = lockCluster(ctx, lock, noStep)

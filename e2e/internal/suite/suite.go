@@ -34,6 +34,8 @@ type Suite struct {
 type state struct {
 	ctx       context.Context // ends when somebody wants the process to end
 	unhook    func() bool     // from then on, the end of ctx is nothing to tell of
+	ending    context.Context // ends with ctx, and when end is called as all runs are made
+	end       context.CancelFunc
 	catalogue scenarios.Catalogue
 	progress  *progress
 	started   time.Time
@@ -59,8 +61,9 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
+	ending, end := context.WithCancel(ctx)
 	s := &Suite{config, &state{
-		ctx: ctx, catalogue: catalogue, progress: newProgress(config.Terminal), started: time.Now(),
+		ctx: ctx, ending: ending, end: end, catalogue: catalogue, progress: newProgress(config.Terminal), started: time.Now(),
 		attempts: map[string]int{},
 	}}
 	s.unhook = context.AfterFunc(ctx, func() {
@@ -121,7 +124,7 @@ func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluste
 	}
 	began := time.Now()
 	config := s.Config.Cluster
-	config.Needs, config.Step, config.Log, config.Stopping = needs, s.progress.step, s.kindLog, s.ctx
+	config.Needs, config.Step, config.Log, config.Ending = needs, s.progress.step, s.kindLog, s.ending
 	s.cluster, s.clusterErr = cluster.Open(ctx, config)
 	s.clusterKey, s.clusters, s.clusterTook = key, s.clusters+1, s.clusterTook+time.Since(began)
 	if s.clusterErr == nil {
@@ -204,9 +207,7 @@ func (s *Suite) Finish(tests int) int {
 // finish says how the suite came out; nil if there was no run. What isn't a pass is an error as
 // well, whatever the tests say.
 func (s *Suite) finish() (*verdict.Outcome, error) {
-	if s.cluster != nil {
-		s.cluster.Ending()
-	}
+	s.end()
 	errs := []error{s.closeCluster(s.ctx)}
 	if s.kindLog != nil {
 		errs = append(errs, s.kindLog.Close())

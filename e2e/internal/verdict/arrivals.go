@@ -12,8 +12,8 @@ import (
 // Arrival says how long traffic went on arriving at a Pod that was to go.
 type Arrival struct {
 	Pod string
-	// After is from when the Pod's deletion was asked for to the last request that landed on it, whether answered or
-	// dropped. It is known to one interval of the lane, 1/rate.
+	// After is from when the Pod's deletion was asked for to the last request that landed on it,
+	// whether answered or dropped. It is known to one interval of the lane, 1/rate.
 	After time.Duration
 	// Censored says that requests arrived until the Pod's own end: After is a lower bound, and
 	// would have been longer had the Pod lived longer.

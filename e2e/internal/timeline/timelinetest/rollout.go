@@ -14,8 +14,8 @@ const (
 	sec = time.Second
 )
 
-// Rollout is a valid rolling update that dropped nothing, for a test to spoil: three Pods replaced one after
-// the other, three lanes at 10 requests/s for 20 s.
+// Rollout is a valid rolling update that dropped nothing, for a test to spoil: three Pods replaced
+// one after the other, three lanes at 10 requests/s for 20 s.
 //
 //	0s lead 3s disruption 9s termination 12s tail 20s
 //	app-0..2 created before, deleted at 4, 6, 8 s, gone 2 s later; app-3..5 created 1 s before each deletion
