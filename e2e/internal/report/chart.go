@@ -161,23 +161,28 @@ func (m model) links(r row) []runLink {
 	return out
 }
 
+// result is that of a consumer in a run: none of its own if the run proves nothing.
+func (e exposure) result(run Result) Result {
+	switch {
+	case run == Unknown || run == Broken:
+		return run
+	case e.Failed:
+		return Failed
+	case e.Dropped > 0:
+		return Dropped
+	}
+	return Clean
+}
+
 // dropCell is the worst consumer's drops of a class, and those of the others beside it.
 func (m model) dropCell(r row, class timeline.Class, axis scale) dropCell {
 	all := m.exposures(r, class)
 	e := worst(all)
-	out := dropCell{Scale: axis, Result: r.result(), X: percentOf(shareAt(e.share())), Text: ratio(e.Dropped, e.Sent)}
-	switch {
-	case len(all) == 0:
-		out.Result, out.Text = "", None
+	out := dropCell{Scale: axis, X: percentOf(shareAt(e.share())), Text: None}
+	if len(all) == 0 {
 		return out
-	case out.Result == Unknown || out.Result == Broken:
-	case e.Failed:
-		out.Result = Failed
-	case e.Dropped > 0:
-		out.Result = Dropped
-	default:
-		out.Result = Clean
 	}
+	out.Result, out.Text = e.result(r.result()), ratio(e.Dropped, e.Sent)
 	if e.Dropped > 0 {
 		out.Notes = []string{percent(e.share())}
 	}
@@ -187,16 +192,7 @@ func (m model) dropCell(r row, class timeline.Class, axis scale) dropCell {
 	out.Notes = append(out.Notes, Plain(e.Consumer))
 	others := slices.DeleteFunc(all, func(o exposure) bool { return o.Consumer == e.Consumer })
 	for _, o := range others {
-		mark := otherMark{percentOf(shareAt(o.share())), Clean}
-		switch {
-		case out.Result == Unknown || out.Result == Broken:
-			mark.Result = out.Result
-		case o.Failed:
-			mark.Result = Failed
-		case o.Dropped > 0:
-			mark.Result = Dropped
-		}
-		out.Others = append(out.Others, mark)
+		out.Others = append(out.Others, otherMark{percentOf(shareAt(o.share())), o.result(r.result())})
 	}
 	slices.SortStableFunc(others, func(a, b exposure) int { return cmp.Compare(b.Dropped, a.Dropped) })
 	for _, same := range groupBy(others, func(o exposure) int { return o.Dropped }) {
