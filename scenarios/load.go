@@ -84,10 +84,11 @@ const DefaultRate = 100
 // of 1 ms makes bursts of a constant rate.
 const MaxRate = 1000
 
-// New is one connection per request.
+// New is one connection per request. It is a POST, so that it compares at all consumers: a proxy
+// whose own connection to a Pod is dead sends a GET again and tells nobody.
 func New(rate int) Load {
 	return Load{
-		Name: "new", Driver: HTTP, Class: ClassNew, Rate: rate, Method: http.MethodGet,
+		Name: "new", Driver: HTTP, Class: ClassNew, Rate: rate, Method: http.MethodPost,
 		Connections: NewConnections, Timeout: timeout,
 	}
 }

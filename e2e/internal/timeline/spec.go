@@ -44,10 +44,13 @@ type LaneSpec struct {
 	Routing  Routing `json:"routing"`
 	// Evidence are the sources that can name the Pod of a dropped request: EvidenceConntrack ….
 	Evidence []string `json:"evidence,omitempty"`
-	Load     string   `json:"load"`
-	Driver   string   `json:"driver"`
-	Class    Class    `json:"class"`
-	Rate     int      `json:"rate"` // requests per second
+	// Component is the program of the consumer that takes the lane's requests, as traefik; its access
+	// log is Forwards of that name. Empty where there is none.
+	Component string `json:"component,omitempty"`
+	Load      string `json:"load"`
+	Driver    string `json:"driver"`
+	Class     Class  `json:"class"`
+	Rate      int    `json:"rate"` // requests per second
 	// Connections says how the load uses connections: new, reused.
 	Connections string `json:"connections"`
 	// Replayable says that http.Transport is free to send a request again, as in ordinary clients.

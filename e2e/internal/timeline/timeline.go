@@ -27,6 +27,10 @@ type Timeline struct {
 	Sources []Source `json:"sources,omitempty"`
 	// Routes are the choices of kube-proxy, in the order of their time; stored beside the JSON.
 	Routes Routes `json:"-"`
+	// Forwards are what proxies passed on, in the order of their time; stored beside the JSON.
+	Forwards Forwards `json:"-"`
+	// Scrapes are those of consumers that are only watched, in the order of their time.
+	Scrapes []Scrape `json:"scrapes,omitempty"`
 	// Served is the server's side of the ledger, as far as Pods told it.
 	Served []Served `json:"served,omitempty"`
 	// Interrupted says who or what ended the run before its time; empty if nobody did.
@@ -53,10 +57,12 @@ type Window struct {
 
 // Seen is what an observer saw of the cluster in a run; the fields are those of Timeline.
 type Seen struct {
-	Events  []Event
-	Served  []Served
-	Sources []Source
-	Routes  Routes
+	Events   []Event
+	Served   []Served
+	Sources  []Source
+	Routes   Routes
+	Forwards Forwards
+	Scrapes  []Scrape
 }
 
 // Sender is a process that sent load. All instants of its records are on the run's clock already:

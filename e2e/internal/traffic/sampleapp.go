@@ -10,7 +10,6 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
-	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // sampleApp is the sample app as the target of a lane.
@@ -20,7 +19,7 @@ func sampleApp(lane Lane) Target {
 		url += "?" + protocol.ParamFor + "=" + lane.Load.Work.String()
 	}
 	var body []byte
-	if lane.Load.Connections == scenarios.ReusedConnections && !lane.Load.Replayable {
+	if lane.Load.Method == http.MethodPost {
 		body = []byte("work\n") // together with no GetBody: nothing that http.Transport could send twice
 	}
 	return Target{

@@ -97,6 +97,7 @@ type Verdict struct {
 	// so much. Of runs that etcd's log dated, to the instant, there is no width.
 	DeletionLate, DeletionWidth []time.Duration
 
+	Watched         []Watched        // removals, as consumers without load saw them
 	Pods            []PodLifecycle   // all, in the order in which they were first seen
 	DroppedRequests []DroppedRequest // every one, lane by lane
 }
@@ -136,6 +137,19 @@ func (v Verdict) Deleted() int {
 	return n
 }
 
+// Watched is one Pod's removal as a consumer that is only watched, Prometheus, saw it.
+type Watched struct {
+	Consumer string
+	Pod      string
+	// After is from when the Pod's deletion was asked for to the last time that the consumer asked the
+	// Pod; negative if that was before. Censored as an Arrival is.
+	After    time.Duration
+	Censored bool
+	// Blind is from the last successful scrape of the Pod to the end of its process: what the Pod did
+	// then, nobody knows.
+	Blind time.Duration
+}
+
 // Lane is one lane of a run. Planned = Sent + Unsent, Sent = OK + Dropped = OK + the sum of Causes.
 type Lane struct {
 	timeline.LaneSpec
@@ -149,9 +163,11 @@ type Lane struct {
 	OK      int
 	Dropped int
 	Masked  int // of OK: those that were sent more than once, which an ordinary client hides
-	Late    int // of OK: those answered more than a second after their planned instant and the lane's work
-	Lookups int // DNS queries that its clients sent
-	Causes  map[timeline.Cause]int
+	// ProxyMasked are those of OK that the consumer's own program sent more than once, by its access log.
+	ProxyMasked int
+	Late        int // of OK: those answered more than a second after their planned instant and the lane's work
+	Lookups     int // DNS queries that its clients sent
+	Causes      map[timeline.Cause]int
 
 	LagP50, LagP99, LagMax   time.Duration
 	LatencyP50, LatencyP99   time.Duration          // of the ok requests, from the due instant
