@@ -13,6 +13,7 @@
 //	Routes   whom kube-proxy chose for each new connection
 //	Served   how many requests each Pod says it has answered, and which it had begun
 //	Senders  the processes that sent load, each with its clock and the pressure on its CPUs
+//	Scrapes  when Prometheus asked each Pod, and whether it got an answer
 //	Sources  where events came from, each with its clock and what it did not tell
 //	Errors   what went wrong with the measurement itself
 //	Retry    why this run was made a second time, if it was
@@ -33,6 +34,7 @@
 //	the app's life                     the app's log, by its node's clock
 //	ends of processes                  containerd's events, by its node's clock
 //	kube-proxy's choices               conntrack -E on each node, by its node's clock
+//	Prometheus' scrapes                its own series up, by its node's clock
 //
 // # Files
 //

@@ -40,7 +40,8 @@ const (
 	SourceConntrack SourceKind = "conntrack" // connection tracking of a node
 	// the audit log of the API server on a node: when changes were made, and who asked for them. In
 	// runs that were stored before there was one it is "etcd", by whose log they were dated
-	SourceAudit SourceKind = "audit"
+	SourceAudit  SourceKind = "audit"
+	SourceScrape SourceKind = "scrape" // what Prometheus, on a node, has on record of its own scrapes
 )
 
 // Routes are choices of kube-proxy: for a new connection to a Service, the Pod.

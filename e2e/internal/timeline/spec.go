@@ -23,6 +23,8 @@ type Spec struct {
 	// Control says that the result is known beforehand.
 	Control bool       `json:"control,omitempty"`
 	Lanes   []LaneSpec `json:"lanes"`
+	// Watched are consumers without lanes: what they ask Pods by themselves is on record (Scrapes).
+	Watched []string `json:"watched,omitempty"`
 }
 
 // Scope says which of the Pods that were there have to be gone after the disruption.

@@ -49,6 +49,7 @@ func example() Timeline {
 		Served: []Served{{
 			Pod: "app-1", Answered: map[string]int{"nodeport/new": 3}, Unanswered: []Unanswered{{Lane: "nodeport/slow", Seq: 4}},
 		}},
+		Scrapes:     []Scrape{{Consumer: "prometheus-endpoints", IP: "10.244.1.2", At: 3 * time.Second, OK: true}},
 		Environment: Environment{Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", CPUs: 2},
 		Errors:      []string{"the cluster went away"},
 	}
@@ -58,7 +59,7 @@ func example() Timeline {
 func exampleSpec() Spec {
 	return Spec{
 		Strategy: "prestop-sleep+again", Summary: "waits", Group: "preStop", SameAs: "prestop-sleep", Delay: 15 * time.Second,
-		Disruption: "rolling-update", Scope: ScopeAll, Control: true,
+		Disruption: "rolling-update", Scope: ScopeAll, Control: true, Watched: []string{"prometheus-endpoints"},
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
 			Component: "traefik", Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,

@@ -31,6 +31,7 @@
 //	every Pod in scope was replaced                     all
 //	every new Pod answered a request                    all
 //	the watch was never interrupted                     no gap
+//	consumers that are only watched were so throughout  no scrape missing for 3 s
 //	the client's ledger and the Pods' ledgers agree     no request apart
 //	clocks of senders are known, and held               known to 3/rate; drift at most twice what
 //	                                                    they are known to

@@ -36,6 +36,7 @@ var validityChecks = []validityCheck{
 	{reasons: podsWereReplaced},
 	{reasons: newPodsServed},
 	{reasons: watchWasUnbroken},
+	{reasons: watchedAllTheTime},
 	{reasons: ledgersAgree},
 	{reasons: clocksHeld},
 	{reasons: loadOutlivedThePods},
@@ -338,6 +339,23 @@ func watchWasUnbroken(tl timeline.Timeline, _ findings) []string {
 	for _, e := range tl.Events {
 		if e.Kind == timeline.WatchGap {
 			why = append(why, fmt.Sprintf("events may be missing at %s: %s", e.At.Round(time.Millisecond), e.Detail))
+		}
+	}
+	return why
+}
+
+// watchedAllTheTime wants the record of every consumer that is only watched, without a gap: a Pod
+// that nobody asked for as long as Prometheus was away looks like one that it no longer knew.
+func watchedAllTheTime(tl timeline.Timeline, _ findings) []string {
+	var why []string
+	for _, s := range tl.Sources {
+		if s.Kind == timeline.SourceScrape && s.Missing != "" {
+			why = append(why, s.Missing)
+		}
+	}
+	for _, name := range tl.Spec.Watched {
+		if !slices.ContainsFunc(tl.Scrapes, func(s timeline.Scrape) bool { return s.Consumer == name }) {
+			why = append(why, name+": no scrape is on record")
 		}
 	}
 	return why

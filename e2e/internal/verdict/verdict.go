@@ -145,8 +145,8 @@ type Watched struct {
 	// Pod; negative if that was before. Censored as an Arrival is.
 	After    time.Duration
 	Censored bool
-	// Blind is from the last successful scrape of the Pod to the end of its process: what the Pod did
-	// then, nobody knows.
+	// Blind is from the last successful scrape of the Pod, or from its creation if there was none, to
+	// the end of its process: what the Pod did then, nobody knows. 0 if that end was not seen.
 	Blind time.Duration
 }
 
@@ -223,6 +223,7 @@ func Judge(tl timeline.Timeline) Verdict {
 			v.DeletionWidth = append(v.DeletionWidth, life.deletionWidth)
 		}
 	}
+	v.Watched = watched(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {
