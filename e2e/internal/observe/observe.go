@@ -9,6 +9,7 @@
 //	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
 //	audit.go      when the API server made the changes that it delivers, and who asked for them
 //	applog.go     what the app says in its log
+//	prometheus.go when Prometheus scraped each Pod, as its own series have it
 //
 // The sources run at the same time and record to one Record. A source that needs what others have
 // recorded, such as the Pod of a container ID, uses it at the end (Recorder.AtEnd).
@@ -39,6 +40,8 @@ type Config struct {
 	// Nodes are those that can be asked for what the API server doesn't know: connections,
 	// processes. Empty where no node can be asked.
 	Nodes []Node
+	// Scrapers are the consumers that are only watched.
+	Scrapers []Scraper
 }
 
 // sources lists what is observed, in the order in which the sources are merged.
@@ -52,6 +55,13 @@ func sources(config Config) []Source {
 		if n.AuditLog != "" {
 			list = append(list, auditLog{n, config.Namespace})
 		}
+	}
+	for _, scraper := range config.Scrapers {
+		s := scraping{Scraper: scraper}
+		if i := slices.IndexFunc(nodes, func(n *watchedNode) bool { return n.Name == scraper.Node }); i >= 0 {
+			s.node = nodes[i]
+		}
+		list = append(list, s)
 	}
 	return append(list, appLog{config, nodes})
 }
