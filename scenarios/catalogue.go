@@ -125,6 +125,9 @@ func (c Catalogue) Lanes(rate int) ([]Lane, error) {
 	})
 	var lanes []Lane
 	for _, consumer := range consumers {
+		if consumer.Group != "" {
+			continue
+		}
 		bearable := rate
 		if consumer.MaxRate > 0 {
 			bearable = min(rate, consumer.MaxRate)

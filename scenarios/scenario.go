@@ -17,6 +17,8 @@ type Scenario struct {
 	Strategy   fixtures.Strategy
 	Disruption Disruption
 	Lanes      []Lane
+	// Watched are consumers that take no load: what they ask Pods by themselves is on record.
+	Watched []fixtures.Consumer
 	// Control says that the result is known beforehand. A suite in which a control comes out
 	// otherwise proves nothing about the rest.
 	Control bool

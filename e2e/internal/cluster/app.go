@@ -49,8 +49,10 @@ type App struct {
 	grace     time.Duration
 	replicas  int
 	services  []string                // of all consumers
+	watched   []fixtures.Consumer
 	urls      map[string][]string     // of consumers, by name; several where each node is asked
 	addresses map[string][]netip.Addr // of those nodes
+	own       map[string][]string     // Pods by URL, where the node that is asked answers by its own alone
 	workers   []worker.Worker         // none if no consumer is loaded from within the cluster
 	client    []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 }
@@ -64,7 +66,9 @@ var errOtherNeeds = errors.New("the cluster wasn't made with the settings that i
 //
 // A disruption that isn't for this cluster is refused before anything is deployed.
 func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
-	app := &App{cluster: c, dir: dir, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}}
+	app := &App{
+		cluster: c, dir: dir, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}, own: map[string][]string{},
+	}
 	if err := app.deploy(ctx, s); err != nil {
 		return nil, fmt.Errorf("deploy %s: %w", s.Strategy.Name, err)
 	}
@@ -93,9 +97,13 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	manifests := []any{workload}
+	all := slices.Clone(s.Watched)
+	for _, lane := range slices.Backward(s.Lanes) {
+		all = slices.Insert(all, 0, lane.Consumer)
+	}
+	a.watched = s.Watched
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
-	for _, lane := range s.Lanes {
-		c := lane.Consumer
+	for _, c := range all {
 		if slices.ContainsFunc(consumers, func(x exposed) bool { return x.Name == c.Name }) {
 			continue
 		}
@@ -110,7 +118,8 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			}
 		}
 		consumers = append(consumers, exposed{c, objects})
-		inside, outside = inside || c.From == fixtures.FromCluster, outside || c.From == fixtures.FromOutside
+		loaded := len(c.Loads) > 0
+		inside, outside = inside || loaded && c.From == fixtures.FromCluster, outside || loaded && c.From == fixtures.FromOutside
 	}
 	if inside {
 		manifests = append(manifests, job)
@@ -164,15 +173,16 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			return err
 		}
 	}
+	for _, c := range consumers {
+		if err := a.localize(ctx, c.Consumer); err != nil {
+			return fmt.Errorf("consumer %s: %w", c.Name, err)
+		}
+	}
 	var served errgroup.Group
 	for _, c := range consumers {
 		served.Go(func() error {
-			for _, probe := range a.probes(c.Consumer) {
-				for _, url := range a.urls[c.Name] {
-					if err := a.waitServed(ctx, url, probe); err != nil {
-						return fmt.Errorf("consumer %s: %w", c.Name, err)
-					}
-				}
+			if err := a.waitConsumer(ctx, c.Consumer); err != nil {
+				return fmt.Errorf("consumer %s: %w", c.Name, err)
 			}
 			return nil
 		})
@@ -323,12 +333,30 @@ func (a *App) probes(consumer fixtures.Consumer) []probe {
 	return out
 }
 
-// waitServed probes until every Pod has answered, so that the load doesn't meet a consumer that is
-// still being set up.
+// waitConsumer waits until a consumer brings requests to each Pod, so that the load doesn't meet one
+// that is still being set up.
+func (a *App) waitConsumer(ctx context.Context, c fixtures.Consumer) error {
+	if len(c.Loads) == 0 {
+		return a.waitScraped(ctx, c)
+	}
+	for _, probe := range a.probes(c) {
+		for _, url := range a.urls[c.Name] {
+			if err := a.waitServed(ctx, url, probe); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// waitServed probes until every Pod has answered, or every one that has to at this URL.
 func (a *App) waitServed(ctx context.Context, url string, send probe) error {
-	pods, err := a.Pods(ctx)
-	if err != nil {
-		return err
+	pods, known := a.own[url]
+	if !known {
+		var err error
+		if pods, err = a.Pods(ctx); err != nil {
+			return err
+		}
 	}
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
@@ -379,6 +407,7 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 			return nil, err
 		}
 	}
+	config.Scrapers = a.scrapers(config.Nodes)
 	o, err := observe.Start(ctx, clock, config)
 	if err != nil {
 		return nil, err

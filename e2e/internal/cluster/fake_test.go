@@ -65,7 +65,7 @@ func newCluster(client *fake.Clientset, config Config) *Cluster {
 // newApp is a Deployment of three replicas in a cluster that holds these objects.
 func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
 	client := fake.NewSimpleClientset(objects...)
-	app := &App{cluster: newCluster(client, Config{}), services: []string{"app"}, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}}
+	app := &App{cluster: newCluster(client, Config{}), services: []string{"app"}, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}, own: map[string][]string{}}
 	strategies, err := fixtures.Strategies()
 	if err == nil {
 		_, err = app.render(strategies["prestop-sleep"])

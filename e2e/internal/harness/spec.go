@@ -25,6 +25,9 @@ func newSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	if s.Asked != nil && s.Asked.New == scenarios.Measured {
 		out.Group = "" // at a delay that is too short it doesn't speak for the place of its delay
 	}
+	for _, c := range s.Watched {
+		out.Watched = append(out.Watched, c.Name)
+	}
 	for _, l := range s.Lanes {
 		c, load := l.Consumer, l.Load
 		lane := timeline.LaneSpec{
