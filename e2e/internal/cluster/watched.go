@@ -18,25 +18,20 @@ import (
 
 // prometheusPath is where the API server passes requests on to the Service of the component
 // (fixtures/components/prometheus).
-const prometheusPath = "/api/v1/namespaces/zerodrop-components/services/http:prometheus:9090/proxy/api/v1/query"
+const prometheusPath = "/api/v1/namespaces/" + componentsNamespace + "/services/http:prometheus:9090/proxy/api/v1/query"
 
 // scrapers are the consumers that are only watched. Each is a job of Prometheus, of the same name.
-func (a *App) scrapers(nodes []observe.Node) []observe.Scraper {
+func (a *App) scrapers() []observe.Scraper {
 	var out []observe.Scraper
 	for _, c := range a.watched {
-		s := a.scraper(c)
-		for _, node := range nodes {
-			if node.AuditLog != "" { // the control plane, where components run
-				s.Node = node.Name
-			}
-		}
-		out = append(out, s)
+		out = append(out, a.scraper(c))
 	}
 	return out
 }
 
 func (a *App) scraper(c fixtures.Consumer) observe.Scraper {
-	return observe.Scraper{Consumer: c.Name, Job: c.Name, Query: a.cluster.queryPrometheus}
+	node := a.components[c.Component].node
+	return observe.Scraper{Consumer: c.Name, Job: c.Name, Node: node, Query: a.cluster.queryPrometheus}
 }
 
 // queryPrometheus asks Prometheus, through the API server, and returns its answer as it is.

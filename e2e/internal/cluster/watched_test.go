@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/fixtures"
 )
 
@@ -113,9 +112,10 @@ func TestWatchedConsumer(t *testing.T) {
 		})
 	}
 	app, _ := newApp()
-	app.watched = []fixtures.Consumer{{Name: "p"}, {Name: "q"}}
+	app.watched = []fixtures.Consumer{{Name: "p", Component: "prometheus"}, {Name: "q", Component: "prometheus"}}
+	app.components = map[string]instance{"prometheus": {node: "control"}}
 	var got []string
-	for _, s := range app.scrapers([]observe.Node{{Name: "worker"}, {Name: "control", AuditLog: "/audit.log"}}) {
+	for _, s := range app.scrapers() {
 		got = append(got, s.Consumer+" "+s.Job+" "+s.Node)
 	}
 	assert.Equal(t, []string{"p p control", "q q control"}, got)

@@ -40,6 +40,8 @@ type Config struct {
 	// Nodes are those that can be asked for what the API server doesn't know: connections,
 	// processes. Empty where no node can be asked.
 	Nodes []Node
+	// AccessLogs are those of the proxies that the load goes through.
+	AccessLogs []AccessLog
 	// Scrapers are the consumers that are only watched.
 	Scrapers []Scraper
 }
