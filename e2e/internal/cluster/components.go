@@ -59,7 +59,7 @@ func (c *Cluster) useComponents(ctx context.Context, names []string, dir string)
 	if len(names) > 0 && !c.Ours() {
 		return nil, fmt.Errorf("component %s: it %w", names[0], scenarios.ErrNotOurs)
 	}
-	known, err := fixtures.Components()
+	known, err := fixtures.Components(c.namespace)
 	if err != nil {
 		return nil, err
 	}
