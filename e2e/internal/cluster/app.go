@@ -127,8 +127,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			}
 		}
 		consumers = append(consumers, exposed{c, objects})
-		loaded := len(c.Loads) > 0
-		inside, outside = inside || loaded && c.From == fixtures.FromCluster, outside || loaded && c.From == fixtures.FromOutside
+		if len(c.Loads) > 0 {
+			inside, outside = inside || c.From == fixtures.FromCluster, outside || c.From == fixtures.FromOutside
+		}
 	}
 	if inside {
 		manifests = append(manifests, job)

@@ -77,7 +77,7 @@ func (a *App) waitScraped(ctx context.Context, c fixtures.Consumer) error {
 			return "", ctx.Err() // what was missing before tells more than that time is up
 		}
 		if err != nil {
-			return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
+			return err.Error(), nil // what is missing, not a fault of the API server
 		}
 		for _, p := range list.Items {
 			if !slices.Contains(up, p.Status.PodIP) {

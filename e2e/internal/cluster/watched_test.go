@@ -116,7 +116,7 @@ func TestWatchedConsumer(t *testing.T) {
 	app.components = map[string]instance{"prometheus": {node: "control"}}
 	var got []string
 	for _, s := range app.scrapers() {
-		got = append(got, s.Consumer+" "+s.Job+" "+s.Node)
+		got = append(got, s.Consumer+" by job "+s.Job+" on "+s.Node)
 	}
-	assert.Equal(t, []string{"p p control", "q q control"}, got)
+	assert.Equal(t, []string{"p by job p on control", "q by job q on control"}, got)
 }
