@@ -9,6 +9,7 @@
 //	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
 //	audit.go      when the API server made the changes that it delivers, and who asked for them
 //	applog.go     what the app says in its log
+//	accesslog.go  what a proxy says that it passed on, and to whom
 //	prometheus.go when Prometheus scraped each Pod, as its own series have it
 //
 // The sources run at the same time and record to one Record. A source that needs what others have
@@ -51,7 +52,7 @@ func sources(config Config) []Source {
 	list := []Source{apiWatch{config}}
 	var nodes []*watchedNode
 	for _, node := range config.Nodes {
-		n := &watchedNode{Node: node, turn: make(chan struct{}, 1)}
+		n := watched(node)
 		nodes = append(nodes, n)
 		list = append(list, runtimeEvents{n}, conntrack{n})
 		if n.AuditLog != "" {
@@ -64,6 +65,13 @@ func sources(config Config) []Source {
 			s.node = nodes[i]
 		}
 		list = append(list, s)
+	}
+	for _, log := range config.AccessLogs {
+		i := slices.IndexFunc(nodes, func(n *watchedNode) bool { return n.Name == log.Node.Name })
+		if i < 0 {
+			i, nodes = len(nodes), append(nodes, watched(log.Node))
+		}
+		list = append(list, accessLog{log, nodes[i]})
 	}
 	return append(list, appLog{config, nodes})
 }
@@ -262,6 +270,7 @@ func (r *Record) merge() {
 		}
 	}
 	slices.SortStableFunc(r.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	slices.SortStableFunc(r.Forwards.List, func(a, b timeline.Forward) int { return cmp.Compare(a.At, b.At) })
 	slices.SortStableFunc(r.routes, func(a, b route) int { return cmp.Compare(a.at, b.at) })
 	for _, from := range r.routes {
 		var indices [3]uint16

@@ -38,6 +38,7 @@ var validityChecks = []validityCheck{
 	{reasons: watchWasUnbroken},
 	{reasons: watchedAllTheTime},
 	{reasons: ledgersAgree},
+	{reasons: accessLogsCame},
 	{reasons: clocksHeld},
 	{reasons: loadOutlivedThePods},
 }
