@@ -263,7 +263,7 @@ func TestServerRefuses(t *testing.T) {
 	// It can't come too late, and its load has reached its bound before anything is sent: however slow the machine, nothing here is in a hurry.
 	good := startRequest{Zero: far(0), Lanes: []traffic.Lane{lane(time.Hour)}, Max: time.Minute}
 	blind := lane(time.Hour)
-	blind.Load.Connections, blind.Load.Clients = scenarios.ReusedConnections, 1
+	blind.Load.Method, blind.Load.Connections, blind.Load.Clients = http.MethodGet, scenarios.ReusedConnections, 1
 	tests := []struct {
 		name, path string
 		body       any
