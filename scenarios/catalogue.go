@@ -140,6 +140,15 @@ func NewCatalogue() (Catalogue, error) {
 	return c, err
 }
 
+// With is the catalogue with more consumers than the fixtures have.
+func (c Catalogue) With(consumers ...fixtures.Consumer) Catalogue {
+	c.consumers = maps.Clone(c.consumers)
+	for _, consumer := range consumers {
+		c.consumers[consumer.Name] = consumer
+	}
+	return c
+}
+
 // Group is the consumers that are measured in the same runs.
 type Group struct {
 	Name    string // empty for the consumers of every run

@@ -20,19 +20,18 @@ func grouped(t *testing.T) Catalogue {
 		require.NoError(t, err)
 		return h
 	}
-	c.consumers = map[string]fixtures.Consumer{
-		"service": c.consumers["service"],
-		"ingress": {
+	c.consumers = map[string]fixtures.Consumer{"service": c.consumers["service"]}
+	return c.With(
+		fixtures.Consumer{
 			Name: "ingress", Group: "ingress", From: fixtures.FromCluster, Component: "traefik", Loads: []string{"new", "slow"}, MaxRate: 10,
 			HoldsFrom: at("4s"),
 		},
-		"prometheus": {Name: "prometheus", Group: "local", From: fixtures.FromCluster, Component: "prometheus"},
-		"lb-gcp": {
+		fixtures.Consumer{Name: "prometheus", Group: "local", From: fixtures.FromCluster, Component: "prometheus"},
+		fixtures.Consumer{
 			Name: "lb-gcp", Group: "loadbalancer", From: fixtures.FromOutside, Loads: []string{"new", "reused"}, HoldsFrom: at("24s+minSyncPeriod"),
 		},
-		"lb-aws": {Name: "lb-aws", Group: "loadbalancer", From: fixtures.FromOutside, Loads: []string{"new"}, HoldsFrom: at("39.2s")},
-	}
-	return c
+		fixtures.Consumer{Name: "lb-aws", Group: "loadbalancer", From: fixtures.FromOutside, Loads: []string{"new"}, HoldsFrom: at("39.2s")},
+	)
 }
 
 func paths(list []Scenario) []string {
