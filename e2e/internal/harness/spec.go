@@ -30,7 +30,7 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 		c, load := l.Consumer, l.Load
 		lane := timeline.LaneSpec{
 			Name: l.Name(), Consumer: c.Name, From: timeline.Place(c.From), Routing: timeline.Routing(c.Routing),
-			Evidence: c.Evidence, Component: c.Component,
+			Evidence: c.Evidence, Component: c.Component, Local: c.Local,
 			Load: load.Name, Driver: load.Driver, Class: timeline.Class(load.Class), Rate: load.Rate,
 			Connections: string(load.Connections), Replayable: load.Replayable, Work: load.Work, Timeout: load.Timeout,
 			Held: map[timeline.Class]timeline.Promise{},

@@ -50,6 +50,7 @@ func TestNewSpec(t *testing.T) {
 	scenario, err = scenario.Only([]string{"service/slow", "dns/reused", "dns-cached/new"})
 	require.NoError(t, err)
 	scenario.SameAs, scenario.Group, scenario.ProxyMode = "prestop-nap", "local", "nftables"
+	scenario.Lanes[0].Consumer.Local, scenario.Lanes[0].Consumer.Component = true, "traefik"
 	kept := timeline.Promise{Expect: timeline.Measured, Source: "strategy prestop-sleep"}
 	clean := timeline.Promise{Expect: timeline.Clean, Source: "strategy prestop-sleep"}
 	late := timeline.Promise{Expect: timeline.Measured, Source: "consumer dns-cached: holds from a delay of 32s on, and this one is 15s"}
@@ -59,7 +60,7 @@ func TestNewSpec(t *testing.T) {
 		Lanes: []timeline.LaneSpec{
 			{
 				Name: "service/slow", Consumer: "service", From: timeline.FromCluster, Routing: timeline.PerConnection,
-				Evidence: []string{timeline.EvidenceConntrack}, Load: "slow", Driver: "http", Class: timeline.ClassInFlight, Rate: 50,
+				Evidence: []string{timeline.EvidenceConntrack}, Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: timeline.ClassInFlight, Rate: 50,
 				Connections: "new", Work: 2 * time.Second, Timeout: 5 * time.Second,
 				Held: map[timeline.Class]timeline.Promise{timeline.ClassNew: clean, timeline.ClassInFlight: clean},
 			},

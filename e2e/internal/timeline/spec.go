@@ -53,10 +53,13 @@ type LaneSpec struct {
 	// Component is the program of the consumer that takes the lane's requests, as traefik; its access
 	// log is Forwards of that name. Empty where there is none.
 	Component string `json:"component,omitempty"`
-	Load      string `json:"load"`
-	Driver    string `json:"driver"`
-	Class     Class  `json:"class"`
-	Rate      int    `json:"rate"` // requests per second
+	// Local says that a node that is asked keeps to Pods of its own (externalTrafficPolicy or
+	// internalTrafficPolicy Local).
+	Local  bool   `json:"local,omitempty"`
+	Load   string `json:"load"`
+	Driver string `json:"driver"`
+	Class  Class  `json:"class"`
+	Rate   int    `json:"rate"` // requests per second
 	// Connections says how the load uses connections: new, reused.
 	Connections string `json:"connections"`
 	// Replayable says that http.Transport is free to send a request again, as in ordinary clients.
@@ -128,6 +131,9 @@ const Reused = "reused"
 
 // Reuses says that the lane sends its requests on connections that it already has.
 func (l LaneSpec) Reuses() bool { return l.Connections == Reused }
+
+// Logged says that the access log of the lane's component can name the Pod of a dropped request.
+func (l LaneSpec) Logged() bool { return slices.Contains(l.Evidence, EvidenceAccessLog) }
 
 // ConnectionClass is the class of a request of the lane that was not in flight when it was dropped.
 func (l LaneSpec) ConnectionClass() Class {

@@ -61,7 +61,7 @@ func exampleSpec() Spec {
 		Disruption: "rolling-update", Scope: ScopeAll, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
-			Component: "traefik", Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
+			Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
 			Work: 2 * time.Second, Timeout: 5 * time.Second,
 			Held: map[Class]Promise{ClassKeptAlive: {Measured, "consumer nodeport"}, ClassInFlight: {Drops, "strategy prestop-sleep"}},
 		}},

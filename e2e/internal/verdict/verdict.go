@@ -164,6 +164,7 @@ type Lane struct {
 	Dropped int
 	Masked  int // of OK: those that were sent more than once, which an ordinary client hides
 	// ProxyMasked are those of OK that the consumer's own program sent more than once, by its access log.
+	// They break no promise: sending again is what this consumer does.
 	ProxyMasked int
 	Late        int // of OK: those answered more than a second after their planned instant and the lane's work
 	Lookups     int // DNS queries that its clients sent
