@@ -82,10 +82,10 @@ type exposed struct {
 }
 
 func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
-	if err := s.Disruption.Allowed(a.cluster.Ours()); err != nil {
+	if err := s.Allowed(a.cluster.Ours()); err != nil {
 		return err
 	}
-	if s.Disruption.Needs.Key() != a.cluster.config.Needs.Key() {
+	if s.Needs().Key() != a.cluster.config.Needs.Key() {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, errOtherNeeds)
 	}
 	workload, err := a.render(s.Strategy)
@@ -96,13 +96,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err != nil {
 		return err
 	}
-	all := slices.Clone(s.Watched)
-	for _, lane := range slices.Backward(s.Lanes) {
-		all = slices.Insert(all, 0, lane.Consumer)
-	}
 	a.watched = s.Watched
 	var needed []string
-	for _, c := range all {
+	for _, c := range s.Consumers() {
 		if c.Component != "" && !slices.Contains(needed, c.Component) {
 			needed = append(needed, c.Component)
 		}
@@ -112,10 +108,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	manifests := []any{workload}
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
-	for _, c := range all {
-		if slices.ContainsFunc(consumers, func(x exposed) bool { return x.Name == c.Name }) {
-			continue
-		}
+	for _, c := range s.Consumers() {
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
 			return fmt.Errorf("consumer %s: %w", c.Name, err)

@@ -90,7 +90,6 @@ func (c *Cluster) startComponent(ctx context.Context, component fixtures.Compone
 	}
 	before, ok := c.deployed[component.Name]
 	if !ok {
-		c.config.Step("deploy " + component.Name)
 		if err := c.install(ctx, component, node); err != nil {
 			return instance{}, err
 		}
@@ -160,11 +159,14 @@ func withArgs(d *unstructured.Unstructured, replicas int64, args []string) (*uns
 
 // install loads a component's image and makes what its Deployment needs.
 func (c *Cluster) install(ctx context.Context, component fixtures.Component, node nodes.Node) error {
+	c.config.Step("load the image of " + component.Name)
 	if err := c.kind.loadComponent(ctx, component, node); err != nil {
 		return err
 	}
+	c.config.Step("deploy " + component.Name)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: componentsNamespace, Labels: labels.Merge(managed, labels.Set{"pod-security.kubernetes.io/enforce": "privileged"}),
+		Name:   componentsNamespace,
+		Labels: labels.Merge(managed, labels.Set{"pod-security.kubernetes.io/enforce": "privileged"}),
 	}}
 	_, err := c.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -243,7 +245,8 @@ func (c *Cluster) componentPods(ctx context.Context, component fixtures.Componen
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.client.CoreV1().Pods(componentsNamespace).List(ctx, metav1.ListOptions{LabelSelector: labels.FormatLabels(selector)})
+	selected := metav1.ListOptions{LabelSelector: labels.FormatLabels(selector)}
+	list, err := c.client.CoreV1().Pods(componentsNamespace).List(ctx, selected)
 	if err != nil {
 		return nil, fmt.Errorf("list Pods: %w", err)
 	}
@@ -286,13 +289,13 @@ func (i instance) compare(pods []corev1.Pod) string {
 	}
 	p := &pods[n]
 	if restarts(p) != i.restarts || !observe.Ready(p) {
-		why := ""
-		for _, s := range p.Status.ContainerStatuses {
+		why := fmt.Sprintf("its container in Pod %s ended or wasn't ready in mid-run", i.pod)
+		for _, s := range p.Status.ContainerStatuses { // one
 			if t := cmp.Or(s.State.Terminated, s.LastTerminationState.Terminated); t != nil {
-				why += fmt.Sprintf(": %s, exit code %d", t.Reason, t.ExitCode)
+				return fmt.Sprintf("%s: %s, exit code %d", why, t.Reason, t.ExitCode)
 			}
 		}
-		return fmt.Sprintf("its container in Pod %s ended or wasn't ready in mid-run%s", i.pod, why)
+		return why
 	}
 	return ""
 }

@@ -209,7 +209,7 @@ func TestRun(t *testing.T) {
 	for _, l := range tl.Spec.Lanes {
 		from[l.From] = append(from[l.From], l.Name)
 	}
-	assert.Equal(t, newSpec(run.Scenario, app.Environment()), tl.Spec)
+	assert.Equal(t, NewSpec(run.Scenario, app.Environment()), tl.Spec)
 	require.Len(t, tl.Senders, 2)
 	for _, sender := range tl.Senders {
 		assert.Equal(t, from[map[string]timeline.Place{"host": timeline.FromOutside, "worker-0": timeline.FromCluster}[sender.Name]], sender.Lanes)
@@ -300,6 +300,9 @@ func TestErrorsAreRecorded(t *testing.T) {
 		{"a worker that fails", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = fakeWorkers{fail: errFake}
 		}, true, "load: fake"},
+		{"a component that breaks down", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.broken = errFake
+		}, true, "components: fake"},
 		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.observe = errFake
 		}, false, "observe: fake"},
