@@ -1,7 +1,7 @@
-// Command sampleapp is the server under test: a small HTTP server whose way of stopping is chosen
-// by flags, so that one binary plays every shutdown strategy.
+// Command sampleapp is the server under test: a small server of HTTP/1.1, HTTP/2 and gRPC whose way
+// of stopping is chosen by flags, so that one binary plays every shutdown strategy.
 //
-// It is written as an ordinary Go service is, on net/http and nothing else, because what is
+// It is written as an ordinary Go service is, on net/http, grpc-go and nothing else, because what is
 // measured is what such a service does to its clients. What it adds is testimony: every answer says
 // which Pod, which connection and which moment of the Pod's life it came from, and the instants of
 // its life go to stdout.
@@ -23,6 +23,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
@@ -36,6 +38,7 @@ const (
 // config is what the flags say; there is no other source of configuration.
 type config struct {
 	addr            string
+	grpcAddr        string
 	onSIGTERM       action
 	delay           time.Duration
 	close           bool
@@ -105,25 +108,38 @@ func (s *server) serve(started time.Time) error {
 		return nil // nothing was opened, so nothing is left to close
 	}
 
+	grpcListener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.grpcAddr)
+	if err != nil {
+		return fmt.Errorf("open the listener of gRPC: %w", err)
+	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.addr)
 	if err != nil {
+		_ = grpcListener.Close()
 		return fmt.Errorf("open the listener: %w", err)
 	}
-	s.life.record(time.Now(), protocol.Event{Event: protocol.EventListening, Addr: listener.Addr().String()})
+	s.life.record(time.Now(), protocol.Event{
+		Event: protocol.EventListening, Addr: listener.Addr().String(), GRPC: grpcListener.Addr().String(),
+	})
 
-	httpServer := s.httpServer()
-	served := make(chan error, 1)
+	httpServer, grpcServer := s.httpServer(), s.grpcServer()
+	served, servedGRPC := make(chan error, 1), make(chan error, 1)
 	go func() { served <- httpServer.Serve(&loggingListener{Listener: listener, life: s.life}) }()
+	go func() { servedGRPC <- grpcServer.Serve(grpcListener) }()
 
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
+	case err := <-servedGRPC:
+		return fmt.Errorf("serve gRPC: %w", err)
 	case <-s.terminator.over:
 	}
-	err = s.shutdown(httpServer)
+	err = s.shutdown(httpServer, grpcServer)
 	// Serve returns last if SIGTERM came before it had taken the listener over, and closes it then.
 	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("serve: %w", serveErr))
+	}
+	if serveErr := <-servedGRPC; serveErr != nil && !errors.Is(serveErr, grpc.ErrServerStopped) {
+		err = errors.Join(err, fmt.Errorf("serve gRPC: %w", serveErr))
 	}
 	return err
 }
@@ -142,12 +158,19 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		"`host:port` to listen on; port 0 takes any free one, see the event listening.",
 	)
 	flags.StringVar(
+		&cfg.grpcAddr,
+		"grpc-addr",
+		fmt.Sprintf(":%d", protocol.PortGRPC),
+		"`host:port` to listen on for gRPC; port 0 takes any free one.",
+	)
+	flags.StringVar(
 		(*string)(&cfg.onSIGTERM),
 		"on-sigterm",
 		string(actionDefault),
 		"`action` on SIGTERM. default: no handler, the Go runtime ends the process. "+
 			"ignore: serve on as if nothing had happened. "+
-			"shutdown: http.Server.Shutdown at once. delay: serve on for -delay, then Shutdown.",
+			"shutdown: http.Server.Shutdown, and grpc.Server.GracefulStop beside it, at once. "+
+			"delay: serve on for -delay, then shutdown.",
 	)
 	flags.DurationVar(
 		&cfg.delay,
@@ -160,9 +183,10 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		&cfg.close,
 		"close",
 		false,
-		"From SIGTERM on, answer with Connection: close, so that clients move to another Pod.",
+		"From SIGTERM on, answer with Connection: close, so that clients move to another Pod; "+
+			"in HTTP/2 that sends GOAWAY. grpc-go's server has nothing like it.",
 	)
-	flags.BoolVar(&cfg.unready, "unready", false, "From SIGTERM on, answer /readyz with 503.")
+	flags.BoolVar(&cfg.unready, "unready", false, "From SIGTERM on, answer /readyz with 503, and gRPC's health service with NOT_SERVING.")
 	flags.DurationVar(
 		&cfg.shutdownTimeout,
 		"shutdown-timeout",
@@ -176,8 +200,8 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		&cfg.failEvery,
 		"fail-every",
 		0,
-		"Reset the connection, instead of answering, of each request to /work whose number in its lane "+
-			"is a multiple of this `number`, and tell it by the "+
+		"Reset the connection (HTTP/2: the stream; gRPC: return INTERNAL), instead of answering, of each request to "+
+			"/work whose number in its lane is a multiple of this `number`, and tell it by the "+
 			"event failed-request: drops that are known beforehand, to hold against those that a client names. 0: none.",
 	)
 	return flags, cfg
@@ -193,11 +217,14 @@ func (c *config) parse(flags *flag.FlagSet, args []string) error {
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	shutsDown := c.onSIGTERM == actionShutdown || c.onSIGTERM == actionDelay
 
+	_, _, grpcErr := net.SplitHostPort(c.grpcAddr)
 	switch _, _, addrErr := net.SplitHostPort(c.addr); {
 	case flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q: there are only flags", flags.Arg(0))
 	case addrErr != nil:
 		return fmt.Errorf("-addr %q: %w", c.addr, addrErr)
+	case grpcErr != nil:
+		return fmt.Errorf("-grpc-addr %q: %w", c.grpcAddr, grpcErr)
 	case !slices.Contains(actions, c.onSIGTERM):
 		return fmt.Errorf("-on-sigterm %q is unknown, want one of %s", c.onSIGTERM, actionNames())
 	case given["delay"] && c.onSIGTERM != actionDelay:

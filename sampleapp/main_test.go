@@ -47,6 +47,7 @@ func TestFlags(t *testing.T) {
 		{"argument", []string{"serve"}, `unexpected argument "serve"`},
 		{"address without port", []string{"-addr", "localhost"}, `-addr "localhost": address localhost: missing port`},
 		{"empty address", []string{"-addr", ""}, `-addr ""`},
+		{"gRPC address without port", []string{"-grpc-addr", "localhost"}, `-grpc-addr "localhost": address localhost: missing port`},
 		{"unknown action", []string{"-on-sigterm", "wait"}, `-on-sigterm "wait" is unknown, want one of default, ignore, shutdown, delay`},
 		{"delay is no duration", []string{"-on-sigterm=delay", "-delay=15"}, `invalid value "15" for flag -delay`},
 		{"delay of nothing", []string{"-on-sigterm=delay", "-delay=0s"}, "-delay 0s: want more than 0"},
@@ -78,12 +79,12 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		args []string
 		want config
 	}{
-		{"none", nil, config{addr: ":8080", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
+		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
 		{
 			"all",
-			[]string{"-addr=[::1]:0", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50"},
+			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50"},
 			config{
-				addr: "[::1]:0", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
+				addr: "[::1]:0", grpcAddr: "[::1]:1", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
 				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50,
 			},
 		},
@@ -101,7 +102,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run([]string{"-h"}, &stdout, &stderr))
 	assert.Empty(t, stderr.String())
-	for _, name := range []string{"addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every"} {
+	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every"} {
 		assert.Contains(t, stdout.String(), "\n  -"+name)
 	}
 }
@@ -186,6 +187,7 @@ func start(t *testing.T, args ...string) *child {
 	if len(args) == 0 || args[0] != "-addr" {
 		args = append([]string{"-addr", "127.0.0.1:0"}, args...)
 	}
+	args = append(args, "-grpc-addr=127.0.0.1:0")
 	c := &child{t: t, pod: "pod-of-" + t.Name(), more: make(chan struct{}), ended: make(chan struct{})}
 	c.cmd = exec.Command(os.Args[0], args...)
 	// The race detector sleeps for a second at exit, in case another thread is about to report; a race that was reported still makes the exit code 66.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,10 +53,15 @@ type server struct {
 }
 
 // httpServer returns the net/http server that is to be started and shut down, with its time-outs.
-// It has no access log, which would cost more than the answers.
+// It has no access log, which would cost more than the answers. A client that begins with the
+// preface of HTTP/2 is answered in that.
 func (s *server) httpServer() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           s,
+		Protocols:         protocols,
 		ConnContext:       s.connContext,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
@@ -65,28 +71,27 @@ func (s *server) httpServer() *http.Server {
 // ServeHTTP routes by hand, because http.ServeMux answers some requests itself (redirects to clean
 // paths), without the headers.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	connectionOf(r).requests.Add(1)
+	connection := connectionOf(r.Context())
+	w.Header().Set(protocol.HeaderConn, strconv.FormatInt(connection.number, 10))
+	w.Header().Set(protocol.HeaderConnRequest, strconv.FormatInt(connection.requests.Add(1), 10))
 	switch r.URL.Path {
 	case protocol.PathWork:
-		defer s.unanswered.add(r)()
+		defer s.unanswered.add(r.Header.Get(protocol.HeaderLane), r.Header.Get(protocol.HeaderSeq))()
 		if err := s.work(w, r); err == nil {
 			s.answered.add(time.Now(), r.Header.Get(protocol.HeaderLane))
 		}
 	case protocol.PathReady:
-		s.readyz(w, r)
+		s.readyz(w)
 	case protocol.PathLive:
-		_ = s.answer(w, r, http.StatusOK, "live\n")
+		_ = s.answer(w, http.StatusOK, "live\n")
 	case protocol.PathPreStop:
 		s.prestop(w, r)
 	case protocol.PathLedger:
-		s.ledger(w, r)
+		s.ledger(w)
+	case protocol.PathMetrics:
+		s.metrics(w)
 	default:
-		_ = s.answer(
-			w,
-			r,
-			http.StatusNotFound,
-			"no such path: there are /work, /readyz, /livez, /prestop and /ledger\n",
-		)
+		_ = s.answer(w, http.StatusNotFound, "no such path: there are /work, /readyz, /livez, /prestop, /ledger and /metrics\n")
 	}
 }
 
@@ -96,36 +101,44 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *server) work(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
-		return s.answer(w, r, http.StatusMethodNotAllowed, "want GET or POST\n")
+		return s.answer(w, http.StatusMethodNotAllowed, "want GET or POST\n")
 	}
 	// First, because net/http notices that a client is gone only once its request has been read.
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return s.answer(w, r, http.StatusBadRequest, fmt.Sprintf("read the body: %v\n", err))
+		return s.answer(w, http.StatusBadRequest, fmt.Sprintf("read the body: %v\n", err))
 	}
 	duration, err := durationOf(r, "0s", maxWork)
 	if err != nil {
-		return s.answer(w, r, http.StatusBadRequest, err.Error()+"\n")
+		return s.answer(w, http.StatusBadRequest, err.Error()+"\n")
 	}
 	if pause(r.Context(), duration) != nil {
 		panic(http.ErrAbortHandler) // the client is gone; to return would be to answer 200
 	}
-	if seq, err := strconv.Atoi(r.Header.Get(protocol.HeaderSeq)); err == nil && s.failEvery > 0 &&
-		seq%s.failEvery == 0 {
-		return s.fail(w, r.Header.Get(protocol.HeaderLane), seq)
+	if s.fails(r.Header.Get(protocol.HeaderLane), r.Header.Get(protocol.HeaderSeq)) {
+		return reset(w)
 	}
-	return s.answer(w, r, http.StatusOK, protocol.Body)
+	return s.answer(w, http.StatusOK, protocol.Body)
 }
 
 // errFailed is the guarantee that a request that was failed on purpose doesn't count as answered.
 var errFailed = errors.New("failed on purpose")
 
-// fail resets the connection of a request without an answer, having told which request it was.
-func (s *server) fail(w http.ResponseWriter, lane string, seq int) error {
+// fails says whether a request is one of those that are failed on purpose, and tells which it was.
+func (s *server) fails(lane, seq string) bool {
+	n, err := strconv.Atoi(seq)
+	if err != nil || s.failEvery == 0 || n%s.failEvery != 0 {
+		return false
+	}
+	s.life.record(time.Now(), protocol.Event{Event: protocol.EventFailedRequest, Lane: lane, Seq: &n})
+	return true
+}
+
+// reset resets the connection of a request without an answer.
+func reset(w http.ResponseWriter) error {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // HTTP/2, which nobody has asked for: no answer in any case
+		panic(http.ErrAbortHandler) // HTTP/2: the stream is reset, and not the others of its connection
 	}
-	s.life.record(time.Now(), protocol.Event{Event: protocol.EventFailedRequest, Lane: lane, Seq: &seq})
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // what is closed then is reset
 	}
@@ -134,12 +147,12 @@ func (s *server) fail(w http.ResponseWriter, lane string, seq int) error {
 }
 
 // readyz is the readiness probe.
-func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
+func (s *server) readyz(w http.ResponseWriter) {
 	if s.unready && s.terminator.begun() {
-		_ = s.answer(w, r, http.StatusServiceUnavailable, "leaving\n")
+		_ = s.answer(w, http.StatusServiceUnavailable, "leaving\n")
 		return
 	}
-	if s.answer(w, r, http.StatusOK, "ready\n") == nil {
+	if s.answer(w, http.StatusOK, "ready\n") == nil {
 		s.ready.Do(func() { s.life.record(time.Now(), protocol.Event{Event: protocol.EventReady}) })
 	}
 }
@@ -147,13 +160,30 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 // ledger tells how many requests to /work were answered so far, by lane: the server's side of the
 // accounts, for a Pod that lives on. One that exits tells it in its last words
 // (protocol.EventLastRequest).
-func (s *server) ledger(w http.ResponseWriter, r *http.Request) {
+func (s *server) ledger(w http.ResponseWriter) {
 	_, _, lanes := s.answered.total()
 	raw, err := json.Marshal(lanes)
 	if err != nil {
 		panic(err) // can't be: strings and integers only
 	}
-	_ = s.answer(w, r, http.StatusOK, string(raw)+"\n")
+	_ = s.answer(w, http.StatusOK, string(raw)+"\n")
+}
+
+// metrics is the ledger in Prometheus' text format.
+func (s *server) metrics(w http.ResponseWriter) {
+	count, _, lanes := s.answered.total()
+	leaving := 0
+	if s.terminator.begun() {
+		leaving = 1
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "# TYPE zerodrop_leaving gauge\nzerodrop_leaving %d\n", leaving)
+	fmt.Fprintf(&text, "# TYPE zerodrop_answered_total counter\nzerodrop_answered_total %d\n", count)
+	fmt.Fprintf(&text, "# TYPE zerodrop_lane_answered_total counter\n")
+	for _, lane := range slices.Sorted(maps.Keys(lanes)) {
+		fmt.Fprintf(&text, "zerodrop_lane_answered_total{lane=%q} %d\n", lane, lanes[lane])
+	}
+	_ = s.answer(w, http.StatusOK, text.String())
 }
 
 // prestop is for a preStop hook of kind httpGet: it answers after ?for=15s, and the kubelet holds
@@ -162,13 +192,13 @@ func (s *server) ledger(w http.ResponseWriter, r *http.Request) {
 func (s *server) prestop(w http.ResponseWriter, r *http.Request) {
 	duration, err := durationOf(r, "", maxPreStop)
 	if err != nil {
-		_ = s.answer(w, r, http.StatusBadRequest, err.Error()+"\n")
+		_ = s.answer(w, http.StatusBadRequest, err.Error()+"\n")
 		return
 	}
 	s.life.record(time.Now(), protocol.Event{Event: protocol.EventPreStopStart})
 	err = pause(r.Context(), duration)
 	if err == nil {
-		err = s.answer(w, r, http.StatusOK, "waited\n")
+		err = s.answer(w, http.StatusOK, "waited\n")
 	}
 	end := protocol.Event{Event: protocol.EventPreStopEnd}
 	at := time.Now()
@@ -184,13 +214,10 @@ func (s *server) prestop(w http.ResponseWriter, r *http.Request) {
 // answer writes one complete answer and returns nil once all of it has been handed to the kernel.
 // What depends on the moment is decided here, at the end of the work: a request that was in flight
 // when SIGTERM came is answered as one of a leaving Pod.
-func (s *server) answer(w http.ResponseWriter, r *http.Request, code int, body string) error {
-	conn := connectionOf(r)
+func (s *server) answer(w http.ResponseWriter, code int, body string) error {
 	header := w.Header()
 	header.Set(protocol.HeaderPod, s.pod)
 	header.Set(protocol.HeaderLeaving, s.terminator.milliseconds())
-	header.Set(protocol.HeaderConn, strconv.FormatInt(conn.number, 10))
-	header.Set(protocol.HeaderConnRequest, strconv.FormatInt(conn.requests.Load(), 10))
 	header.Set("Content-Type", "text/plain; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	if s.close && s.terminator.begun() {
@@ -228,19 +255,22 @@ func durationOf(r *http.Request, absent string, limit time.Duration) (time.Durat
 // connection is what the server knows of one TCP connection.
 type connection struct {
 	number   int64        // of this connection in this process, from 1, in the order of Accept
-	requests atomic.Int64 // begun on it so far; HTTP/1 has one at a time, so an answer's own number is the count so far
+	requests atomic.Int64 // begun on it so far
 }
 
 // connectionKey is the context key of a request's *connection.
 type connectionKey struct{}
 
 // connContext numbers a new connection, as http.Server.ConnContext.
-func (s *server) connContext(ctx context.Context, _ net.Conn) context.Context {
+func (s *server) connContext(ctx context.Context, _ net.Conn) context.Context { return s.numbered(ctx) }
+
+// numbered is the context of a new connection's requests.
+func (s *server) numbered(ctx context.Context) context.Context {
 	return context.WithValue(ctx, connectionKey{}, &connection{number: s.connections.Add(1)})
 }
 
-func connectionOf(r *http.Request) *connection {
-	return r.Context().Value(connectionKey{}).(*connection)
+func connectionOf(ctx context.Context) *connection {
+	return ctx.Value(connectionKey{}).(*connection)
 }
 
 // tally counts, also by lane, and keeps the last instant, all of the same requests.
@@ -284,21 +314,22 @@ func (t *tally) total() (count int64, last time.Time, lanes map[string]int64) {
 // begun holds the requests that have been begun and not yet answered.
 type begun struct {
 	mu       sync.Mutex
-	requests map[*http.Request]protocol.Request
+	requests map[*protocol.Request]bool
 }
 
 // add takes a request in, if it says which it is, and returns what takes it out again.
-func (b *begun) add(r *http.Request) (done func()) {
-	seq, err := strconv.Atoi(r.Header.Get(protocol.HeaderSeq))
+func (b *begun) add(lane, seq string) (done func()) {
+	n, err := strconv.Atoi(seq)
 	if err != nil {
 		return func() {}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.requests == nil {
-		b.requests = map[*http.Request]protocol.Request{}
+		b.requests = map[*protocol.Request]bool{}
 	}
-	b.requests[r] = protocol.Request{Lane: r.Header.Get(protocol.HeaderLane), Seq: seq}
+	r := &protocol.Request{Lane: lane, Seq: n}
+	b.requests[r] = true
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -310,7 +341,11 @@ func (b *begun) add(r *http.Request) (done func()) {
 func (b *begun) list() []protocol.Request {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sorted := slices.SortedFunc(maps.Values(b.requests), func(a, b protocol.Request) int {
+	sorted := []protocol.Request{}
+	for r := range b.requests {
+		sorted = append(sorted, *r)
+	}
+	slices.SortFunc(sorted, func(a, b protocol.Request) int {
 		return cmp.Or(cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.Seq, b.Seq))
 	})
 	return sorted[:min(len(sorted), protocol.MaxUnanswered)]

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
@@ -44,6 +47,7 @@ type terminator struct {
 
 	sigterm chan os.Signal
 	since   atomic.Pointer[time.Time] // when SIGTERM came, nil until then; keeps its monotonic reading
+	began   chan struct{}             // closed when SIGTERM came
 	over    chan struct{}             // closed when it is time to shut down
 }
 
@@ -53,6 +57,7 @@ func newTerminator(cfg config, life *lifeLog) *terminator {
 		delay:   cfg.delay,
 		life:    life,
 		sigterm: make(chan os.Signal, 1),
+		began:   make(chan struct{}),
 		over:    make(chan struct{}),
 	}
 }
@@ -84,6 +89,7 @@ func (d *terminator) run() {
 // begin marks at as the instant of SIGTERM.
 func (d *terminator) begin(at time.Time) {
 	d.since.Store(&at)
+	close(d.began)
 	d.life.record(at, protocol.Event{Event: protocol.EventSIGTERM})
 }
 
@@ -100,13 +106,24 @@ func (d *terminator) milliseconds() string {
 	return strconv.FormatFloat(float64(time.Since(*since))/float64(time.Millisecond), 'f', 3, 64)
 }
 
-// shutdown closes the listener and the idle connections and waits for requests in flight, no longer
-// than the shutdown timeout; then it cuts them off, and that is an error.
-func (s *server) shutdown(h *http.Server) error {
+// shutdown closes the listeners and the idle connections and waits for requests in flight, no longer
+// than the shutdown timeout; then it cuts them off, and that is an error. HTTP and gRPC go at the
+// same time.
+func (s *server) shutdown(h *http.Server, g *grpc.Server) error {
 	s.life.record(time.Now(), protocol.Event{Event: protocol.EventShutdownBegin})
 	ctx, cancel := context.WithTimeout(context.Background(), s.shutdownTimeout)
 	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		g.GracefulStop()
+		close(stopped)
+	}()
 	err := h.Shutdown(ctx)
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		err = cmp.Or(err, ctx.Err())
+	}
 	if err == nil {
 		return nil
 	}
@@ -118,6 +135,7 @@ func (s *server) shutdown(h *http.Server) error {
 			protocol.Event{Event: protocol.EventShutdownTimeout, Error: err.Error(), Unanswered: s.cut},
 		)
 	}
+	g.Stop()
 	return errors.Join(err, h.Close())
 }
 

@@ -2,8 +2,20 @@
 // headers, the body of a good answer, and the lines of the app's life log. Both sides import it.
 package protocol
 
-// Port is where the app listens unless it is told otherwise.
-const Port = 8080
+// Port is where the app listens unless it is told otherwise, for HTTP/1.1 and for HTTP/2 with prior
+// knowledge. PortGRPC is where it does for gRPC.
+const (
+	Port     = 8080
+	PortGRPC = 9090
+)
+
+// GRPCService and GRPCWork are what PathWork is in gRPC: a unary method that takes a
+// google.protobuf.Duration, the work, and returns a google.protobuf.StringValue, Body. The headers
+// below are its metadata, in lower case as gRPC wants it.
+const (
+	GRPCService = "zerodrop.App"
+	GRPCWork    = "Work"
+)
 
 // The paths of the app.
 const (
@@ -12,6 +24,7 @@ const (
 	PathLive    = "/livez"   // liveness probe
 	PathPreStop = "/prestop" // preStop hook of kind httpGet: ?for=15s says how long it waits
 	PathLedger  = "/ledger"  // how many requests to /work were answered, by lane
+	PathMetrics = "/metrics" // the same for Prometheus, and whether the Pod has got its SIGTERM
 )
 
 // ParamFor is the query parameter of PathWork and PathPreStop that holds a duration.
@@ -65,6 +78,7 @@ type Event struct {
 	// tell
 	Kernel string `json:"kernel,omitempty"`
 	Addr   string `json:"addr,omitempty"` // listening: the address, with the port that was chosen
+	GRPC   string `json:"grpc,omitempty"` // listening: that of gRPC
 	// last-request: how many requests to PathWork were answered in this life
 	Requests int64 `json:"requests,omitempty"`
 	// Lanes are those of Requests that said which lane of the load they belong to, by lane.
