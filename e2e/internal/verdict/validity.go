@@ -36,7 +36,7 @@ var validityChecks = []validityCheck{
 	{reasons: podsWereReplaced},
 	{reasons: newPodsServed},
 	{reasons: watchWasUnbroken},
-	{reasons: watchedAllTheTime},
+	{reasons: watchedAllTheTime, machine: true}, // a Prometheus that broke down is told as an error
 	{reasons: ledgersAgree},
 	{reasons: accessLogsCame},
 	{reasons: clocksHeld},
