@@ -383,7 +383,7 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 			case errors.Is(err, worker.ErrEnded):
 				return "", fmt.Errorf("%w: %w", errPermanent, err)
 			case err != nil:
-				return err.Error(), nil
+				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
 			}
 			answered[answer.pod] = true
 		}
