@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -97,13 +98,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	a.watched = s.Watched
-	var needed []string
-	for _, c := range s.Consumers() {
-		if c.Component != "" && !slices.Contains(needed, c.Component) {
-			needed = append(needed, c.Component)
-		}
-	}
-	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
+	if a.components, err = a.cluster.useComponents(ctx, componentsOf(s), a.dir); err != nil {
 		return err
 	}
 	manifests := []any{workload}
@@ -111,7 +106,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	for _, c := range s.Consumers() {
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c, err))
 		}
 		for _, o := range c.Objects {
 			manifests = append(manifests, o)
@@ -159,7 +154,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	for _, c := range consumers {
 		if err := a.expose(ctx, c); err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c.Consumer, err))
 		}
 	}
 	if _, err := a.workload.create(ctx); err != nil {
@@ -392,18 +387,27 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 	}
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
-		for range 20 { // chance picks the Pod
-			pod, err := send(ctx, at)
-			if ctx.Err() != nil {
+		const n = 20 // chance picks the Pod
+		// All at once: one after the other a proxy sends on one connection that it keeps, to one Pod.
+		var answers [n]struct {
+			pod string
+			err error
+		}
+		var sent sync.WaitGroup
+		for i := range answers {
+			sent.Go(func() { answers[i].pod, answers[i].err = send(ctx, at) })
+		}
+		sent.Wait()
+		for _, answer := range answers {
+			switch err := answer.err; {
+			case ctx.Err() != nil:
 				return "", ctx.Err() // what was missing before tells more than that time is up
-			}
-			if errors.Is(err, worker.ErrEnded) {
+			case errors.Is(err, worker.ErrEnded):
 				return "", fmt.Errorf("%w: %w", errPermanent, err)
-			}
-			if err != nil {
+			case err != nil:
 				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
 			}
-			answered[pod] = true
+			answered[answer.pod] = true
 		}
 		for _, pod := range pods {
 			if !answered[pod] {

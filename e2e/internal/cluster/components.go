@@ -83,6 +83,31 @@ func (c *Cluster) useComponents(ctx context.Context, names []string, dir string)
 	return used, nil
 }
 
+// componentsOf are those that a scenario needs.
+func componentsOf(s scenarios.Scenario) []string {
+	var names []string
+	add := func(c fixtures.Consumer) {
+		if c.Component != "" && !slices.Contains(names, c.Component) {
+			names = append(names, c.Component)
+		}
+	}
+	for _, lane := range s.Lanes {
+		add(lane.Consumer)
+	}
+	for _, c := range s.Watched {
+		add(c)
+	}
+	return names
+}
+
+// missingKind says of a kind that the API server doesn't have who should have defined it.
+func missingKind(c fixtures.Consumer, err error) error {
+	if c.Component != "" && (meta.IsNoMatchError(err) || apierrors.IsNotFound(err)) {
+		return fmt.Errorf("the CustomResourceDefinitions of component %s are missing: %w", c.Component, err)
+	}
+	return err
+}
+
 func (c *Cluster) startComponent(ctx context.Context, component fixtures.Component) (instance, error) {
 	node, err := c.kind.controlPlane()
 	if err != nil {
