@@ -50,17 +50,20 @@ func TestRuns(t *testing.T) {
 			"",
 		},
 		{
-			"consumers, on every kube-proxy", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion"},
+			"consumers, on every kube-proxy",
+			[]string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion"},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion", "nftables/no-handler/none", "nftables/prestop-sleep/pod-deletion"},
 			"",
 		},
 		{
-			"consumers, on the one that was chosen", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-proxy-mode=nftables"},
+			"consumers, on the one that was chosen",
+			[]string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-proxy-mode=nftables"},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion"},
 			"",
 		},
 		{
-			"consumers of a cluster that exists", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-kubeconfig=/k", "-context=c"},
+			"consumers of a cluster that exists",
+			[]string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-kubeconfig=/k", "-context=c"},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion"},
 			"",
 		},
@@ -114,7 +117,8 @@ func TestEstimate(t *testing.T) {
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
 		{"another kube-proxy, too", []string{"-profile=consumers", "-consumers=service", "-strategies=shutdown-at-once"}, 220 * sec},
 		{
-			"a longer delay", []string{"-profile=consumers", "-consumers=dns-cached", "-strategies=prestop-sleep", "-proxy-mode=iptables"},
+			"a longer delay",
+			[]string{"-profile=consumers", "-consumers=dns-cached", "-strategies=prestop-sleep", "-proxy-mode=iptables"},
 			50*sec + 20*sec + 2*35*sec + 2*52*sec,
 		},
 	}
@@ -146,11 +150,13 @@ func TestGroupRuns(t *testing.T) {
 		want []string
 	}{
 		{
-			"needs", []scenarios.Run{run("a", "", ""), run("b", "", "", "X"), run("c", "", ""), run("d", "", "", "Y"), run("e", "", "", "X"), run("f", "", "")},
+			"needs",
+			[]scenarios.Run{run("a", "", ""), run("b", "", "", "X"), run("c", "", ""), run("d", "", "", "Y"), run("e", "", "", "X"), run("f", "", "")},
 			[]string{"a", "c", "f", "b", "e", "d"},
 		},
 		{
-			"groups", []scenarios.Run{run("a", "z", ""), run("b", "", ""), run("c", "", "nftables"), run("d", "", ""), run("e", "z", ""), run("f", "z", "nftables")},
+			"groups",
+			[]scenarios.Run{run("a", "z", ""), run("b", "", ""), run("c", "", "nftables"), run("d", "", ""), run("e", "z", ""), run("f", "z", "nftables")},
 			[]string{"a", "e", "b", "d", "f", "c"},
 		},
 	}
@@ -189,7 +195,7 @@ func TestNoteBroken(t *testing.T) {
 	s.cluster = nil
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	s.state.ctx = ctx
+	s.ctx = ctx
 	s.noteBroken("gateway", brokenComponent{})
 	assert.NoError(t, s.broken["gateway"])
 }
