@@ -171,32 +171,26 @@ func TestGroupRuns(t *testing.T) {
 	}
 }
 
-// brokenComponent is as package cluster tells of a component that can't be had.
-type brokenComponent struct{}
-
-func (brokenComponent) Error() string     { return "component traefik: no image" }
-func (brokenComponent) Component() string { return "traefik" }
-
 // TestNoteBroken: a group whose component can't be had is not tried again on the same cluster; any
 // other error, and one of a suite that is being stopped, says nothing about the next run.
 func TestNoteBroken(t *testing.T) {
 	s, _ := newTestSuite(t)
 	s.noteBroken("ingress", errors.New("the API server is away"))
 	assert.Empty(t, s.broken)
-	s.noteBroken("ingress", fmt.Errorf("deploy x: %w", brokenComponent{}))
-	require.ErrorContains(t, s.broken["ingress"], "deploy x: component traefik: no image")
+	s.noteBroken("ingress", fmt.Errorf("deploy x: %w: no image", cluster.ErrComponent))
+	require.ErrorContains(t, s.broken["ingress"], "deploy x: what a consumer needs is not there: no image")
 	assert.NoError(t, s.broken["gateway"])
 	s.cluster, s.clusterKey = &cluster.Cluster{}, s.key(scenarios.Needs{}) // one that is there
 	scenario, err := s.Find("prestop-sleep", "rolling-update")
 	require.NoError(t, err)
 	scenario.Group = "ingress"
 	tl := s.run(t.Context(), scenarios.Run{Scenario: scenario}, t.TempDir(), runProgress{progress: s.progress})
-	assert.Equal(t, []string{"not tried again: deploy x: component traefik: no image"}, tl.Errors)
+	assert.Equal(t, []string{"not tried again: deploy x: what a consumer needs is not there: no image"}, tl.Errors)
 	s.cluster = nil
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	s.ctx = ctx
-	s.noteBroken("gateway", brokenComponent{})
+	s.noteBroken("gateway", cluster.ErrComponent)
 	assert.NoError(t, s.broken["gateway"])
 }
 
