@@ -77,13 +77,15 @@ controllerManager:
 func annotate(s *scenarios.Scenario, consumer, key, from, to string) {
 	s.Lanes = slices.Clone(s.Lanes)
 	for i := range s.Lanes {
-		if c := &s.Lanes[i].Consumer; c.Name == consumer {
-			c.Objects = slices.Clone(c.Objects)
-			c.Objects[0] = c.Objects[0].DeepCopy()
-			annotations := c.Objects[0].GetAnnotations()
-			annotations[key] = strings.Replace(annotations[key], from, to, 1)
-			c.Objects[0].SetAnnotations(annotations)
+		c := &s.Lanes[i].Consumer
+		if c.Name != consumer {
+			continue
 		}
+		c.Objects = slices.Clone(c.Objects)
+		c.Objects[0] = c.Objects[0].DeepCopy()
+		annotations := c.Objects[0].GetAnnotations()
+		annotations[key] = strings.Replace(annotations[key], from, to, 1)
+		c.Objects[0].SetAnnotations(annotations)
 	}
 }
 
