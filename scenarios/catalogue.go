@@ -103,14 +103,22 @@ func NewCatalogue() (Catalogue, error) {
 		return Catalogue{}, err
 	}
 	c := Catalogue{strategies: strategies, consumers: consumers}
-	_, err = c.Lanes(DefaultRate)
+	_, err = c.lanes(DefaultRate, func(fixtures.Consumer) bool { return true })
 	return c, err
 }
 
 // Lanes are the ones that every run has, all at once, at the given requests per second each or what
-// their consumer bears: those within the cluster first, which see the true cause of a drop, and of
-// those the reference.
-func (c Catalogue) Lanes(rate int) ([]Lane, error) {
+// their consumer bears, and those of the consumers of named lanes: those within the cluster first,
+// which see the true cause of a drop, and of those the reference.
+func (c Catalogue) Lanes(rate int, named ...string) ([]Lane, error) {
+	return c.lanes(rate, func(c fixtures.Consumer) bool {
+		return c.Group == "" || slices.ContainsFunc(named, func(lane string) bool {
+			return strings.HasPrefix(lane, c.Name+"/")
+		})
+	})
+}
+
+func (c Catalogue) lanes(rate int, wanted func(fixtures.Consumer) bool) ([]Lane, error) {
 	rank := func(c fixtures.Consumer) int {
 		switch {
 		case c.From != fixtures.FromCluster:
@@ -125,6 +133,9 @@ func (c Catalogue) Lanes(rate int) ([]Lane, error) {
 	})
 	var lanes []Lane
 	for _, consumer := range consumers {
+		if !wanted(consumer) {
+			continue
+		}
 		bearable := rate
 		if consumer.MaxRate > 0 {
 			bearable = min(rate, consumer.MaxRate)
@@ -140,9 +151,9 @@ func (c Catalogue) Lanes(rate int) ([]Lane, error) {
 	return lanes, nil
 }
 
-// Find is the scenario of one strategy and one disruption, with all lanes. An unknown name is an
-// error that lists the known ones.
-func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
+// Find is the scenario of one strategy and one disruption, with the lanes of every run and of the
+// consumers of named ones. An unknown name is an error that lists the known ones.
+func (c Catalogue) Find(strategy, disruption string, rate int, lanes ...string) (Scenario, error) {
 	s, ok := c.strategies[strategy]
 	if !ok {
 		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
@@ -151,12 +162,12 @@ func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error)
 	if err != nil {
 		return Scenario{}, err
 	}
-	lanes, err := c.Lanes(rate)
+	all, err := c.Lanes(rate, lanes...)
 	if err != nil {
 		return Scenario{}, err
 	}
 	scenario := Scenario{
-		Strategy: s, Disruption: d, Lanes: lanes,
+		Strategy: s, Disruption: d, Lanes: all,
 		Control: strategy == controlStrategy || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
@@ -175,14 +186,14 @@ func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
 			disruptive = append(disruptive, d.Name)
 		}
 	}
-	control, err := c.Find(controlStrategy, controlDisruption, sel.Rate)
+	control, err := c.Find(controlStrategy, controlDisruption, sel.Rate, sel.Lanes...)
 	if err != nil {
 		return nil, err
 	}
 	list := []Scenario{control}
 	for _, strategy := range strategies {
 		for _, disruption := range firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive) {
-			s, err := c.Find(strategy, disruption, sel.Rate)
+			s, err := c.Find(strategy, disruption, sel.Rate, sel.Lanes...)
 			if err != nil {
 				return nil, err
 			}

@@ -31,6 +31,8 @@ type App interface {
 	// Observe starts to write down what happens and returns when the present state is known. Stop
 	// ends it and gives what was seen.
 	Observe(ctx context.Context, clock timeline.Clock) (stop func() timeline.Seen, err error)
+	// Intact says which programs that the consumers need broke down since the app was deployed.
+	Intact(ctx context.Context) error
 	// WaitStable waits until all Pods are ready and of the present template, and no other is there.
 	WaitStable(ctx context.Context) error
 	// Replicas is how many Pods are asked for.
@@ -110,6 +112,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	w.LoadEnd, _ = end.At()
 	// The last request may have been due, and answered, up to an interval before the end.
 	fail("load", wait(context.WithoutCancel(ctx), max(0, w.LoadEnd-now())))
+	fail("components", app.Intact(context.WithoutCancel(ctx)))
 	seen := stopObserving()
 	seen.Events = append(seen.Events, noted.events...)
 	slices.SortStableFunc(seen.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })

@@ -50,6 +50,7 @@ type fakeApp struct {
 	workers   traffic.Sender
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
+	broken    error // what components do
 }
 
 func newFakeApp(t *testing.T) *fakeApp {
@@ -109,6 +110,7 @@ func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.ref
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
 func (a *fakeApp) Replicas() int                                  { return 1 }
+func (a *fakeApp) Intact(context.Context) error                   { return a.broken }
 
 // URL is, from outside, that of a node that has the app's address and no name of its own.
 func (a *fakeApp) URL(c fixtures.Consumer) string {
