@@ -51,6 +51,7 @@ type App struct {
 	urls       map[string][]string     // of consumers, by name; several where each node is asked
 	addresses  map[string][]netip.Addr // of those nodes
 	components map[string]instance     // that consumers need, by name
+	balanced   bool                    // a consumer needs the load balancer
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 }
@@ -96,6 +97,12 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	for _, lane := range s.Lanes {
 		if name := lane.Consumer.Component; name != "" && !slices.Contains(needed, name) {
 			needed = append(needed, name)
+		}
+	}
+	if a.balanced = slices.Contains(needed, fixtures.LoadBalancer); a.balanced {
+		needed = slices.DeleteFunc(needed, func(name string) bool { return name == fixtures.LoadBalancer })
+		if err := a.cluster.useBalancer(ctx); err != nil {
+			return err
 		}
 	}
 	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
@@ -201,7 +208,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 func (a *App) Close(ctx context.Context) error {
 	err := errors.Join(a.removeWorkers(ctx), a.cluster.removeObjects(ctx))
 	if a.cluster.Ours() {
-		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel)
+		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel+"="+clientRole)
 		err = errors.Join(err, left)
 	}
 	return err
@@ -225,8 +232,15 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 		}
 		ports, _, _ := unstructured.NestedSlice(present.Object, "spec", "ports")
 		if len(ports) > 0 {
-			if port, ok := ports[0].(map[string]any)["nodePort"]; ok { // of the API server's choice
-				values["nodePort"] = fmt.Sprint(port)
+			for _, name := range []string{"port", "nodePort"} { // the latter is of the API server's choice
+				if port, ok := ports[0].(map[string]any)[name]; ok {
+					values[name] = fmt.Sprint(port)
+				}
+			}
+		}
+		if strings.Contains(c.Address, "{loadBalancer}") {
+			if values["loadBalancer"], err = a.balancerAddress(ctx, o); err != nil {
+				return err
 			}
 		}
 	}
@@ -425,6 +439,9 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 				config.AccessLogs = append(config.AccessLogs, log)
 			}
 		}
+		if a.balanced {
+			config.AccessLogs = append(config.AccessLogs, a.cluster.kind.accessLog(*a.cluster.balancer))
+		}
 	}
 	o, err := observe.Start(ctx, clock, config)
 	if err != nil {
@@ -443,7 +460,11 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 // Intact says which components of the app's consumers broke down since it was deployed. Their logs
 // are saved in the run's folder.
 func (a *App) Intact(ctx context.Context) error {
-	return a.cluster.checkComponents(ctx, a.components, a.dir)
+	err := a.cluster.checkComponents(ctx, a.components, a.dir)
+	if a.balanced {
+		err = errors.Join(err, a.cluster.checkBalancer(ctx, a.dir))
+	}
+	return err
 }
 
 // Pods names the Pods that are neither terminating nor gone, oldest first.

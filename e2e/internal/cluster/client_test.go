@@ -57,7 +57,7 @@ func TestDetectEngine(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755))
 			}
 			t.Setenv("PATH", dir)
-			run, option, err := detectEngine(t.Context())
+			_, run, option, err := detectEngine(t.Context())
 			if tt.want == "" {
 				require.ErrorContains(t, err, "find a container engine for kind")
 				return

@@ -75,6 +75,10 @@ func (f *fakeKind) ExportKubeConfig(_, kubeconfig string, _ bool) error {
 	return f.writeKubeconfig(kubeconfig)
 }
 
+func (f *fakeKind) KubeConfig(name string, internal bool) (string, error) {
+	return fmt.Sprintf("kubeconfig of %s, internal: %t", name, internal), f.call("kubeconfig")
+}
+
 func (f *fakeKind) writeKubeconfig(path string) error {
 	raw := "apiVersion: v1\nkind: Config\nclusters: [{name: kind, cluster: {server: '" + f.server + "'}}]\n" +
 		"contexts: [{name: kind-zerodrop, context: {cluster: kind}}]\ncurrent-context: kind-zerodrop\n"
