@@ -34,8 +34,8 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
-	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -363,7 +363,7 @@ func TestWaitServed(t *testing.T) {
 	t.Run("the Pods can't be listed", func(t *testing.T) {
 		app, client := newApp()
 		refuse(client, "list", "pods", errDown)
-		require.ErrorContains(t, app.waitServed(t.Context(), "", nil), "list Pods: ")
+		require.ErrorContains(t, app.waitServed(t.Context(), worker.Target{}, nil), "list Pods: ")
 	})
 }
 

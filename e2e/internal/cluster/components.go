@@ -90,7 +90,6 @@ func (c *Cluster) startComponent(ctx context.Context, component fixtures.Compone
 	}
 	before, ok := c.deployed[component.Name]
 	if !ok {
-		c.config.Step("deploy " + component.Name)
 		if err := c.install(ctx, component, node); err != nil {
 			return instance{}, err
 		}
@@ -160,9 +159,11 @@ func withArgs(d *unstructured.Unstructured, replicas int64, args []string) (*uns
 
 // install loads a component's image and makes what its Deployment needs.
 func (c *Cluster) install(ctx context.Context, component fixtures.Component, node nodes.Node) error {
+	c.config.Step("load the image of " + component.Name)
 	if err := c.kind.loadComponent(ctx, component, node); err != nil {
 		return err
 	}
+	c.config.Step("deploy " + component.Name)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: componentsNamespace, Labels: labels.Merge(managed, labels.Set{"pod-security.kubernetes.io/enforce": "privileged"}),
 	}}

@@ -300,6 +300,9 @@ func TestErrorsAreRecorded(t *testing.T) {
 		{"a worker that fails", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = fakeWorkers{fail: errFake}
 		}, true, "load: fake"},
+		{"a component that breaks down", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.broken = errFake
+		}, true, "components: fake"},
 		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.observe = errFake
 		}, false, "observe: fake"},
