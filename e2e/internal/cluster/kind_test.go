@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -76,7 +77,7 @@ func (f *fakeKind) ExportKubeConfig(_, kubeconfig string, _ bool) error {
 }
 
 func (f *fakeKind) KubeConfig(name string, internal bool) (string, error) {
-	return fmt.Sprintf("kubeconfig of %s, internal: %t", name, internal), f.call("kubeconfig")
+	return "kubeconfig of " + name + ", internal: " + strconv.FormatBool(internal), f.call("kubeconfig")
 }
 
 func (f *fakeKind) writeKubeconfig(path string) error {
