@@ -81,7 +81,8 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.kind.provider.KubeConfig(clusterName, true) // as a container on the nodes' network reaches the API
+	const internal = true // as a container on the nodes' network reaches the API
+	kubeconfig, err := c.kind.provider.KubeConfig(clusterName, internal)
 	if err != nil {
 		return fmt.Errorf("find its kubeconfig: %w", err)
 	}
@@ -94,7 +95,8 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 	}
 	// Into memory, where it is read once and removed.
 	const take = "cat >/run/kubeconfig.new && mv /run/kubeconfig.new /run/kubeconfig"
-	if _, err := c.kind.engine(ctx, strings.NewReader(kubeconfig), "exec", "--interactive", b.name(), "sh", "-c", take); err != nil {
+	in := strings.NewReader(kubeconfig)
+	if _, err := c.kind.engine(ctx, in, "exec", "--interactive", b.name(), "sh", "-c", take); err != nil {
 		return errors.Join(fmt.Errorf("give it a kubeconfig: %w", err), c.kind.ended(ctx, b))
 	}
 	if b.started, err = c.kind.engine(ctx, nil, "inspect", "--format", "{{.State.StartedAt}}", b.name()); err != nil {

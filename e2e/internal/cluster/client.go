@@ -37,7 +37,8 @@ func detectEngine(ctx context.Context) (name string, run engine, option kind.Pro
 			return e.name, run, e.option, nil
 		}
 	}
-	return "", nil, nil, errors.New("find a container engine for kind (make e2e brings one up): no docker, nerdctl, podman")
+	err = errors.New("find a container engine for kind (make e2e brings one up): no docker, nerdctl, podman")
+	return "", nil, nil, err
 }
 
 func command(name string) engine {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,18 +11,17 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 )
 
-// cloud has load balancers and nothing else.
-type cloud struct{ balancer balancer }
+// cloud has load balancers and nothing else: the service controller asks for nothing else.
+type cloud struct {
+	cloudprovider.Interface // none
+	balancer                balancer
+}
 
-func (cloud) Initialize(cloudprovider.ControllerClientBuilder, <-chan struct{}) {}
-func (c cloud) LoadBalancer() (cloudprovider.LoadBalancer, bool)                { return c.balancer, true }
-func (cloud) Instances() (cloudprovider.Instances, bool)                        { return nil, false }
-func (cloud) InstancesV2() (cloudprovider.InstancesV2, bool)                    { return nil, false }
-func (cloud) Zones() (cloudprovider.Zones, bool)                                { return nil, false }
-func (cloud) Clusters() (cloudprovider.Clusters, bool)                          { return nil, false }
-func (cloud) Routes() (cloudprovider.Routes, bool)                              { return nil, false }
-func (cloud) ProviderName() string                                              { return "zerodrop" }
-func (cloud) HasClusterID() bool                                                { return true }
+// LoadBalancer is what the controller is there for.
+func (c cloud) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return c.balancer, true }
+
+// ProviderName is in the controller's log.
+func (cloud) ProviderName() string { return "zerodrop" }
 
 // balancer has HAProxy do what the service controller asks for.
 type balancer struct {
@@ -35,7 +35,9 @@ func (balancer) GetLoadBalancerName(_ context.Context, _ string, s *corev1.Servi
 }
 
 // GetLoadBalancer says whether HAProxy has the Service.
-func (b balancer) GetLoadBalancer(ctx context.Context, cluster string, s *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
+func (b balancer) GetLoadBalancer(
+	ctx context.Context, cluster string, s *corev1.Service,
+) (*corev1.LoadBalancerStatus, bool, error) {
 	return b.status(), b.proxy.has(b.GetLoadBalancerName(ctx, cluster, s)), nil
 }
 
@@ -57,7 +59,9 @@ func (b balancer) EnsureLoadBalancer(
 }
 
 // UpdateLoadBalancer changes the nodes that HAProxy sends to.
-func (b balancer) UpdateLoadBalancer(ctx context.Context, cluster string, s *corev1.Service, nodes []*corev1.Node) error {
+func (b balancer) UpdateLoadBalancer(
+	ctx context.Context, cluster string, s *corev1.Service, nodes []*corev1.Node,
+) error {
 	probe, err := parseProbe(s.Annotations[probeAnnotation])
 	if err != nil {
 		return fmt.Errorf("annotation %s: %w", probeAnnotation, err)
@@ -107,7 +111,7 @@ type probe struct {
 
 func parseProbe(text string) (probe, error) {
 	p := probe{rise: 1}
-	for _, field := range strings.Fields(text) {
+	for field := range strings.FieldsSeq(text) {
 		var err error
 		switch key, value, _ := strings.Cut(field, "="); key {
 		case "interval":
@@ -123,7 +127,7 @@ func parseProbe(text string) (probe, error) {
 		case "cut":
 			_, err = fmt.Sscan(value, &p.cut)
 		default:
-			err = fmt.Errorf("unknown word")
+			err = errors.New("unknown word")
 		}
 		if err != nil {
 			return probe{}, fmt.Errorf("%s: %w", field, err)

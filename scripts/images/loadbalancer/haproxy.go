@@ -135,11 +135,14 @@ func (h *haproxy) addAll(name string) error {
 			var commands []string
 			if !h.known[server] {
 				add := fmt.Sprintf("add server %s %s check port %d inter %dms fall %d rise %d",
-					server, net.JoinHostPort(address, fmt.Sprint(p.nodePort)), s.probe.port, s.probe.interval.Milliseconds(), s.probe.fall, s.probe.rise)
+					server, net.JoinHostPort(address, fmt.Sprint(p.nodePort)),
+					s.probe.port, s.probe.interval.Milliseconds(), s.probe.fall, s.probe.rise)
 				if s.probe.cut {
 					add += " on-marked-down shutdown-sessions"
 				}
-				commands = []string{add, "enable health " + server, "enable server " + server + ";set server " + server + " health down"}
+				commands = []string{
+					add, "enable health " + server, "enable server " + server + ";set server " + server + " health down",
+				}
 			} else {
 				commands = []string{
 					fmt.Sprintf("set server %s addr %s port %d", server, address, p.nodePort), "set server " + server + " state ready",
@@ -185,9 +188,8 @@ func (h *haproxy) drain(name, node string) error {
 func (h *haproxy) command(command string) error {
 	answer, err := h.running.ask(command)
 	answer = strings.Join(strings.Fields(answer), " ")
-	ok := answer == "" || strings.HasPrefix(answer, "New server registered.") || strings.HasPrefix(answer, "no need to change") ||
-		strings.HasPrefix(answer, "IP changed from")
-	if err == nil && !ok {
+	well := func(begin string) bool { return strings.HasPrefix(answer, begin) }
+	if err == nil && answer != "" && !well("New server registered.") && !well("no need to change") && !well("IP changed") {
 		err = errors.New(answer)
 	}
 	if err != nil {
@@ -264,14 +266,17 @@ func (p program) start(config string, failed context.CancelCauseFunc) (*session,
 	_ = os.Remove(socket)                                   // of the one before: to connect to it would tell nothing
 	cmd := exec.Command(p.path, "-db", "-f", "haproxy.cfg") //nolint:noctx // stop ends it
 	cmd.Dir, cmd.Stderr = p.dir, os.Stderr                  // why it ends is the last that it says
-	for _, name := range []string{p.access, p.marks} {
-		f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-		if err != nil {
-			return nil, fmt.Errorf("start haproxy: %w", err)
-		}
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	access, err := os.OpenFile(p.access, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("start haproxy: %w", err)
 	}
+	defer access.Close()
+	marks, err := os.OpenFile(p.marks, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("start haproxy: %w", err)
+	}
+	defer marks.Close()
+	cmd.ExtraFiles = []*os.File{access, marks}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start haproxy: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -111,7 +112,7 @@ func TestBalancer(t *testing.T) {
 		assert.Empty(t, f.told(), "its connections live on")
 		time.Sleep(2 * time.Second)
 		assert.Equal(t, []string{"set server ns_a_8081/w2 state maint", "shutdown sessions server ns_a_8081/w2"}, f.told())
-		back := append(ready[:2:2], "set server ns_a_8081/w2 addr 10.0.0.3 port 38081", "set server ns_a_8081/w2 state ready")
+		back := slices.Concat(ready, []string{"set server ns_a_8081/w2 addr 10.0.0.3 port 38081", "set server ns_a_8081/w2 state ready"})
 		update(back, "w1=10.0.0.1", "w2=10.0.0.3")
 		update(append(drain, ready...), "w1=10.0.0.1")
 		update(back, "w1=10.0.0.1", "w2=10.0.0.3")
@@ -132,6 +133,22 @@ func TestBalancer(t *testing.T) {
 		b.proxy.stop()
 		assert.Equal(t, 3, f.stopped)
 	})
+}
+
+// TestFixtures: what the consumers' folders say about probes is understood.
+func TestFixtures(t *testing.T) {
+	files, err := filepath.Glob("../../../fixtures/consumers/lb-*/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		require.NoError(t, err)
+		_, after, found := strings.Cut(string(raw), probeAnnotation+": ")
+		require.True(t, found, file)
+		text, _, _ := strings.Cut(after, "\n")
+		_, err = parseProbe(text)
+		require.NoError(t, err, file)
+	}
 }
 
 // TestRefused: what can't be balanced is refused with the reason, which the controller then says in

@@ -35,7 +35,7 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", "/run/kubeconfig", "file to read, as soon as it is there, and to remove")
 	dir := flag.String("dir", "/run", "folder for HAProxy's configuration and its socket")
 	access := flag.String("access-log", "/var/log/zerodrop/loadbalancer.log", "a JSON line for each connection")
-	marks := flag.String("marks", "/var/log/zerodrop/loadbalancer-marks.log", "HAProxy's own word on each probe's result and each server")
+	marks := flag.String("marks", "/var/log/zerodrop/loadbalancer-marks.log", "HAProxy's own words on probes and servers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *kubeconfig, program{path: "haproxy", dir: *dir, access: *access, marks: *marks})
@@ -70,7 +70,7 @@ func run(ctx context.Context, kubeconfig string, p program) error {
 	defer proxy.stop()
 	shared := informers.NewSharedInformerFactory(client, 0)
 	controller, err := service.New(
-		cloud{balancer{ip: ip.String(), proxy: proxy}}, client,
+		cloud{balancer: balancer{ip: ip.String(), proxy: proxy}}, client,
 		shared.Core().V1().Services(), shared.Core().V1().Nodes(), "zerodrop", featuregate.NewFeatureGate(),
 	)
 	if err != nil {
