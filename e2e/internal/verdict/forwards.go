@@ -84,7 +84,7 @@ func (a attribution) forwarded(
 	log := accessLogOf(a.tl, lane.Component)
 	slack := uncertainty(sender) + a.clock(log.Node) + clockGrain
 	since, perRequest := d.Sent-slack, lane.Routing == timeline.PerRequest
-	if perRequest || lane.Reuses() {
+	if lane.Reuses() {
 		since -= takenBefore
 	}
 	var found []timeline.Forward

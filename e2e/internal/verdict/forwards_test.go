@@ -188,6 +188,7 @@ func TestForwardedPerConnection(t *testing.T) {
 		{"no log", changes{func(tl *timeline.Timeline) { tl.Sources = tl.Sources[:6] }}, "", whyNoAccessLog},
 		{"refused by the balancer", changes{func(tl *timeline.Timeline) { tl.Lanes[balanced].Requests[0].ConnUse = 0 }}, "", whyNotTaken},
 		{"two lines at the time", append(changes{taken(sent, "172.18.0.3", 50001)}, whole...), "", whyTwoForwards},
+		{"two lines at the time, to one node", append(changes{taken(sent, "172.18.0.2", 50001)}, whole...), "", whyTwoForwards},
 		{"a client without an address", append(changes{func(tl *timeline.Timeline) { tl.Senders[2].IP = "" }}, whole...), "", whyNoSender},
 		{"the balancer's clock is known badly", append(changes{func(tl *timeline.Timeline) { known(&tl.Sources[6], 9*sec) }}, whole...), "", whyClock},
 		{"no port of its own", changes{taken(sent+ms, "172.18.0.2", 0), whole[1]}, "", whyNoLocalPort},
@@ -214,6 +215,17 @@ func TestForwardedPerConnection(t *testing.T) {
 			assert.Equal(t, tt.pod, d.Pod)
 			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 			assert.Equal(t, tt.pod != "", d.Evidence == ByRoute)
+		})
+	}
+	for uncertain, want := range map[time.Duration]string{0: "", 9 * sec: whyClock} {
+		t.Run("a balancer that sends to the Pods themselves, by a clock known to "+uncertain.String(), func(t *testing.T) {
+			tl := proxied()
+			known(&tl.Sources[6], uncertain+ms)
+			give(&tl, balanced, sent, done, timeline.Reset)
+			taken(sent+ms, "10.0.0.1", 50000)(&tl)
+			d := one(t, tl)
+			assert.Equal(t, want, d.Why)
+			assert.Equal(t, want == "", d.Evidence == ByAccessLog)
 		})
 	}
 	t.Run("kept-alive: the Pod that answered before on the connection, which stays with it", func(t *testing.T) {
@@ -244,8 +256,9 @@ func TestProxyMasked(t *testing.T) {
 	line("traefik", 2, 2, 2*sec) // the client had sent it again, too
 	line("nginx", 3, 2, 2*sec)
 	line("traefik", 4, 2, -9*sec) // of another run
-	line("traefik", 6, 2, 2*sec)  // dropped all the same
-	line("traefik", 9, 2, 2*sec)  // of no request
+	line("traefik", 5, 2, 9*sec)
+	line("traefik", 6, 2, 2*sec) // dropped all the same
+	line("traefik", 9, 2, 2*sec) // of no request
 	l := Judge(tl).Lanes[ingress]
 	assert.Equal(t, 2, l.ProxyMasked)
 	assert.Zero(t, l.Masked)
