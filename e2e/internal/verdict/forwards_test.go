@@ -40,6 +40,12 @@ func proxied() timeline.Timeline {
 	return tl
 }
 
+// lastLines are those of requests that nobody asks for here, after all others.
+func lastLines(tl *timeline.Timeline) {
+	passes(tl, "traefik", "ingress/last", "10.9.0.1", "10.0.0.2", timeline.Forward{At: 19 * sec})
+	passes(tl, "loadbalancer", "", "172.18.0.9", "172.18.0.2", timeline.Forward{At: 19 * sec})
+}
+
 // passes adds a line of a component's access log.
 func passes(tl *timeline.Timeline, component, lane, from, target string, f timeline.Forward) {
 	for _, name := range []struct {
@@ -123,6 +129,10 @@ func TestForwardedPerRequest(t *testing.T) {
 		{"the Service's own address, and no port", changes{line(sent+ms, "10.96.0.7"), func(tl *timeline.Timeline) {
 			tl.Spec.Lanes[ingress].Evidence = append(tl.Spec.Lanes[ingress].Evidence, timeline.EvidenceConntrack)
 		}}, "", whyNoLocalPort},
+		{"the log ended", changes{func(tl *timeline.Timeline) {
+			tl.Forwards = timeline.Forwards{}
+			passes(tl, "traefik", "ingress/reused", "10.9.0.1", "10.0.0.1", timeline.Forward{At: 5 * sec, Seq: 99})
+		}}, "", whyNoForward + ": its last line is of 5s"},
 		{"no line, as lines are lost", changes{source(func(s *timeline.Source) { s.Missing = "lost lines: 2" })}, "", whyNoForward + ": lost lines: 2"},
 		{"a line, though others are lost", changes{line(sent+ms, "10.0.0.1"), source(func(s *timeline.Source) { s.Missing = "lost lines: 2" })}, "app-0", "listener-closed"},
 		{"nobody read the log", changes{source(func(s *timeline.Source) { s.Component = "" })}, "", whyNoAccessLog},
@@ -136,6 +146,7 @@ func TestForwardedPerRequest(t *testing.T) {
 			tl := proxied()
 			r := give(&tl, ingress, sent, done, timeline.HTTP5xx)
 			r.Code = http.StatusBadGateway
+			lastLines(&tl)
 			for _, change := range tt.changes {
 				change(&tl)
 			}
@@ -208,6 +219,7 @@ func TestForwardedPerConnection(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tl := proxied()
 			give(&tl, balanced, sent, done, timeline.Reset)
+			lastLines(&tl)
 			for _, change := range tt.changes {
 				change(&tl)
 			}
