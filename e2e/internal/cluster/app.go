@@ -79,10 +79,10 @@ type exposed struct {
 }
 
 func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
-	if err := s.Disruption.Allowed(a.cluster.Ours()); err != nil {
+	if err := s.Allowed(a.cluster.Ours()); err != nil {
 		return err
 	}
-	if s.Disruption.Needs.Key() != a.cluster.config.Needs.Key() {
+	if s.Needs().Key() != a.cluster.config.Needs.Key() {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, errOtherNeeds)
 	}
 	workload, err := a.render(s.Strategy)

@@ -165,7 +165,8 @@ func (c *Cluster) install(ctx context.Context, component fixtures.Component, nod
 	}
 	c.config.Step("deploy " + component.Name)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: componentsNamespace, Labels: labels.Merge(managed, labels.Set{"pod-security.kubernetes.io/enforce": "privileged"}),
+		Name:   componentsNamespace,
+		Labels: labels.Merge(managed, labels.Set{"pod-security.kubernetes.io/enforce": "privileged"}),
 	}}
 	_, err := c.client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
@@ -244,7 +245,8 @@ func (c *Cluster) componentPods(ctx context.Context, component fixtures.Componen
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.client.CoreV1().Pods(componentsNamespace).List(ctx, metav1.ListOptions{LabelSelector: labels.FormatLabels(selector)})
+	selected := metav1.ListOptions{LabelSelector: labels.FormatLabels(selector)}
+	list, err := c.client.CoreV1().Pods(componentsNamespace).List(ctx, selected)
 	if err != nil {
 		return nil, fmt.Errorf("list Pods: %w", err)
 	}
@@ -287,13 +289,13 @@ func (i instance) compare(pods []corev1.Pod) string {
 	}
 	p := &pods[n]
 	if restarts(p) != i.restarts || !observe.Ready(p) {
-		why := ""
-		for _, s := range p.Status.ContainerStatuses {
+		why := fmt.Sprintf("its container in Pod %s ended or wasn't ready in mid-run", i.pod)
+		for _, s := range p.Status.ContainerStatuses { // one
 			if t := cmp.Or(s.State.Terminated, s.LastTerminationState.Terminated); t != nil {
-				why += fmt.Sprintf(": %s, exit code %d", t.Reason, t.ExitCode)
+				return fmt.Sprintf("%s: %s, exit code %d", why, t.Reason, t.ExitCode)
 			}
 		}
-		return fmt.Sprintf("its container in Pod %s ended or wasn't ready in mid-run%s", i.pod, why)
+		return why
 	}
 	return ""
 }

@@ -226,7 +226,7 @@ func TestComponents(t *testing.T) {
 // TestComponentsFail: each reason names the component, and the log of one that isn't ready is kept.
 func TestComponentsFail(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		c, client, m := newComponents(t, pending("CrashLoopBackOff"))
+		c, _, _ := newComponents(t, pending("CrashLoopBackOff"))
 		dir := t.TempDir()
 		_, err := c.useComponents(t.Context(), []string{"traefik"}, dir)
 		require.EqualError(t, err, "component traefik: wait for its Pod to be ready: not within 1m0s: Pod traefik-1 is Pending: CrashLoopBackOff and not ready")
@@ -237,13 +237,13 @@ func TestComponentsFail(t *testing.T) {
 		_, err = c.useComponents(t.Context(), []string{"typo"}, dir)
 		require.ErrorContains(t, err, `unknown component "typo": want one of `)
 
-		c, _, m = newComponents(t, ready)
+		c, _, m := newComponents(t, ready)
 		m.images = nil
 		_, err = c.useComponents(t.Context(), []string{"traefik"}, dir)
 		require.EqualError(t, err, "component traefik: there is neither image "+traefikImage+
 			" nor one with the label org.zerodrop.component.traefik: make images CONSUMERS=traefik")
 
-		c, client, _ = newComponents(t, ready)
+		c, client, _ := newComponents(t, ready)
 		refuse(client, "create", "clusterroles", apierrors.NewBadRequest("unknown field"))
 		_, err = c.useComponents(t.Context(), []string{"traefik"}, dir)
 		require.ErrorContains(t, err, "component traefik: wait for ClusterRole zerodrop-traefik to be applied: permanent failure: ")

@@ -69,7 +69,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	clock := timeline.NewClock(time.Now())
 	now := func() time.Duration { return clock.Offset(time.Now()) }
 	tl := timeline.Timeline{
-		Schema: timeline.Schema, Spec: newSpec(run.Scenario, app.Environment()), Repeat: run.Repeat, Start: clock.Start(),
+		Schema: timeline.Schema, Spec: NewSpec(run.Scenario, app.Environment()), Repeat: run.Repeat, Start: clock.Start(),
 		Replicas: app.Replicas(), Environment: app.Environment(),
 	}
 	fail := func(doing string, err error) {
@@ -174,7 +174,7 @@ func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 // nothing was measured, and this is why.
 func Failed(run scenarios.Run, at time.Time, why error) timeline.Timeline {
 	return timeline.Timeline{
-		Schema: timeline.Schema, Spec: newSpec(run.Scenario, timeline.Environment{}), Repeat: run.Repeat, Start: at,
+		Schema: timeline.Schema, Spec: NewSpec(run.Scenario, timeline.Environment{}), Repeat: run.Repeat, Start: at,
 		Errors: []string{why.Error()},
 	}
 }

@@ -209,7 +209,7 @@ func TestRun(t *testing.T) {
 	for _, l := range tl.Spec.Lanes {
 		from[l.From] = append(from[l.From], l.Name)
 	}
-	assert.Equal(t, newSpec(run.Scenario, app.Environment()), tl.Spec)
+	assert.Equal(t, NewSpec(run.Scenario, app.Environment()), tl.Spec)
 	require.Len(t, tl.Senders, 2)
 	for _, sender := range tl.Senders {
 		assert.Equal(t, from[map[string]timeline.Place{"host": timeline.FromOutside, "worker-0": timeline.FromCluster}[sender.Name]], sender.Lanes)

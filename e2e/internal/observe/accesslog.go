@@ -208,7 +208,7 @@ func (u *unreadable) String() string {
 // that was started again.
 func lostLines(lines []forwardedLine, first time.Duration) string {
 	var taken map[uint32]time.Duration // by number, of one start of the program
-	var lowest forwardedLine           // of those that were taken since the first line was read; without a number if there is none
+	var lowest forwardedLine           // of those that were taken since the first line was read; number 0 for none
 	lost, restarts := 0, 0
 	var lostAfter, restarted time.Duration
 	count := func() {

@@ -42,7 +42,8 @@ func TestParseAccess(t *testing.T) {
 			forwardedLine{
 				start: at.Local(), client: "172.18.0.5", target: "172.18.0.3",
 				Forward: timeline.Forward{Number: 3, ClientPort: 40000, LocalPort: 50000, Attempts: 1},
-			}, "",
+			},
+			"",
 		},
 		{"HAProxy, which found no server", taken + `,"ServiceAddr":"-:-","LocalAddr":"-:-","DownstreamStatus":503}`, with(func(l *forwardedLine) { l.Code = 503 }), ""},
 		{"nginx, which tried two", taken + `,"ServiceAddr":"10.0.0.1:8080, 10.0.0.2:8080","DownstreamStatus":"200","request_Zerodrop-Lane":"","request_Zerodrop-Seq":""}`, with(func(l *forwardedLine) {

@@ -41,6 +41,6 @@
 //
 // Save writes four files, each whole or not at all: timeline.json (all but what follows),
 // timeline.csv.gz (one line per request), routes.csv.gz and forwards.csv.gz, the last two only where
-// there is something in them. Durations are in nanoseconds in the JSON and in microseconds in the CSV. Load refuses a folder with another Schema, and one in
-// which something is missing or cut off.
+// there is something in them. Durations are in nanoseconds in the JSON and in microseconds in the
+// CSV. Load refuses a folder with another Schema, and one in which something is missing or cut off.
 package timeline
