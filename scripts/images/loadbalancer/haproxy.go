@@ -22,13 +22,23 @@ import (
 // are told to it while it runs.
 type haproxy struct {
 	start func(config string) (*session, error)
+	ip    string // that it connects from
 
 	mu       sync.Mutex
 	running  *session // nil before the first Service
 	services map[string]balanced
 	servers  map[string]map[string]string // by Service: addresses of nodes, by name
 	known    map[string]bool              // backend/node that the running process has, in whatever state
+	ports    map[string]int               // which range of ports a backend/node is connected to from
 }
+
+// Ranges of ports, one for each server, below those that the kernel gives out. Left to itself, the
+// kernel gives one port to connections to several nodes at once: then it names none of them.
+const (
+	firstPort  = 10000
+	rangePorts = 2000
+	ranges     = 11 // with more servers, two have the same
+)
 
 // balanced is what HAProxy is told of a Service.
 type balanced struct {
@@ -47,8 +57,11 @@ type session struct {
 	stop func()
 }
 
-func newHAProxy(start func(config string) (*session, error)) *haproxy {
-	return &haproxy{start: start, services: map[string]balanced{}, servers: map[string]map[string]string{}}
+func newHAProxy(ip string, start func(config string) (*session, error)) *haproxy {
+	return &haproxy{
+		start: start, ip: ip,
+		services: map[string]balanced{}, servers: map[string]map[string]string{}, ports: map[string]int{},
+	}
 }
 
 func (h *haproxy) has(name string) bool {
@@ -134,8 +147,12 @@ func (h *haproxy) addAll(name string) error {
 			server := p.backend + "/" + node
 			var commands []string
 			if !h.known[server] {
-				add := fmt.Sprintf("add server %s %s check port %d inter %dms fall %d rise %d",
-					server, net.JoinHostPort(address, fmt.Sprint(p.nodePort)),
+				if _, given := h.ports[server]; !given {
+					h.ports[server] = len(h.ports) % ranges
+				}
+				from := firstPort + rangePorts*h.ports[server]
+				add := fmt.Sprintf("add server %s %s source %s:%d-%d check port %d inter %dms fall %d rise %d",
+					server, net.JoinHostPort(address, fmt.Sprint(p.nodePort)), h.ip, from, from+rangePorts-1,
 					s.probe.port, s.probe.interval.Milliseconds(), s.probe.fall, s.probe.rise)
 				if s.probe.cut {
 					add += " on-marked-down shutdown-sessions"

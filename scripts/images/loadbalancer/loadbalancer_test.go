@@ -80,7 +80,7 @@ func (f *fake) told() []string {
 func TestBalancer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
-		b := balancer{"172.18.0.9", newHAProxy(f.start)}
+		b := balancer{"172.18.0.9", newHAProxy("172.18.0.9", f.start)}
 		s := aService("a", 8081, gcp)
 		_, exists, err := b.GetLoadBalancer(t.Context(), "", s)
 		require.NoError(t, err)
@@ -89,14 +89,14 @@ func TestBalancer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "172.18.0.9", status.Ingress[0].IP)
 		assert.Equal(t, corev1.LoadBalancerIPModeProxy, *status.Ingress[0].IPMode)
-		add := func(node, address string) []string {
+		add := func(node, address, ports string) []string {
 			server := "ns_a_8081/" + node
 			return []string{
-				"add server " + server + " " + address + ":38081 check port 39081 inter 8000ms fall 3 rise 1",
+				"add server " + server + " " + address + ":38081 source 172.18.0.9:" + ports + " check port 39081 inter 8000ms fall 3 rise 1",
 				"enable health " + server, "enable server " + server + ";set server " + server + " health down",
 			}
 		}
-		assert.Equal(t, append(add("w1", "10.0.0.1"), add("w2", "10.0.0.2")...), f.told())
+		assert.Equal(t, append(add("w1", "10.0.0.1", "10000-11999"), add("w2", "10.0.0.2", "12000-13999")...), f.told())
 		assert.Contains(t, f.configs[0], "frontend ns_a_8081\n\tbind :8081\n")
 		assert.Contains(t, f.configs[0], "timeout check 1000ms\n")
 
@@ -124,7 +124,7 @@ func TestBalancer(t *testing.T) {
 		other.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 		_, err = b.EnsureLoadBalancer(t.Context(), "", other, nodes("w1=10.0.0.1"))
 		require.NoError(t, err)
-		assert.Contains(t, f.told(), "add server ns_b_8082/w1 10.0.0.1:38082 check port 10256 inter 10000ms fall 2 rise 2 on-marked-down shutdown-sessions")
+		assert.Contains(t, f.told(), "add server ns_b_8082/w1 10.0.0.1:38082 source 172.18.0.9:14000-15999 check port 10256 inter 10000ms fall 2 rise 2 on-marked-down shutdown-sessions")
 		assert.Equal(t, 1, f.stopped)
 		assert.Contains(t, f.configs[1], "frontend ns_a_8081\n")
 		require.NoError(t, b.EnsureLoadBalancerDeleted(t.Context(), "", s))
@@ -173,7 +173,7 @@ func TestRefused(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fake{}
-			b := balancer{"172.18.0.9", newHAProxy(f.start)}
+			b := balancer{"172.18.0.9", newHAProxy("172.18.0.9", f.start)}
 			_, err := b.EnsureLoadBalancer(t.Context(), "", aService("first", 8080, gcp), nodes("w1=10.0.0.1"))
 			require.NoError(t, err)
 			s := aService("a", 8081, gcp)
@@ -224,7 +224,7 @@ func TestHAProxy(t *testing.T) {
 	dir := t.TempDir()
 	p := program{path: path, dir: dir, access: filepath.Join(dir, "access.log"), marks: filepath.Join(dir, "marks.log")}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	h := newHAProxy(func(config string) (*session, error) { return p.start(config, cancel) })
+	h := newHAProxy("127.0.0.1", func(config string) (*session, error) { return p.start(config, cancel) })
 	defer h.stop()
 	var nodePort int32
 	_, err = fmt.Sscan(port, &nodePort)
@@ -269,7 +269,7 @@ func TestHAProxy(t *testing.T) {
 		assert.True(t, strings.HasPrefix(l.ClientAddr, "127.0.0.1:"), line)
 		if l.ServiceAddr == node.Listener.Addr().String() {
 			sent++
-			assert.True(t, strings.HasPrefix(l.LocalAddr, "127.0.0.1:"), line)
+			assert.Regexp(t, `^127.0.0.1:1[01]\d\d\d$`, l.LocalAddr, "a port of the server's own")
 		} else {
 			assert.Equal(t, "-:-", l.ServiceAddr)
 		}

@@ -66,7 +66,7 @@ func run(ctx context.Context, kubeconfig string, p program) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	proxy := newHAProxy(func(config string) (*session, error) { return p.start(config, cancel) })
+	proxy := newHAProxy(ip.String(), func(config string) (*session, error) { return p.start(config, cancel) })
 	defer proxy.stop()
 	shared := informers.NewSharedInformerFactory(client, 0)
 	controller, err := service.New(
