@@ -245,7 +245,9 @@ func TestProbes(t *testing.T) {
 	run.Lanes = slices.Clone(run.Lanes)
 	run.Lanes[1].Consumer.Probe = fixtures.Probe{Interval: 100 * time.Millisecond, Fall: 2}
 	run.Lanes[2].Consumer.Probe = fixtures.Probe{Interval: 400 * time.Millisecond, Fall: 2}
+	began := time.Now()
 	w := Run(t.Context(), newFakeApp(t), run, options).Window
+	assert.Less(t, w.Overhead, time.Since(began)-options.Lead-w.Phase-timeout-800*time.Millisecond+time.Millisecond)
 	assert.Equal(t, probePhase(run), w.Phase)
 	assert.GreaterOrEqual(t, w.DisruptStart, options.Lead+w.Phase)
 	assert.GreaterOrEqual(t, w.LoadEnd-w.Settled, timeout+800*time.Millisecond)
