@@ -34,7 +34,7 @@
 //
 // Its parts are real at both ends: the service controller of k8s.io/cloud-provider, which the cloud
 // controller managers run, and HAProxy, which takes the connections, probes the nodes and says in its
-// log which node it chose and from which port. What lies between, some 300 lines that turn a Service
+// log which node it chose and from which port. What lies between, some 500 lines that turn a Service
 // into HAProxy's words, is zerodrop's own (scripts/images/loadbalancer), and so are the numbers of
 // the probes: each consumer has those of a cloud's own controller. It stands for how long a load
 // balancer that probes nodes sends to a node without a Pod. It can't stand for a cloud's control
