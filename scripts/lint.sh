@@ -31,6 +31,7 @@ each_syntax() { # bash -n looks at its first argument only
 }
 
 in_images() { (cd scripts/images && "$@"); } # a Go module of its own
+in_balancer() { (cd scripts/images/loadbalancer && "$@"); } # and another one
 
 case ${1:-check} in
 check)
@@ -39,6 +40,8 @@ check)
 	check 'go mod tidy' go mod tidy -diff
 	check 'golangci-lint of scripts/images' in_images "$bin/golangci-lint" run ./...
 	check 'go mod tidy of scripts/images' go -C scripts/images mod tidy -diff
+	check 'golangci-lint of scripts/images/loadbalancer' in_balancer "$bin/golangci-lint" run ./...
+	check 'go mod tidy of scripts/images/loadbalancer' go -C scripts/images/loadbalancer mod tidy -diff
 	check actionlint "$bin/actionlint" -shellcheck= -pyflakes= .github/workflows/*.yml # the same verdict, whatever else a machine has
 	check 'shell syntax' each_syntax .ci/run scripts/*.sh scripts/tools/*.sh
 	;;

@@ -27,10 +27,10 @@ if [[ -n ${INSTALL_BROWSER:-} ]] && ! has_browser; then
 	timeout 300 bash -c 'add "the tests of pages need" chromium' || true # without it they are skipped
 fi
 
-# scripts/images is a module of its own. Both are tested, then it fails if one of them did.
+# The images' programs are modules of their own. All are tested, then it fails if one of them did.
 export CGO_ENABLED=1
 code=0
-for module in . scripts/images; do
+for module in . scripts/images scripts/images/loadbalancer; do
 	go -C "$module" test -race -short "$@" ./... || code=$?
 done
 has_browser || printf 'unit: skipped for want of a browser: the tests that look at pages. Install chromium to have them\n' >&2

@@ -54,6 +54,7 @@ type App struct {
 	addresses  map[string][]netip.Addr // of those nodes
 	own        map[string][]string     // Pods by URL, where the node that is asked answers by its own alone
 	components map[string]instance     // that consumers need, by name
+	balanced   bool                    // a consumer needs the load balancer
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 }
@@ -102,7 +103,14 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	a.watched = s.Watched
-	if a.components, err = a.cluster.useComponents(ctx, componentsOf(s), a.dir); err != nil {
+	needed := componentsOf(s)
+	if a.balanced = slices.Contains(needed, fixtures.LoadBalancer); a.balanced {
+		needed = slices.DeleteFunc(needed, func(name string) bool { return name == fixtures.LoadBalancer })
+		if err := a.cluster.useBalancer(ctx); err != nil {
+			return fmt.Errorf("%w: %w", ErrComponent, err)
+		}
+	}
+	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
 		return fmt.Errorf("%w: %w", ErrComponent, err)
 	}
 	manifests := []any{workload}
@@ -204,7 +212,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 func (a *App) Close(ctx context.Context) error {
 	err := errors.Join(a.removeWorkers(ctx), a.cluster.removeObjects(ctx))
 	if a.cluster.Ours() {
-		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel)
+		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel+"="+clientRole)
 		err = errors.Join(err, left)
 	}
 	return err
@@ -228,8 +236,15 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 		}
 		ports, _, _ := unstructured.NestedSlice(present.Object, "spec", "ports")
 		if len(ports) > 0 {
-			if port, ok := ports[0].(map[string]any)["nodePort"]; ok { // of the API server's choice
-				values["nodePort"] = fmt.Sprint(port)
+			for _, name := range []string{"port", "nodePort"} { // the latter is of the API server's choice
+				if port, ok := ports[0].(map[string]any)[name]; ok {
+					values[name] = fmt.Sprint(port)
+				}
+			}
+		}
+		if strings.Contains(c.Address, "{loadBalancer}") {
+			if values["loadBalancer"], err = a.balancerAddress(ctx, o); err != nil {
+				return err
 			}
 		}
 	}
@@ -455,6 +470,9 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 				config.AccessLogs = append(config.AccessLogs, log)
 			}
 		}
+		if a.balanced {
+			config.AccessLogs = append(config.AccessLogs, a.cluster.kind.accessLog(*a.cluster.balancer))
+		}
 	}
 	config.Scrapers = a.scrapers()
 	o, err := observe.Start(ctx, clock, config)
@@ -474,7 +492,11 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 // Intact says which components of the app's consumers broke down since it was deployed. Their logs
 // are saved in the run's folder.
 func (a *App) Intact(ctx context.Context) error {
-	return a.cluster.checkComponents(ctx, a.components, a.dir)
+	err := a.cluster.checkComponents(ctx, a.components, a.dir)
+	if a.balanced {
+		err = errors.Join(err, a.cluster.checkBalancer(ctx, a.dir))
+	}
+	return err
 }
 
 // Pods names the Pods that are neither terminating nor gone, oldest first.

@@ -21,7 +21,7 @@ import (
 type engine func(ctx context.Context, stdin io.Reader, args ...string) (string, error)
 
 // detectEngine finds the engine that kind would choose, in kind's own order, and has kind take it.
-func detectEngine(ctx context.Context) (engine, kind.ProviderOption, error) {
+func detectEngine(ctx context.Context) (name string, run engine, option kind.ProviderOption, err error) {
 	for _, e := range []struct {
 		name   string
 		option kind.ProviderOption
@@ -34,10 +34,11 @@ func detectEngine(ctx context.Context) (engine, kind.ProviderOption, error) {
 		// podman may have the name docker, and then it isn't.
 		says, err := run(ctx, nil, "-v")
 		if err == nil && strings.HasPrefix(strings.ToLower(says), e.name+" version") {
-			return run, e.option, nil
+			return e.name, run, e.option, nil
 		}
 	}
-	return nil, nil, errors.New("find a container engine for kind (make e2e brings one up): no docker, nerdctl, podman")
+	err = errors.New("find a container engine for kind (make e2e brings one up): no docker, nerdctl, podman")
+	return "", nil, nil, err
 }
 
 func command(name string) engine {
@@ -58,30 +59,35 @@ const containerLabel = "dev.zerodrop.container"
 // container is a program beside the cluster, on the network of its nodes, as a client or a load
 // balancer outside of a cluster is.
 type container struct {
-	role  string
-	image string
-	port  int      // that it listens on
-	args  []string // of its program
+	role   string
+	image  string
+	port   int      // that it listens on for this machine; 0 for none
+	memory []string // folders in memory that it may write to: path:size=64m
+	args   []string // of its program
 }
 
 func (c container) name() string { return clusterName + "-" + c.role }
 
 // start starts a container and returns its address on the nodes' network, and where this machine
-// reaches its port: on loopback, and not open to the network.
+// reaches its port, if it has one: on loopback, and not open to the network.
 func (e engine) start(ctx context.Context, c container) (ip, here string, err error) {
 	// As kind finds the network.
 	network := cmp.Or(os.Getenv("KIND_EXPERIMENTAL_DOCKER_NETWORK"), os.Getenv("KIND_EXPERIMENTAL_PODMAN_NETWORK"), "kind")
 	run := []string{
 		"run", "--detach", "--name", c.name(), "--label", containerLabel + "=" + c.role, "--network", network,
-		"--publish", fmt.Sprintf("127.0.0.1::%d", c.port),
 		"--read-only", "--cap-drop", "ALL", "--memory", "1g",
 		// As a node that sends load (prioritize): requests have to leave on time beside busy nodes.
 		"--cpu-shares", "10240",
-		c.image,
 	}
-	if _, err = e(ctx, nil, append(run, c.args...)...); err == nil {
+	if c.port != 0 {
+		run = append(run, "--publish", fmt.Sprintf("127.0.0.1::%d", c.port))
+	}
+	for _, folder := range c.memory {
+		run = append(run, "--tmpfs", folder)
+	}
+	if _, err = e(ctx, nil, append(append(run, c.image), c.args...)...); err == nil {
 		const format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-		if ip, err = e(ctx, nil, "inspect", "--format", format, c.name()); err == nil {
+		if ip, err = e(ctx, nil, "inspect", "--format", format, c.name()); err == nil && c.port != 0 {
 			here, err = e(ctx, nil, "port", c.name(), fmt.Sprintf("%d/tcp", c.port))
 		}
 	}
@@ -111,10 +117,13 @@ func (e engine) removeContainers(ctx context.Context, labels ...string) (removed
 	return len(ids), nil
 }
 
+// clientRole is the role of the client's container.
+const clientRole = "client"
+
 // startClient starts the client: it sends the load of lanes from outside the cluster, to its nodes.
 // It is made anew for each run, as the workers' Pods are.
 func (a *App) startClient(ctx context.Context) error {
-	c := container{role: "client", image: a.cluster.kind.clientImage, port: worker.Port}
+	c := container{role: clientRole, image: a.cluster.kind.clientImage, port: worker.Port}
 	ip, here, err := a.cluster.kind.engine.start(ctx, c)
 	if err != nil {
 		return err

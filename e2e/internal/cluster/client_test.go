@@ -57,7 +57,7 @@ func TestDetectEngine(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(dir, program), []byte(script), 0o755))
 			}
 			t.Setenv("PATH", dir)
-			run, option, err := detectEngine(t.Context())
+			_, run, option, err := detectEngine(t.Context())
 			if tt.want == "" {
 				require.ErrorContains(t, err, "find a container engine for kind")
 				return
@@ -98,12 +98,15 @@ func TestStartContainer(t *testing.T) {
 	assert.NotContains(t, run, "io.x-k8s.kind")
 	assert.True(t, strings.HasSuffix(run, " image:1 -a b"), run)
 	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "other")
-	_, _, err = e.start(t.Context(), container{role: "lb"})
+	_, here, err = e.start(t.Context(), container{role: "lb", memory: []string{"/run"}})
 	require.NoError(t, err)
+	assert.Empty(t, here, "no port")
 	assert.Contains(t, f.calls[3], "--name zerodrop-lb --label dev.zerodrop.container=lb --network other ")
+	assert.Contains(t, f.calls[3], " --tmpfs /run")
+	assert.NotContains(t, f.calls[3], "--publish")
 	for _, verb := range []string{"run", "inspect", "port"} {
 		f.fail = map[string]error{verb: errFake}
-		_, _, err = e.start(t.Context(), container{role: "lb"})
+		_, _, err = e.start(t.Context(), container{role: "lb", port: 1})
 		require.EqualError(t, err, "start container zerodrop-lb: connection refused", verb)
 	}
 }
@@ -176,7 +179,7 @@ func TestClient(t *testing.T) {
 
 	f.calls, f.fail = nil, nil
 	require.NoError(t, app.Close(t.Context()))
-	assert.Contains(t, f.calls, "ps --all --quiet --filter label=dev.zerodrop.container", "after a run nobody sends")
+	assert.Contains(t, f.calls, "ps --all --quiet --filter label=dev.zerodrop.container=client", "after a run nobody sends")
 	f.fail = map[string]error{"ps": errFake}
 	require.ErrorIs(t, app.Close(t.Context()), errFake)
 }

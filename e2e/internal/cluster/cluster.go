@@ -101,6 +101,7 @@ type Cluster struct {
 	facts     timeline.Environment
 	added     []object                              // what disruptions need, as long as it is there
 	deployed  map[string]*unstructured.Unstructured // Deployments of components, as they are now
+	balancer  *balancer                             // beside the cluster; nil before a run has needed it
 }
 
 // Open brings a kind cluster up, or connects to the one that is named. Close must be called, also
@@ -194,11 +195,16 @@ func (c *Cluster) Close(ctx context.Context) error {
 		return c.kind.remove(ctx)
 	}
 	var err error
+	if c.kind != nil { // first of all those whose load balancer would put its finalizer on Services again
+		_, err = c.kind.engine.removeContainers(ctx, containerLabel)
+		c.balancer = nil
+	}
 	if c.client != nil && len(c.deployed) > 0 { // who opens the cluster next waits until it is gone
-		err = c.client.CoreV1().Namespaces().Delete(ctx, componentsNamespace, metav1.DeleteOptions{})
-		if err == nil || apierrors.IsNotFound(err) {
-			c.deployed, err = nil, nil
+		gone := c.client.CoreV1().Namespaces().Delete(ctx, componentsNamespace, metav1.DeleteOptions{})
+		if gone == nil || apierrors.IsNotFound(gone) {
+			c.deployed, gone = nil, nil
 		}
+		err = errors.Join(err, gone)
 	}
 	if c.client != nil && c.namespace != "" {
 		left := errors.Join(c.removeObjects(ctx), c.removeNamespace(ctx))
@@ -208,8 +214,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 		err = errors.Join(err, left)
 	}
 	if c.kind != nil {
-		_, left := c.kind.engine.removeContainers(ctx, containerLabel) // of a deployment that failed
-		err = errors.Join(err, left, c.kind.unlock(true))
+		err = errors.Join(err, c.kind.unlock(true))
 	}
 	c.reaper.end(err == nil)
 	c.reaper = nil
@@ -312,7 +317,7 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 
 // removeNamespace takes our namespace away and waits until it is gone.
 func (c *Cluster) removeNamespace(ctx context.Context) error {
-	if err := c.removeFinalizers(ctx); err != nil {
+	if err := c.removeFinalizers(ctx, c.namespace); err != nil {
 		return err
 	}
 	now := int64(0) // nobody measures how these Pods go
@@ -343,6 +348,9 @@ func (c *Cluster) removeNamespaces(ctx context.Context) error {
 		return fmt.Errorf("find old namespaces: %w", err)
 	}
 	for _, ns := range old.Items {
+		if err := c.removeFinalizers(ctx, ns.Name); err != nil {
+			return err
+		}
 		if err := namespaces.Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete old namespace: %w", err)
 		}

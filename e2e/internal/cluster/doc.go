@@ -21,6 +21,8 @@
 //	client          a container on kind's network, named zerodrop-client and labelled
 //	                dev.zerodrop.container, sends the load of the outside lanes to the nodes'
 //	                NodePort, as a client outside of a cluster does
+//	load balancer   a container on kind's network, named zerodrop-loadbalancer and labelled as the
+//	                client's, for the consumers of type LoadBalancer (balancer.go)
 //	observation     containerd's events and conntrack are read on each node (nodes.go)
 //
 // Nothing of that outlives the run, but for the client's image (`make clean-cache` removes it).
@@ -28,12 +30,30 @@
 // removes the containers that the run has written down. A next run waits for it. `make clean`
 // removes by label what is left all the same.
 //
+// # The load balancer
+//
+// Its parts are real at both ends: the service controller of k8s.io/cloud-provider, which the cloud
+// controller managers run, and HAProxy, which takes the connections, probes the nodes and says in its
+// log which node it chose and from which port. What lies between, some 500 lines that turn a Service
+// into HAProxy's words, is zerodrop's own (scripts/images/loadbalancer), and so are the numbers of
+// the probes: each consumer has those of a cloud's own controller. It stands for how long a load
+// balancer that probes nodes sends to a node without a Pod. It can't stand for a cloud's control
+// plane, for packets that are passed on (HAProxy ends the connection: what a node doesn't take shows
+// as an EOF or a time-out), for balancers that know Pods, nor for those that send to all nodes when
+// none is well. A node that doesn't answer at all fails a probe after the probes' interval.
+//
+// The controller adopts every Service of type LoadBalancer without a class: if another namespace has
+// one, no load balancer is started. The container gets kind's internal kubeconfig through its
+// standard input, into memory. It stays until the cluster is closed, and goes as the client goes. The
+// controller's finalizer is taken off Services at the end, and off those of a run that was killed
+// when the next one takes the cluster.
+//
 // # A cluster that exists
 //
 // With -kubeconfig and -context, one namespace is made and removed. Nothing beyond it is changed: a
 // disruption or an object that reaches farther is refused (scenarios.ErrNotOurs). Nodes and the
-// settings of kube-proxy are only read, as far as the user may. There is no audit log, no conntrack
-// and no client container there: instants are the watch's, new connections that were dropped stay
+// settings of kube-proxy are only read, as far as the user may. There is no audit log, no conntrack,
+// no load balancer and no client container there: instants are the watch's, new connections that were dropped stay
 // unattributed, and the outside view is sent by this machine to -address.
 //
 // # In the namespace

@@ -33,6 +33,7 @@ type provider interface {
 	Create(name string, options ...kind.CreateOption) error
 	Delete(name, kubeconfig string) error
 	ExportKubeConfig(name, kubeconfig string, internal bool) error
+	KubeConfig(name string, internal bool) (string, error)
 	ListInternalNodes(name string) ([]nodes.Node, error)
 	CollectLogs(name, dir string) error
 }
@@ -41,6 +42,7 @@ type provider interface {
 type kindCluster struct {
 	provider    provider
 	engine      engine // that provider uses
+	program     string // of the engine
 	kubeconfig  string
 	subnet      string // of the Services; empty for kind's default
 	lock        *os.File
@@ -69,12 +71,12 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if config.Ending != nil {
 		announceEnd(config.Ending, lock)
 	}
-	run, option, err := detectEngine(ctx)
+	program, run, option, err := detectEngine(ctx)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	k := &kindCluster{
-		provider: kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), option), engine: run,
+		provider: kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), option), engine: run, program: program,
 		kubeconfig: filepath.Join(dir, "kubeconfig"), subnet: desired.Networking.ServiceSubnet, lock: lock,
 	}
 	if !config.Keep { // a cluster that is to be kept outlives its run

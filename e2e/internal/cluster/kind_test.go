@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,10 @@ func (f *fakeKind) ExportKubeConfig(_, kubeconfig string, _ bool) error {
 		return err
 	}
 	return f.writeKubeconfig(kubeconfig)
+}
+
+func (f *fakeKind) KubeConfig(name string, internal bool) (string, error) {
+	return "kubeconfig of " + name + ", internal: " + strconv.FormatBool(internal), f.call("kubeconfig")
 }
 
 func (f *fakeKind) writeKubeconfig(path string) error {

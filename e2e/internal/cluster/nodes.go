@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kind/pkg/cluster/constants"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
+	"sigs.k8s.io/kind/pkg/exec"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/fixtures"
@@ -95,11 +96,19 @@ wait "$child"`
 
 // runOn runs a program on a node until it ends, or ctx is over; then it is ended there, too.
 func runOn(ctx context.Context, node nodes.Node, stdout io.Writer, command string, args ...string) error {
+	return runIn(ctx, "node "+node.String(), node.CommandContext, stdout, command, args...)
+}
+
+// runIn is runOn for any place that a way to run programs there leads to.
+func runIn(
+	ctx context.Context, place string, way func(context.Context, string, ...string) exec.Cmd,
+	stdout io.Writer, command string, args ...string,
+) error {
 	// A pipe of the system's, which the process reads itself: with any other reader, os/exec goes
 	// on copying after the program has ended.
 	stdin, hangUp, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("run %s on node %s: %w", command, node, err)
+		return fmt.Errorf("run %s on %s: %w", command, place, err)
 	}
 	defer stdin.Close()
 	defer hangUp.Close() // also after it was closed because ctx was over, which changes nothing
@@ -107,13 +116,13 @@ func runOn(ctx context.Context, node nodes.Node, stdout io.Writer, command strin
 	defer stop()
 	var said bytes.Buffer
 	args = append([]string{"-c", untilHungUp, "sh", command}, args...)
-	program := node.CommandContext(context.WithoutCancel(ctx), "sh", args...)
+	program := way(context.WithoutCancel(ctx), "sh", args...)
 	err = program.SetStdin(stdin).SetStdout(stdout).SetStderr(&said).Run()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("run %s on node %s: %w", command, node, err), lastLine(said.String()))
+		return errors.Join(fmt.Errorf("run %s on %s: %w", command, place, err), lastLine(said.String()))
 	}
 	return nil
 }

@@ -176,7 +176,7 @@ func readWill(pipe io.Reader) (w will, err error) {
 func (w will) execute(ctx context.Context) error {
 	var errs []error
 	if len(w.Labels) > 0 {
-		run, _, err := detectEngine(ctx)
+		_, run, _, err := detectEngine(ctx)
 		if err == nil {
 			err = untilQuiet(ctx, "containers", func(ctx context.Context) (int, error) {
 				return run.removeContainers(ctx, w.Labels...)
@@ -237,33 +237,57 @@ func (c *Cluster) reapNamespace(ctx context.Context) (int, error) {
 	return 1, c.removeNamespace(ctx)
 }
 
-// finalizerPrefix begins the finalizers of ours.
-const finalizerPrefix = "zerodrop.dev/"
+// Finalizers of ours, and that of the service controller which is part of our load balancer.
+const (
+	finalizerPrefix   = "zerodrop.dev/"
+	balancerFinalizer = "service.kubernetes.io/load-balancer-cleanup"
+)
 
-// removeFinalizers takes our finalizers off our Pods: whoever would have done so may be gone, and
-// the namespace would never go.
-func (c *Cluster) removeFinalizers(ctx context.Context) error {
-	list, err := c.pods().List(ctx, metav1.ListOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
+// removeFinalizers takes our finalizers off a namespace's Pods, and off its Services where the cluster
+// is ours: whoever would have done so may be gone, and the namespace would never go.
+func (c *Cluster) removeFinalizers(ctx context.Context, namespace string) error {
+	core := c.client.CoreV1()
+	pods, err := core.Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("list Pods: %w", err)
 	}
-	for _, p := range list.Items {
-		others := slices.DeleteFunc(slices.Clone(p.Finalizers), func(name string) bool {
-			return strings.HasPrefix(name, finalizerPrefix)
-		})
-		if len(others) == len(p.Finalizers) {
-			continue
+	for _, p := range pods.Items {
+		if patch := withoutOurs(p.Finalizers); patch != nil {
+			_, err := core.Pods(namespace).Patch(ctx, p.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("remove the finalizers of Pod %s: %w", p.Name, err)
+			}
 		}
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": others}})
-		if err == nil {
-			_, err = c.pods().Patch(ctx, p.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-		}
-		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("remove the finalizers of Pod %s: %w", p.Name, err)
+	}
+	if !c.Ours() { // its load balancers aren't ours
+		return nil
+	}
+	services, err := core.Services(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("list Services: %w", err)
+	}
+	for _, s := range services.Items {
+		if patch := withoutOurs(s.Finalizers); patch != nil {
+			_, err := core.Services(namespace).Patch(ctx, s.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("remove the finalizers of Service %s: %w", s.Name, err)
+			}
 		}
 	}
 	return nil
+}
+
+// withoutOurs is a patch that leaves an object the finalizers of others; nil if all are.
+func withoutOurs(finalizers []string) []byte {
+	others := slices.DeleteFunc(slices.Clone(finalizers), func(name string) bool {
+		return strings.HasPrefix(name, finalizerPrefix) || name == balancerFinalizer
+	})
+	if len(others) == len(finalizers) {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": others}})
+	if err != nil {
+		panic(err) // strings can be marshalled
+	}
+	return patch
 }

@@ -190,7 +190,7 @@ func TestReapNamespace(t *testing.T) {
 	}}
 	client := fake.NewSimpleClientset(ns("zerodrop-a", managed), ns("zerodrop-b", nil), pod)
 	c := &Cluster{client: client, namespace: "zerodrop-a"}
-	require.NoError(t, c.removeFinalizers(t.Context()))
+	require.NoError(t, c.removeFinalizers(t.Context(), "zerodrop-a"))
 	left, err := c.pods().Get(t.Context(), "a", metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"example.com/hold"}, left.Finalizers)

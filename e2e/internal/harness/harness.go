@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -59,6 +61,9 @@ var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
 // in all lanes at once. The tail is the longest timeout of a client, so that the last request that
 // could meet a terminating Pod is over before the end.
 //
+// Where a load balancer probes nodes, the tail is as much longer as it may take to find out, and the
+// lead by a part of the probes' interval (probePhase).
+//
 // It always returns a timeline. What went wrong is in its Errors.
 func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Timeline {
 	clock := timeline.NewClock(time.Now())
@@ -98,10 +103,11 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	l.start(context.WithoutCancel(ctx), plan, started)
 	w := &tl.Window
 	noted := &notedApp{App: app, now: now}
-	fail("run", disrupt(ctx, noted, run, l.notice+o.Lead, o.Phase, now, w))
+	w.Phase = probePhase(run)
+	fail("run", disrupt(ctx, noted, run, l.notice+o.Lead+w.Phase, o.Phase, now, w))
 	tail := l.notice + slowestInterval(run.Lanes)
 	if w.Settled > 0 {
-		tail += longestTimeout(run.Lanes)
+		tail += longestTimeout(run.Lanes) + longestDetection(run.Lanes)
 	}
 	if o.Phase != nil {
 		o.Phase("tail")
@@ -125,7 +131,8 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 			over = max(over, r.Done())
 		}
 	}
-	w.Overhead = now() - o.Lead - (w.Settled - w.DisruptStart) - longestTimeout(run.Lanes) - (over - w.LoadEnd)
+	w.Overhead = now() - o.Lead - w.Phase - (w.Settled - w.DisruptStart) -
+		longestTimeout(run.Lanes) - longestDetection(run.Lanes) - (over - w.LoadEnd)
 	return tl
 }
 
@@ -225,6 +232,30 @@ func slowestInterval(lanes []scenarios.Lane) time.Duration {
 
 func longestTimeout(lanes []scenarios.Lane) time.Duration {
 	return longest(lanes, func(l scenarios.Load) time.Duration { return l.Timeout })
+}
+
+// longestDetection is for how long a load balancer may send to a node whose last Pod is gone.
+func longestDetection(lanes []scenarios.Lane) time.Duration {
+	var d time.Duration
+	for _, l := range lanes {
+		d = max(d, l.Consumer.Probe.Detects())
+	}
+	return d
+}
+
+// probePhase is by how much a run's lead is longer, so that what is done to Pods doesn't always meet
+// the probes of a load balancer at the same point of their interval: the deployment before ends with
+// a probe that has succeeded. A run of a name and a repeat always has the same. The repeats of a name
+// are spread evenly, by the golden ratio, from a start that its name gives.
+func probePhase(run scenarios.Run) time.Duration {
+	var interval time.Duration
+	for _, l := range run.Lanes {
+		interval = max(interval, l.Consumer.Probe.Interval)
+	}
+	name := fnv.New32a()
+	_, _ = name.Write([]byte(run.Name()))
+	_, part := math.Modf(float64(name.Sum32())/(1<<32) + float64(run.Repeat)*(math.Phi-1))
+	return time.Duration(part * float64(interval)).Truncate(time.Millisecond)
 }
 
 func longest(lanes []scenarios.Lane, of func(scenarios.Load) time.Duration) time.Duration {

@@ -237,6 +237,36 @@ func TestLoadGoesOnWhilePodsTerminate(t *testing.T) {
 	assert.Equal(t, verdict.Pass, judge(tl).Outcome)
 }
 
+// TestProbes: where a load balancer probes nodes, the load goes on until it must have found out, and
+// the deletions of several runs are spread over the probes' interval.
+func TestProbes(t *testing.T) {
+	run := rollingUpdate(t)
+	assert.Zero(t, probePhase(run))
+	run.Lanes = slices.Clone(run.Lanes)
+	run.Lanes[1].Consumer.Probe = fixtures.Probe{Interval: 100 * time.Millisecond, Fall: 2}
+	run.Lanes[2].Consumer.Probe = fixtures.Probe{Interval: 400 * time.Millisecond, Fall: 2}
+	began := time.Now()
+	w := Run(t.Context(), newFakeApp(t), run, options).Window
+	assert.Less(t, w.Overhead, time.Since(began)-options.Lead-w.Phase-timeout-800*time.Millisecond+time.Millisecond)
+	assert.Equal(t, probePhase(run), w.Phase)
+	assert.GreaterOrEqual(t, w.DisruptStart, options.Lead+w.Phase)
+	assert.GreaterOrEqual(t, w.LoadEnd-w.Settled, timeout+800*time.Millisecond)
+
+	var phases []time.Duration
+	for run.Repeat = range 10 {
+		phases = append(phases, probePhase(run))
+	}
+	slices.Sort(phases)
+	gap := phases[0] + 400*time.Millisecond - phases[9]
+	for i, phase := range phases[1:] {
+		gap = max(gap, phase-phases[i])
+	}
+	assert.Less(t, gap, 80*time.Millisecond, "of 40 ms on average: %s", phases)
+	before := probePhase(run)
+	run.Strategy.Name = "another"
+	assert.NotEqual(t, before, probePhase(run))
+}
+
 // TestDeletionsAreNoted: when a Pod's deletion was asked for, and when it was granted; not granted
 // is not noted.
 func TestDeletionsAreNoted(t *testing.T) {

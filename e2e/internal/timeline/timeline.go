@@ -51,6 +51,10 @@ type Window struct {
 	DisruptEnd   time.Duration `json:"disruptEnd"`   // the disruption's function returned
 	Settled      time.Duration `json:"settled"`      // all Pods ready and no Pod terminating
 	LoadEnd      time.Duration `json:"loadEnd"`      // instant up to which requests were due
+	// Phase is, where a load balancer probes nodes, by how much the lead was lengthened: a length,
+	// between 0 and the longest interval of a lane's balancer. It follows from the run's name and
+	// repeat, and spreads the deletions of several runs over the time between two probes.
+	Phase time.Duration `json:"phase,omitempty"`
 	// length, not an offset: what the harness added beyond lead, disruption, termination and tail
 	Overhead time.Duration `json:"overhead"`
 }
