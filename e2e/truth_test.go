@@ -70,7 +70,8 @@ func runsOf(t *testing.T, s *suite.Suite, strategy, disruption string) []scenari
 	}).Runs()
 	require.NoError(t, err)
 	runs = slices.DeleteFunc(runs, func(run scenarios.Run) bool {
-		return run.Name() != strategy+"/"+disruption || run.ProxyMode != "" // controls, and another kube-proxy
+		control := run.Strategy.Name == "no-handler" && strategy != "no-handler"
+		return control || run.ProxyMode != "" // nor another kube-proxy
 	})
 	require.NotEmpty(t, runs)
 	return runs
