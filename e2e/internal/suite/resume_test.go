@@ -93,7 +93,7 @@ func TestResume(t *testing.T) {
 			assert.Equal(t, "v1.37.2", readReport(t, s.Config.Out).Cluster.Kubernetes)
 			assert.FileExists(t, filepath.Join(s.dir(run), "run.html"))
 			s.Announce(runs)
-			assert.Contains(t, out.String(), "2 runs, about 2 min; 1 are stored")
+			assert.Contains(t, out.String(), "2 runs, about 2 min; 1 more are stored")
 			require.NoError(t, s.kindLog.Close())
 		})
 	}

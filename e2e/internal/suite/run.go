@@ -59,7 +59,7 @@ func (s *Suite) Announce(runs []scenarios.Run) {
 	}
 	line := fmt.Sprintf("%d runs, about %.0f min", len(left), max(1, s.estimate(left).Minutes()))
 	if n := len(runs) - len(left); n > 0 {
-		line += fmt.Sprintf("; %d are stored", n)
+		line += fmt.Sprintf("; %d more are stored", n)
 	}
 	s.progress.line("%s", line)
 }
