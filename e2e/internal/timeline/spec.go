@@ -19,6 +19,9 @@ type Spec struct {
 	// Delay is how long a Pod serves on after its deletion, as the strategy says; a length.
 	Delay      time.Duration `json:"delay,omitempty"`
 	Disruption string        `json:"disruption"`
+	// ConsumerGroup is the group of consumers that are measured in the same runs; empty for those of
+	// every run. Runs of one strategy and disruption in two groups are no repeats of each other.
+	ConsumerGroup string `json:"consumerGroup,omitempty"`
 	Scope      Scope         `json:"scope"`
 	// Control says that the result is known beforehand.
 	Control bool       `json:"control,omitempty"`

@@ -73,6 +73,8 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 type Verdict struct {
 	Spec    timeline.Spec // what the run was declared to be
 	Repeat  int
+	// Replicas is how many Pods the workload asked for. With one, all Pods terminate at once.
+	Replicas int
 	Outcome Outcome
 	Reasons []string // why it isn't a pass; empty for a pass
 	Lanes   []Lane
@@ -200,7 +202,7 @@ type ClassResult struct {
 // valid is inconclusive, whatever it dropped.
 func Judge(tl timeline.Timeline) Verdict {
 	v := Verdict{
-		Spec: tl.Spec, Repeat: tl.Repeat, Environment: tl.Environment, Retry: tl.Retry,
+		Spec: tl.Spec, Repeat: tl.Repeat, Replicas: tl.Replicas, Environment: tl.Environment, Retry: tl.Retry,
 		DisruptStart: tl.Window.DisruptStart, Overhead: tl.Window.Overhead,
 	}
 	pods := podLifecycles(tl)
