@@ -288,7 +288,7 @@ func lateLine(m model) string {
 		return ""
 	}
 	return fmt.Sprintf("late: %s answered over a second late, not counted as dropped; most (%d) on %s in %s",
-		Count(total, "request"), most.Late, most.Lane, most.Name())
+		Count(total, "request"), most.Late, most.Lane, most.Strategy+"/"+most.Where)
 }
 
 // Summary writes what people see first: the outcome, one table, the findings in a line each and
@@ -318,7 +318,11 @@ func summaryLines(m model, delays []SafeDelay) []string {
 	}
 	found := findings(m)
 	room := SummaryLines - len(lines) - len(closing) - 2 // blank lines around the table
-	if table := m.shortTable(room - min(len(found), leastFound)); len(table) > 0 {
+	table := m.shortTable(room - min(len(found), leastFound))
+	if all := m.consumers(); len(all) > 0 {
+		table = atMost(shortConsumers(all), room-min(len(found), leastFound), "report.txt")
+	}
+	if len(table) > 0 {
 		lines = append(append(lines, ""), table...)
 	}
 	if room = SummaryLines - len(lines) - len(closing) - 1; len(found) > 0 && room > 0 {

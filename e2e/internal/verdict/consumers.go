@@ -74,12 +74,14 @@ type ConsumerStrategy struct {
 	Control  bool
 	Single   bool // there is one replica: while it terminates there is no other
 	Rollouts int
-	Lossy    int     // rollouts that dropped something of the class of new connections, or masked it
-	Bound    float64 // share of all rollouts that may do so (ClopperPearson)
-	Classes  map[timeline.Class]Tally
-	Loads    []ConsumerLoad
-	// Outage is the longest time in which every request on new connections was dropped, Under which
-	// disruption; 0 for none.
+	// Lossy are the rollouts that dropped something on new connections, or masked it; on all that a
+	// consumer has if none are new.
+	Lossy   int
+	Bound   float64 // share of all rollouts that may do so (ClopperPearson)
+	Classes map[timeline.Class]Tally
+	Loads   []ConsumerLoad
+	// Outage is the longest time in which every request on these was dropped, Under which disruption;
+	// 0 for none.
 	Outage time.Duration
 	Under  string
 }
@@ -184,8 +186,9 @@ func (c *ConsumerResult) add(v Verdict) {
 		return
 	}
 	c.Runs++
+	on := c.arrivalLanes(conclusive)
 	if v.Replicas != 1 {
-		c.addArrivals(v, c.arrivalLanes(conclusive))
+		c.addArrivals(v, on)
 		c.addWatched(v)
 	}
 	if len(lanes) > 0 {
@@ -304,6 +307,7 @@ func (c *ConsumerResult) addDropped(v Verdict, lanes []Lane) {
 	s := &c.Strategies[i]
 	s.Rollouts++
 	lossy := false
+	fresh := slices.ContainsFunc(lanes, func(l Lane) bool { return l.ConnectionClass() == timeline.ClassNew })
 	for _, l := range lanes {
 		own := l.ConnectionClass()
 		dropped := map[timeline.Class]int{own: l.Dropped} // but for those of another class
@@ -320,7 +324,7 @@ func (c *ConsumerResult) addDropped(v Verdict, lanes []Lane) {
 			}
 		}
 		s.tally(timeline.ClassInFlight, dropped[timeline.ClassInFlight], l.Sent) // every request can be in flight
-		if own == timeline.ClassNew {
+		if own == timeline.ClassNew || !fresh {
 			lossy = lossy || dropped[own]+l.Masked > 0
 			for _, o := range l.Outages {
 				if took := o.To - o.From + apart(l.Rate); took > s.Outage {
