@@ -325,7 +325,7 @@ func (c *ConsumerResult) addDropped(v Verdict, lanes []Lane) {
 		}
 		s.tally(timeline.ClassInFlight, dropped[timeline.ClassInFlight], l.Sent) // every request can be in flight
 		if own == timeline.ClassNew || !fresh {
-			lossy = lossy || dropped[own]+l.Masked > 0
+			lossy = lossy || dropped[own]+l.Masked+l.ProxyMasked > 0
 			for _, o := range l.Outages {
 				if took := o.To - o.From + apart(l.Rate); took > s.Outage {
 					s.Outage, s.Under = took, v.Spec.Disruption
