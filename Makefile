@@ -34,6 +34,12 @@ unit: ## Unit tests with the race detector; no cluster, no Docker
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
 
+# The reports that `make results` keeps: make results REPORTS='artifacts/consumers/report.json …'
+REPORTS ?=
+.PHONY: results
+results: ## Keep what reports say of consumers (REPORTS='…/report.json'), and write RESULTS.md's and README's tables from all that is kept
+	@go run -buildvcs=false ./e2e/results -commit "$$(git rev-parse --short HEAD)" $(REPORTS)
+
 .PHONY: nightly
 nightly: ## The regression job: every strategy, then the proof that drops and the safe delay follow kube-proxy's sync period. About 40 minutes
 	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay

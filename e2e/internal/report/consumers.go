@@ -440,8 +440,8 @@ func consumerNotes(all []FileConsumer) []string {
 
 // consumerStrategy is a row of a consumer under one strategy.
 type consumerStrategy struct {
-	FileConsumer
 	FileConsumerStrategy
+	Of FileConsumer
 }
 
 func strategyTable(all []FileConsumer) Table {
@@ -450,7 +450,7 @@ func strategyTable(all []FileConsumer) Table {
 	for _, c := range all {
 		var rows []consumerStrategy
 		for _, s := range c.Strategies {
-			rows = append(rows, consumerStrategy{c, s})
+			rows = append(rows, consumerStrategy{s, c})
 		}
 		if len(rows) > 0 {
 			parts = append(parts, rows)
@@ -459,9 +459,9 @@ func strategyTable(all []FileConsumer) Table {
 	columns := []Column[consumerStrategy]{
 		Key("consumer", func(r consumerStrategy) string {
 			if several {
-				return Plain(r.Consumer) + " · " + known(r.ProxyMode)
+				return Plain(r.Of.Consumer) + " · " + known(r.Of.ProxyMode)
 			}
-			return Plain(r.Consumer)
+			return Plain(r.Of.Consumer)
 		}),
 		Key("strategy", func(r consumerStrategy) string {
 			if r.Control {
@@ -482,15 +482,15 @@ func strategyTable(all []FileConsumer) Table {
 			Unless(func(r consumerStrategy) bool { return cell(r) == None }))
 	}
 	count := func(of func(FileConsumerLoad) int) func(consumerStrategy) string {
-		return func(r consumerStrategy) string { return integer(r.FileConsumerStrategy.total(of)) }
+		return func(r consumerStrategy) string { return integer(r.total(of)) }
 	}
 	return Tabulate(append(columns,
 		Number("late", count(late)),
 		Number("masked", count(masked)),
 		Number("proxy", count(proxyMasked)).
-			Unless(func(r consumerStrategy) bool { return r.FileConsumerStrategy.total(proxyMasked) == 0 }),
+			Unless(func(r consumerStrategy) bool { return r.total(proxyMasked) == 0 }),
 		Number("rollouts", func(r consumerStrategy) string {
-			return fmt.Sprintf("%d/%d ≤ %s", r.Dropping, r.Rollouts, percent(r.FileConsumerStrategy.Bound))
+			return fmt.Sprintf("%d/%d ≤ %s", r.Dropping, r.Rollouts, percent(r.Bound))
 		}),
 		Number("outage", func(r consumerStrategy) string { return Duration(length(r.OutageSeconds)) }),
 	), parts)
@@ -510,8 +510,8 @@ var protocols = map[string]string{"http": "HTTP/1.1", "h2": "HTTP/2", "grpc": "g
 
 // loadRow is one load of a consumer, under each strategy.
 type loadRow struct {
-	FileConsumer
 	FileConsumerLoad // its name, driver and class
+	Consumer         string
 	By               map[string]FileConsumerLoad
 }
 
@@ -529,7 +529,7 @@ func loadRows(all []FileConsumer, consumers []string, kept func(FileConsumerLoad
 					}
 					i := slices.IndexFunc(rows, func(r loadRow) bool { return r.Consumer == name && r.Load == l.Load })
 					if i < 0 {
-						i, rows = len(rows), append(rows, loadRow{c, l, map[string]FileConsumerLoad{}})
+						i, rows = len(rows), append(rows, loadRow{l, name, map[string]FileConsumerLoad{}})
 					}
 					rows[i].By[s.Strategy] = l
 					if !slices.Contains(strategies, s.Strategy) {
