@@ -45,7 +45,8 @@ func run(out io.Writer, root, commit, command string, reports []string) error {
 		return err
 	}
 	lines, twice := report.Disagreements(files)
-	fmt.Fprintf(out, "%s: %d of %d consumers that were measured twice disagree on their safe delay by more than 25 %% and half a second\n",
+	fmt.Fprintf(out, "%s: %d of %d consumers that were measured twice disagree on their safe delay "+
+		"by more than 25 %% and half a second\n",
 		report.Count(len(files), "measurement"), len(lines), twice)
 	for _, line := range lines {
 		fmt.Fprintln(out, " ", line)

@@ -12,8 +12,9 @@ import (
 )
 
 // model is the runs of a report in the order in which they are told: by disruption and where it was
-// measured, in the order of first appearance, then by strategy: preStop, in-app delay, the rest, each in the order of first
-// appearance. So the strategies that a reader compares stand under each other.
+// measured, in the order of first appearance, then by strategy: preStop, in-app delay, the rest,
+// each in the order of first appearance. So the strategies that a reader compares stand under each
+// other.
 type model struct {
 	Report
 	Parts [][]row // one part per disruption, group of consumers and mode of kube-proxy

@@ -333,8 +333,9 @@ func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
 	out := FileLane{
 		Lane: l.Name, Consumer: l.Consumer, From: l.From, Replayable: l.Replayable, Outcome: l.Outcome,
 		Reasons: Because(l.Outcome, l.Reasons), Classes: []FileClass{}, Planned: l.Planned, Sent: l.Sent,
-		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, ProxyMasked: l.ProxyMasked, Late: l.Late, Lookups: l.Lookups,
-		Causes: above0(l.Causes), Phases: above0(l.Phases), Unattributed: above0(l.Unattributed),
+		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, ProxyMasked: l.ProxyMasked, Late: l.Late,
+		Lookups: l.Lookups,
+		Causes:  above0(l.Causes), Phases: above0(l.Phases), Unattributed: above0(l.Unattributed),
 		OutageCount: len(l.Outages), Outages: newFileOutages(l, v.DisruptStart), Arrivals: []FileArrival{},
 		MinDetectableOutageMs: milliseconds(l.MinDetectableOutage),
 		LagP50Ms:              milliseconds(l.LagP50),

@@ -175,7 +175,8 @@ func disagreement(a, b FileConsumer) string {
 	case math.Abs(*a.SafeSeconds-*b.SafeSeconds) <= max(agreeShare*min(*a.SafeSeconds, *b.SafeSeconds), agreeSeconds):
 		return ""
 	}
-	return fmt.Sprintf("%s (kube-proxy %s): safe delay %s, and %s before", b.Consumer, known(b.ProxyMode), b.safe(), a.safe())
+	return fmt.Sprintf("%s (kube-proxy %s): safe delay %s, and %s before",
+		b.Consumer, known(b.ProxyMode), b.safe(), a.safe())
 }
 
 // Disagreements names the consumers of which the last two measurements don't agree on the safe
@@ -224,8 +225,9 @@ func ResultsTables(files []ResultsFile) string {
 	var b strings.Builder
 	b.WriteString("Generated from [results](results) by `make results`.\n")
 	for _, f := range files {
-		fmt.Fprintf(&b, "\n`%s` · %s · %s · %s, %d inconclusive, %s · %s\n", f.Command, f.Measured.Format(time.DateOnly), f.Commit,
-			Count(f.Runs, "run"), f.Inconclusive, span(length(f.ElapsedSeconds)), escape(strings.Join(Environment(f.Cluster), " · ")))
+		fmt.Fprintf(&b, "\n`%s` · %s · %s · %s, %d inconclusive, %s · %s\n",
+			f.Command, f.Measured.Format(time.DateOnly), f.Commit, Count(f.Runs, "run"), f.Inconclusive,
+			span(length(f.ElapsedSeconds)), escape(strings.Join(Environment(f.Cluster), " · ")))
 	}
 	consumers := make([]FileConsumer, 0, len(all))
 	for _, k := range all {
@@ -333,11 +335,11 @@ func ShortResults(files []ResultsFile) string {
 	}
 	fresh := func(of func(FileConsumerStrategy) bool) func(kept) string {
 		return func(k kept) string {
-			if cell := k.sum(k.freshClass(), of); !strings.HasPrefix(cell, "0/") && cell != None {
-				return "**" + strings.Replace(cell, "/", "**/", 1)
-			} else {
+			cell := k.sum(k.freshClass(), of)
+			if strings.HasPrefix(cell, "0/") || cell == None {
 				return cell
 			}
+			return "**" + strings.Replace(cell, "/", "**/", 1)
 		}
 	}
 	t := Tabulate([]Column[kept]{
@@ -350,8 +352,8 @@ func ShortResults(files []ResultsFile) string {
 		Number("1 replica: outage", func(k kept) string { return k.outage() }),
 	}, [][]kept{rows})
 	var out strings.Builder
-	fmt.Fprintf(&out, "How long each consumer of endpoints goes on sending new connections to a Pod that was deleted, and "+
-		"what it\ndrops meanwhile (`%s`, %s; kube-proxy with %s):\n\n", rows[0].Of.Command,
+	fmt.Fprintf(&out, "How long each consumer of endpoints goes on sending new connections to a Pod that was deleted,\n"+
+		"and what it drops meanwhile (`%s`, %s; kube-proxy with %s):\n\n", rows[0].Of.Command,
 		rows[0].Of.Measured.Format(time.DateOnly), rows[0].ProxyMode)
 	writeMarkdownTable(&out, t)
 	return out.String()

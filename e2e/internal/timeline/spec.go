@@ -22,7 +22,7 @@ type Spec struct {
 	// ConsumerGroup is the group of consumers that are measured in the same runs; empty for those of
 	// every run. Runs of one strategy and disruption in two groups are no repeats of each other.
 	ConsumerGroup string `json:"consumerGroup,omitempty"`
-	Scope      Scope         `json:"scope"`
+	Scope         Scope  `json:"scope"`
 	// Control says that the result is known beforehand.
 	Control bool       `json:"control,omitempty"`
 	Lanes   []LaneSpec `json:"lanes"`

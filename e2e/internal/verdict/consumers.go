@@ -268,13 +268,13 @@ func (c *ConsumerResult) addArrivals(v Verdict, lanes []Lane) {
 		if d.Phase != Unattributed || !slices.ContainsFunc(lanes, func(l Lane) bool { return l.Name == d.Lane }) {
 			continue
 		}
-		last, any := time.Duration(0), false
+		last, found := time.Duration(0), false
 		for _, life := range pods.all {
 			if at, ok := life.At(timeline.PodDeleted); ok && at <= d.Sent {
-				last, any = max(last, at), true
+				last, found = max(last, at), true
 			}
 		}
-		if any {
+		if found {
 			c.Later = max(c.Later, d.Sent-last)
 		}
 	}

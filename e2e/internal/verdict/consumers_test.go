@@ -114,11 +114,13 @@ func TestConsumers(t *testing.T) {
 		},
 		{
 			"kept connections, of a Pod that was chosen once",
-			[]Verdict{usual.with(func(v *Verdict) { reuse(v, timeline.PerConnection) })}, 0, 0, 0, 0, 0, 0, false, whyReused, 1, 0,
+			[]Verdict{usual.with(func(v *Verdict) { reuse(v, timeline.PerConnection) })},
+			0, 0, 0, 0, 0, 0, false, whyReused, 1, 0,
 		},
 		{
 			"kept connections, of a Pod that is chosen each time",
-			[]Verdict{usual.with(func(v *Verdict) { reuse(v, timeline.ByClient) })}, 3, 0, 2 * sec, 3 * sec, 3 * sec, 3020 * ms, false, "", 1, 0,
+			[]Verdict{usual.with(func(v *Verdict) { reuse(v, timeline.ByClient) })},
+			3, 0, 2 * sec, 3 * sec, 3 * sec, 3020 * ms, false, "", 1, 0,
 		},
 	}
 	for _, tt := range tests {
@@ -161,9 +163,9 @@ func TestConsumersApart(t *testing.T) {
 	}
 	var got []string
 	for _, c := range Consumers(runs) {
-		got = append(got, fmt.Sprint(c.ProxyMode, " ", c.Group, " ", c.Consumer, " ", c.Max))
+		got = append(got, fmt.Sprintf("%s %q: %s %s", c.ProxyMode, c.Group, c.Consumer, c.Max))
 	}
-	assert.Equal(t, []string{"iptables ingress ingress 4s", "iptables  service 1s", "nftables  service 2s"}, got)
+	assert.Equal(t, []string{`iptables "ingress": ingress 4s`, `iptables "": service 1s`, `nftables "": service 2s`}, got)
 	assert.Equal(t, 7*sec, Consumers(runs[:1])[1].Max, "a reference whose own group was not measured")
 }
 
