@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -133,6 +134,27 @@ func TestCleanWith(t *testing.T) {
 			assert.Equal(t, tt.want, FileConsumer{Strategies: tt.strategies}.cleanWith(true))
 		})
 	}
+}
+
+// TestConsumersOnAScreen: a row for each consumer of the whole profile, and what was found.
+func TestConsumersOnAScreen(t *testing.T) {
+	var runs []verdict.Verdict
+	for i := range 24 {
+		name := fmt.Sprintf("consumer-with-a-name-%02d", i)
+		for j, strategy := range []string{"shutdown-at-once", "prestop-sleep", "single-replica-prestop-sleep"} {
+			for _, mode := range []string{"iptables", "nftables"}[:1+i/16] {
+				dropped := []causes{{timeline.Refused: 10 + i}, nil, {timeline.HTTP5xx: 300}}[j]
+				runs = append(runs, grouped("many", mode, strategy, "pod-deletion", brings(name+"/new", dropped, 20*second, nil)))
+			}
+		}
+	}
+	r := suite(runs...)
+	r.Profile = ConsumersProfile
+	out := summarized(t, r)
+	assert.LessOrEqual(t, strings.Count(out, "\n"), SummaryLines)
+	assert.Equal(t, 24, strings.Count(out, "\nconsumer-with-a-name-"))
+	assert.Contains(t, out, "… and 8 rows of kube-proxy in other modes: see report.txt")
+	assert.Contains(t, out, "dropped by")
 }
 
 func TestConsumersWithoutAny(t *testing.T) {

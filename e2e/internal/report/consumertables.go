@@ -521,6 +521,18 @@ func watchedBlock(all []FileConsumer) block {
 	}
 }
 
+// consumersWithin is table A within so many lines: where not all fit, only those of the first mode of
+// kube-proxy, which has the most.
+func consumersWithin(all []FileConsumer, most int) []string {
+	lines, parts := shortConsumers(all), byMode(all)
+	if len(lines) > most && len(parts) > 1 {
+		first := shortConsumers(parts[0])
+		return append(atMost(first, most-1, "report.txt"), fmt.Sprintf("… and %s of kube-proxy in other modes: see report.txt",
+			Count(len(all)-len(parts[0]), "row")))
+	}
+	return atMost(lines, most, "report.txt")
+}
+
 // shortConsumers is table A for a screen: one row a consumer.
 func shortConsumers(all []FileConsumer) []string {
 	columns := slices.Concat(consumerKeys(all)[:1], arrivalColumns(), []Column[FileConsumer]{

@@ -320,7 +320,7 @@ func summaryLines(m model, delays []SafeDelay) []string {
 	room := SummaryLines - len(lines) - len(closing) - 2 // blank lines around the table
 	table := m.shortTable(room - min(len(found), leastFound))
 	if all := m.consumers(); len(all) > 0 {
-		table = atMost(shortConsumers(all), room-min(len(found), leastFound), "report.txt")
+		table = consumersWithin(all, room-min(len(found), leastFound/2))
 	}
 	if len(table) > 0 {
 		lines = append(append(lines, ""), table...)
