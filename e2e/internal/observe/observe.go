@@ -39,6 +39,8 @@ type Config struct {
 	// Nodes are those that can be asked for what the API server doesn't know: connections,
 	// processes. Empty where no node can be asked.
 	Nodes []Node
+	// AccessLogs are those of the proxies that the load goes through.
+	AccessLogs []AccessLog
 }
 
 // sources lists what is observed, in the order in which the sources are merged.

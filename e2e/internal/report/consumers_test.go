@@ -91,8 +91,8 @@ func TestGroupsAreNoRepeats(t *testing.T) {
 		names = append(names, m.name(v))
 	}
 	assert.Equal(t, []string{
-		"prestop-sleep/rolling-update · iptables", "prestop-sleep/rolling-update · nftables",
-		"prestop-sleep/rolling-update · ingress (repeat 1)", "prestop-sleep/rolling-update · ingress (repeat 2)",
+		"prestop-sleep/rolling-update", "nftables/prestop-sleep/rolling-update",
+		"ingress/prestop-sleep/rolling-update (repeat 1)", "ingress/prestop-sleep/rolling-update (repeat 2)",
 	}, names)
 	assert.Len(t, m.Parts, 3)
 	links := 0

@@ -267,6 +267,9 @@ func small() Report {
 func grouped(name, mode, strategy, disruption string, lanes ...verdict.Lane) verdict.Verdict {
 	v := run(strategy, disruption, 24900*ms, 48, lanes...)
 	v.Spec.ConsumerGroup, v.Environment.ProxyMode, v.Replicas = name, mode, 3
+	if mode != kindCluster.ProxyMode {
+		v.Spec.ProxyMode = mode
+	}
 	if strings.HasPrefix(strategy, "single-replica") {
 		v.Replicas, v.Spec.Delay, v.Spec.Group = 1, 15*second, ""
 	}

@@ -62,19 +62,16 @@ func elsewhere(m model) []string {
 	return lines
 }
 
-// name is strategy/disruption, with the group of consumers and the mode of kube-proxy where there
-// are several, and with the number of the repeat.
+// name is the run's, with the number of the repeat where there are several.
 func (m model) name(v verdict.Verdict) string {
 	for _, part := range m.Parts {
 		for _, r := range part {
 			if r.Strategy != v.Spec.Strategy || placeOf(r.Runs[0]) != placeOf(v) {
 				continue
 			}
-			name := v.Spec.Strategy + "/" + r.Where
 			if len(r.Runs) > 1 {
-				name += fmt.Sprintf(" (repeat %d)", v.Repeat)
+				return fmt.Sprintf("%s (repeat %d)", v.Name(), v.Repeat)
 			}
-			return name
 		}
 	}
 	return v.Name()

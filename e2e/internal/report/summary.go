@@ -166,7 +166,7 @@ func (m model) summaryTable(parts [][]row) Table {
 
 // findings is what the runs tell, a line each, what matters most first.
 func findings(m model) []string {
-	out := append(reasons(m), retries(m)...)
+	out := append(append(reasons(m), retries(m)...), m.ReferenceNotes...)
 	out = append(out, m.patterns()...)
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
@@ -288,7 +288,7 @@ func lateLine(m model) string {
 		return ""
 	}
 	return fmt.Sprintf("late: %s answered over a second late, not counted as dropped; most (%d) on %s in %s",
-		Count(total, "request"), most.Late, most.Lane, most.Strategy+"/"+most.Where)
+		Count(total, "request"), most.Late, most.Lane, most.Name())
 }
 
 // Summary writes what people see first: the outcome, one table, the findings in a line each and

@@ -1,7 +1,9 @@
 package timeline
 
 import (
+	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,13 +21,14 @@ type Spec struct {
 	// Delay is how long a Pod serves on after its deletion, as the strategy says; a length.
 	Delay      time.Duration `json:"delay,omitempty"`
 	Disruption string        `json:"disruption"`
-	// ConsumerGroup is the group of consumers that are measured in the same runs; empty for those of
-	// every run. Runs of one strategy and disruption in two groups are no repeats of each other.
-	ConsumerGroup string `json:"consumerGroup,omitempty"`
-	Scope         Scope  `json:"scope"`
+	Scope      Scope         `json:"scope"`
 	// Control says that the result is known beforehand.
-	Control bool       `json:"control,omitempty"`
-	Lanes   []LaneSpec `json:"lanes"`
+	Control bool `json:"control,omitempty"`
+	// ConsumerGroup is that of the lanes' consumers; empty for the consumers of every run.
+	ConsumerGroup string `json:"consumerGroup,omitempty"`
+	// ProxyMode is the mode of kube-proxy that the run is about; empty for whatever the cluster has.
+	ProxyMode string     `json:"proxyMode,omitempty"`
+	Lanes     []LaneSpec `json:"lanes"`
 }
 
 // Scope says which of the Pods that were there have to be gone after the disruption.
@@ -137,8 +140,16 @@ func (l LaneSpec) ConnectionClass() Class {
 	return ClassNew
 }
 
-// Name is strategy/disruption.
-func (s Spec) Name() string { return s.Strategy + "/" + s.Disruption }
+// Name is strategy/disruption, below the group of consumers and the mode of kube-proxy if the run is
+// about one, as in local-nftables/prestop-sleep/pod-deletion.
+func (s Spec) Name() string {
+	return path.Join(strings.Trim(s.ConsumerGroup+"-"+s.ProxyMode, "-"), s.Strategy, s.Disruption)
+}
+
+// Together is the same of runs that stand and fall with the same controls.
+func (s Spec) Together(other Spec) bool {
+	return s.ConsumerGroup == other.ConsumerGroup && s.ProxyMode == other.ProxyMode
+}
 
 // Lane is the declaration of the lane of a name; false if there is none.
 func (s Spec) Lane(name string) (LaneSpec, bool) {

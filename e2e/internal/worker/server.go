@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -107,16 +108,13 @@ func posted[T any](w http.ResponseWriter, r *http.Request) (in T, err error) {
 
 // probe sends one request to the app and tells which Pod has answered it, or what went wrong.
 func probe(w http.ResponseWriter, r *http.Request) {
-	q, err := posted[probeRequest](w, r)
+	at, err := posted[Target](w, r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var a probeResponse
-	if a.Pod, err = Probe(ctx, client, q.URL); err != nil {
+	if a.Pod, err = Probe(r.Context(), at); err != nil {
 		a.Err = err.Error()
 	}
 	_ = json.NewEncoder(w).Encode(a) // who doesn't get it asks again
@@ -125,12 +123,25 @@ func probe(w http.ResponseWriter, r *http.Request) {
 // probeTimeout is how long the app may take to answer a request that it does no work for.
 const probeTimeout = time.Second
 
-// Probe sends one request to the app at a URL and returns the Pod that answered it well.
-func Probe(ctx context.Context, client *http.Client, url string) (pod string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+protocol.PathWork, nil)
+// Probe sends one request to the app and returns the Pod that answered it well.
+func Probe(ctx context.Context, at Target) (pod string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+protocol.PathWork, nil)
 	if err != nil {
 		return "", err
 	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	if at.Dial.IsValid() {
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(at.Dial.String(), port))
+		}
+	}
+	client := &http.Client{Transport: transport}
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
