@@ -526,9 +526,9 @@ func watchedBlock(all []FileConsumer) block {
 func consumersWithin(all []FileConsumer, most int) []string {
 	lines, parts := shortConsumers(all), byMode(all)
 	if len(lines) > most && len(parts) > 1 {
-		first := shortConsumers(parts[0])
-		return append(atMost(first, most-1, "report.txt"), fmt.Sprintf("… and %s of kube-proxy in other modes: see report.txt",
-			Count(len(all)-len(parts[0]), "row")))
+		others := Count(len(all)-len(parts[0]), "row")
+		return append(atMost(shortConsumers(parts[0]), most-1, "report.txt"),
+			fmt.Sprintf("… and %s of kube-proxy in other modes: see report.txt", others))
 	}
 	return atMost(lines, most, "report.txt")
 }
