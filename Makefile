@@ -39,6 +39,12 @@ consumers: ## Measure every consumer of endpoints; builds what they need first (
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
 
+# The reports that `make results` keeps: make results REPORTS='artifacts/consumers/report.json …'
+REPORTS ?=
+.PHONY: results
+results: ## Keep what reports say of consumers (REPORTS='…/report.json'), and write RESULTS.md's and README's tables from all that is kept
+	@go run -buildvcs=false ./e2e/results -commit "$$(git rev-parse --short HEAD)" $(REPORTS)
+
 .PHONY: nightly
 nightly: ## The regression job: every strategy, then the proof that what is measured follows the periods it depends on. An hour and a half
 	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay nightly-knobs

@@ -11,12 +11,13 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
-// model is the runs of a report in the order in which they are told: by disruption, in the order of
-// first appearance, then by strategy: preStop, in-app delay, the rest, each in the order of first
-// appearance. So the strategies that a reader compares stand under each other.
+// model is the runs of a report in the order in which they are told: by disruption and where it was
+// measured, in the order of first appearance, then by strategy: preStop, in-app delay, the rest,
+// each in the order of first appearance. So the strategies that a reader compares stand under each
+// other.
 type model struct {
 	Report
-	Parts [][]row // one part per disruption
+	Parts [][]row // one part per disruption, group of consumers and mode of kube-proxy
 	// Lanes are all of the runs, those sent from within the cluster first, the loads of a consumer
 	// next to each other.
 	Lanes []timeline.LaneSpec
@@ -58,6 +59,15 @@ func names(lanes []timeline.LaneSpec) []string {
 type row struct {
 	timeline.Spec // of the first of them
 	Runs          []verdict.Verdict
+	Where         string // what the disruption's part is called
+}
+
+// place is what runs have to share to stand under each other. Runs of one strategy and disruption
+// in two groups of consumers, or in two modes of kube-proxy, are no repeats of each other.
+type place struct{ disruption, group, mode string }
+
+func placeOf(v verdict.Verdict) place {
+	return place{v.Spec.Disruption, v.Spec.ConsumerGroup, v.Environment.ProxyMode}
 }
 
 // rowsOf merges repeats:
@@ -68,11 +78,24 @@ type row struct {
 //
 //	x: a×2 b×2    y: a×2
 func rowsOf(runs []verdict.Verdict) [][]row {
+	modes := map[string][]string{} // of each group of consumers
+	for _, v := range runs {
+		if group, mode := v.Spec.ConsumerGroup, v.Environment.ProxyMode; !slices.Contains(modes[group], mode) {
+			modes[group] = append(modes[group], mode)
+		}
+	}
 	var parts [][]row
-	for _, part := range groupBy(runs, func(v verdict.Verdict) string { return v.Spec.Disruption }) {
+	for _, part := range groupBy(runs, placeOf) {
+		where := part.key.disruption
+		if group := part.key.group; group != "" {
+			where += " · " + group
+		}
+		if len(modes[part.key.group]) > 1 {
+			where += " · " + known(part.key.mode)
+		}
 		var rows []row
 		for _, same := range groupBy(part.items, func(v verdict.Verdict) string { return v.Spec.Strategy }) {
-			rows = append(rows, row{Spec: same.items[0].Spec, Runs: same.items})
+			rows = append(rows, row{Spec: same.items[0].Spec, Runs: same.items, Where: where})
 		}
 		parts = append(parts, rows)
 	}

@@ -135,7 +135,7 @@ func newChart(m model) chart {
 	out.Columns = append(out.Columns, delay, cost)
 	out.Width = len(out.Columns) + 2 // the strategy, and how many were late
 	for _, part := range m.Parts {
-		p := chartPart{Disruption: part[0].Disruption}
+		p := chartPart{Disruption: part[0].Where}
 		for _, r := range part {
 			line := chartRow{
 				row: r, Result: r.result(), Cell: strings.TrimPrefix(r.resultCell(), r.result().Mark()+" "), Links: m.links(r),
@@ -154,7 +154,7 @@ func newChart(m model) chart {
 func (m model) links(r row) []runLink {
 	var out []runLink
 	for i, v := range m.Suite.Runs {
-		if v.Name() == r.Name() && i < len(m.Pictures) && m.Pictures[i] != "" {
+		if v.Spec.Strategy == r.Strategy && placeOf(v) == placeOf(r.Runs[0]) && i < len(m.Pictures) && m.Pictures[i] != "" {
 			out = append(out, runLink{fmt.Sprintf("#%d", v.Repeat), m.Pictures[i]})
 		}
 	}

@@ -51,7 +51,7 @@ func comparisons(m model) section {
 	}
 	for _, part := range m.Parts {
 		if list := m.compare(part); len(list) > 0 {
-			out.Blocks = append(out.Blocks, block{Heading: part[0].Disruption, List: list})
+			out.Blocks = append(out.Blocks, block{Heading: part[0].Where, List: list})
 		}
 	}
 	return out

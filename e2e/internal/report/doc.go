@@ -13,6 +13,11 @@
 //	report.json  for programs: a contract (File), with its JSON Schema in report.schema.json
 //	junit.xml    for CI: a test case per run
 //
+// Where consumers of endpoints were compared, the terminal's table has a row for each of them, the
+// page opens on how long each goes on sending, and what report.json says of them is kept, condensed
+// and with a checksum, in scenarios/results (results.go): RESULTS.md and README.md have their tables
+// of consumers from there.
+//
 // # How it speaks
 //
 // "As expected" and "dropped nothing" are two things, and word, colour and shape tell them apart: a
@@ -22,7 +27,8 @@
 //
 // # How it is made
 //
-// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row). What
+// A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row, apart
+// by group of consumers and mode of kube-proxy). Consumers have a row each (consumers.go). What
 // fits on a screen is its Summary (summary.go), what the page opens on its picture (chart.go), and
 // all there is to tell a document (document.go; sections.go, comparison.go, phases.go and
 // arrivals.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers

@@ -18,6 +18,7 @@ type index struct {
 	Result  Result // of all runs together
 	Legend  []Result
 	Picture chart
+	Delays  consumerChart
 }
 
 //go:embed page
@@ -63,6 +64,7 @@ func Index(w io.Writer, r Report) error {
 func newIndex(r Report) index {
 	m, all := newModel(r), row{Runs: r.Suite.Runs}
 	out := index{document: newDocument(r), Picture: newChart(m), Result: all.result()}
+	out.Delays = newConsumerChart(m.consumers())
 	if r.Suite.Outcome != verdict.Pass { // it can be worse than its runs
 		out.Result = resultOf(r.Suite.Outcome, false)
 	}

@@ -39,6 +39,8 @@ type File struct {
 	Phases         []FilePhase          `json:"phases"`
 	Runs           []FileRun            `json:"runs"`
 	AA             []FileAA             `json:"aa,omitempty"` // only where a strategy ran under two names
+	// Consumers are the runs put together consumer by consumer, where consumers were compared.
+	Consumers []FileConsumer `json:"consumers,omitempty"`
 }
 
 // FilePhase is a Phase of a File.
@@ -69,6 +71,7 @@ type FileRun struct {
 	Strategy        string          `json:"strategy"`
 	Group           string          `json:"group,omitempty"` // preStop, in-app delay
 	Disruption      string          `json:"disruption"`
+	ConsumerGroup   string          `json:"consumerGroup,omitempty"` // empty for the consumers of every run
 	Repeat          int             `json:"repeat"`
 	Control         bool            `json:"control"`
 	Outcome         verdict.Outcome `json:"outcome"`
@@ -109,6 +112,7 @@ type FileLane struct {
 	OK           int                            `json:"ok"`
 	Dropped      int                            `json:"dropped"`
 	Masked       int                            `json:"masked"`
+	ProxyMasked  int                            `json:"proxyMasked,omitempty"` // sent again by the consumer's own program
 	Late         int                            `json:"late"`
 	Lookups      int                            `json:"lookups,omitempty"`
 	Causes       map[timeline.Cause]int         `json:"causes"`
@@ -285,6 +289,7 @@ func NewFile(r Report) File {
 	for _, v := range r.Suite.Runs {
 		out.Runs = append(out.Runs, newFileRun(v, r.Cluster))
 	}
+	out.Consumers = model{Report: r}.consumers()
 	for _, c := range r.Suite.AA {
 		for _, l := range c.Rows {
 			out.AA = append(out.AA, FileAA{
@@ -306,7 +311,8 @@ func newFileTest(t verdict.Test) *FileTest {
 
 func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 	out := FileRun{
-		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption, Repeat: v.Repeat,
+		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption,
+		ConsumerGroup: v.Spec.ConsumerGroup, Repeat: v.Repeat,
 		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
 		Retry: v.Retry, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
@@ -327,8 +333,9 @@ func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
 	out := FileLane{
 		Lane: l.Name, Consumer: l.Consumer, From: l.From, Replayable: l.Replayable, Outcome: l.Outcome,
 		Reasons: Because(l.Outcome, l.Reasons), Classes: []FileClass{}, Planned: l.Planned, Sent: l.Sent,
-		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, Late: l.Late, Lookups: l.Lookups,
-		Causes: above0(l.Causes), Phases: above0(l.Phases), Unattributed: above0(l.Unattributed),
+		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, ProxyMasked: l.ProxyMasked, Late: l.Late,
+		Lookups: l.Lookups,
+		Causes:  above0(l.Causes), Phases: above0(l.Phases), Unattributed: above0(l.Unattributed),
 		OutageCount: len(l.Outages), Outages: newFileOutages(l, v.DisruptStart), Arrivals: []FileArrival{},
 		MinDetectableOutageMs: milliseconds(l.MinDetectableOutage),
 		LagP50Ms:              milliseconds(l.LagP50),

@@ -22,11 +22,11 @@ func JUnit(w io.Writer, r Report) error {
 	var total float64
 	m := newModel(r)
 	for _, part := range m.Parts {
-		suite := junit.Testsuite{Name: Plain(part[0].Disruption), ID: len(all.Suites)}
+		suite := junit.Testsuite{Name: Plain(part[0].Where), ID: len(all.Suites)}
 		properties(&suite, r)
 		var took float64
 		for _, v := range r.Suite.Runs {
-			if v.Spec.Disruption == part[0].Disruption {
+			if placeOf(v) == placeOf(part[0].Runs[0]) {
 				suite.AddTestcase(testcase(m, v))
 				took += v.Rollout.Seconds()
 			}

@@ -102,10 +102,10 @@ func run(strategy, disruption string, rollout time.Duration, extra float64, lane
 		v.Spec.Group, v.Spec.Delay = groups[1], 15*second
 	}
 	if disruption == "none" {
-		v.PodsReplaced = 0
+		v.PodsReplaced, v.Spec.Scope = 0, timeline.ScopeNone
 	}
 	for i := range v.PodsReplaced {
-		deleted := map[timeline.Kind]time.Duration{timeline.PodDeleted: disruptStart + time.Duration(i)*3*second}
+		deleted := map[timeline.Kind]time.Duration{timeline.EndpointServing: 0, timeline.PodDeleted: disruptStart + time.Duration(i)*3*second}
 		v.Pods = append(v.Pods, verdict.PodLifecycle{Pod: fmt.Sprintf("app-%d", i+1), FirstSeen: deleted})
 	}
 	for _, l := range lanes {
@@ -263,10 +263,122 @@ func small() Report {
 	return suite(v, again)
 }
 
+// grouped is a run of the profile consumers: one group, in which the reference goes along.
+func grouped(name, mode, strategy, disruption string, lanes ...verdict.Lane) verdict.Verdict {
+	v := run(strategy, disruption, 24900*ms, 48, lanes...)
+	v.Spec.ConsumerGroup, v.Environment.ProxyMode, v.Replicas = name, mode, 3
+	if mode != kindCluster.ProxyMode {
+		v.Spec.ProxyMode = mode
+	}
+	if strings.HasPrefix(strategy, "single-replica") {
+		v.Replicas, v.Spec.Delay, v.Spec.Group = 1, 15*second, ""
+	}
+	if strings.HasSuffix(strategy, "-30s") {
+		v.Spec.Delay = 30 * second
+	}
+	return v
+}
+
+// brings is a lane of a consumer, and how it differs from the usual.
+func brings(name string, dropped causes, last time.Duration, change func(*verdict.Lane)) verdict.Lane {
+	l := lane(name, measured, 1200, dropped, last)
+	l.From, l.Rate, l.Driver, l.Routing = timeline.FromCluster, 50, "http", timeline.PerConnection
+	if change != nil {
+		change(&l)
+	}
+	return l
+}
+
+// everyConsumer has one of everything that consumers do: proxies that send again, a balancer whose
+// arrivals are censored by a short delay, kept connections alone, clients that choose by themselves,
+// one that is only watched, a lane without evidence, and an outage of a single replica.
+func everyConsumer() Report {
+	censored := func(l *verdict.Lane) {
+		for i := range l.Arrivals {
+			l.Arrivals[i].Censored = true
+		}
+	}
+	resends := func(l *verdict.Lane) { l.ProxyMasked = 41 }
+	over := func(driver string, routing timeline.Routing) func(*verdict.Lane) {
+		return func(l *verdict.Lane) { l.Driver, l.Routing, l.Masked = driver, routing, 3 }
+	}
+	kept := func(l *verdict.Lane) { l.Masked = 2 }
+	var runs []verdict.Verdict
+	for _, strategy := range []string{"shutdown-at-once", "in-app-delay", "prestop-sleep", "single-replica-prestop-sleep"} {
+		for _, disruption := range []string{"rolling-update", "pod-deletion"} {
+			fresh, reused := causes(nil), causes{timeline.Reset: 2}
+			alone := strategy == "single-replica-prestop-sleep"
+			switch {
+			case strategy == "shutdown-at-once":
+				fresh, reused = causes{timeline.Refused: 64}, causes{timeline.Reset: 31}
+			case alone && disruption == "pod-deletion":
+				fresh = causes{timeline.HTTP5xx: 205}
+			}
+			proxied := fresh
+			if alone && disruption == "rolling-update" {
+				proxied = nil
+			}
+			for _, mode := range []string{"iptables", "nftables"} {
+				own := fresh
+				if alone {
+					own = nil
+				}
+				faster := map[string]time.Duration{"iptables": 1290 * ms, "nftables": 1010 * ms}[mode]
+				runs = append(runs, grouped("", mode, strategy, disruption, brings("service/new", own, faster, nil),
+					brings("service/reused", reused, 15010*ms, kept), brings("dns-cached/new", causes{timeline.Refused: 180}, 15*second, censored)))
+			}
+			unattributed := func(l *verdict.Lane) {
+				l.Unattributed = map[string]int{"its line of the access log is missing": l.Dropped / 60}
+				l.Phases = map[verdict.LifecyclePhase]int{verdict.Unattributed: l.Dropped / 60, verdict.AfterExit: l.Dropped - l.Dropped/60}
+			}
+			runs = append(runs,
+				grouped("ingress", "iptables", strategy, disruption, brings("ingress/new", proxied, 2480*ms, unattributed), brings("ingress/reused", proxied, 2500*ms, nil),
+					brings("ingress-retry/new", nil, 2480*ms, resends), brings("ingress-retry/reused", reused, 2510*ms, resends), brings("service/new", fresh, 1310*ms, nil)),
+				grouped("http2", "iptables", strategy, disruption, brings("service-h2/reused", reused, 15*second, over("h2", timeline.PerConnection)),
+					brings("ingress-h2/reused", proxied, 2600*ms, over("h2", timeline.PerRequest)), brings("service/new", fresh, 1300*ms, nil)),
+			)
+			if alone {
+				continue
+			}
+			balanced := brings("lb-gcp-l4/new", causes{timeline.Timeout: 301}, 15*second, censored)
+			if strategy == "shutdown-at-once" {
+				balanced = brings("lb-gcp-l4/new", causes{timeline.Timeout: 620}, 24200*ms, nil)
+			}
+			runs = append(runs, grouped("loadbalancer", "iptables", strategy, disruption, balanced, brings("service/new", fresh, 1300*ms, nil)))
+			local := grouped("local", "iptables", strategy, disruption, brings("nodeport-local/new", fresh, 1450*ms, nil), brings("service/new", fresh, 1300*ms, nil))
+			for i, after := range []time.Duration{-1 * second, 3200 * ms, 14800 * ms} {
+				local.Watched = append(local.Watched, verdict.Watched{
+					Consumer: "prometheus-endpoints", Pod: fmt.Sprintf("app-%d", i+1), After: after, Censored: i == 2, Blind: 15*second - after,
+				})
+			}
+			runs = append(runs, local)
+		}
+	}
+	for _, disruption := range []string{"rolling-update", "pod-deletion"} {
+		runs = append(runs, grouped("loadbalancer", "iptables", "prestop-sleep-30s", disruption, brings("lb-gcp-l4/new", nil, 23900*ms, nil)))
+	}
+	doubtful := brings("nodeport-local/new", causes{timeline.Refused: 900}, 29*second, nil)
+	doubtful.Outcome, doubtful.Reasons = verdict.Inconclusive, []string{"connection tracking chose a Pod on another node"}
+	runs = append(runs, doubt(repeat(2, grouped("local", "iptables", "prestop-sleep", "rolling-update", doubtful)), "nodeport-local/new: "+doubtful.Reasons[0]))
+	for i := range runs {
+		for j := range runs[i].Lanes {
+			l := &runs[i].Lanes[j]
+			if runs[i].Replicas > 1 || len(l.Outages) == 0 {
+				continue
+			}
+			l.Outages[0].To = l.Outages[0].From + 4*second
+		}
+	}
+	r := suite(runs...)
+	r.Profile, r.Rate = ConsumersProfile, 50
+	return r
+}
+
 // suites are all of them.
 func suites() map[string]Report {
 	return map[string]Report{
 		"small": small(), "quick": quick(), "full": full(0), "full-failing": full(3), "all-failing": full(27), "failing": failing(),
 		"inconclusive": inconclusive(), "infrastructure": infrastructure(), "repeats": repeats(), "aa": twice(0), "aa-differs": twice(60), "empty": suite(),
+		"consumers": everyConsumer(),
 	}
 }

@@ -59,7 +59,7 @@ func TestGolden(t *testing.T) {
 	for _, f := range Formats() {
 		golden(t, f.File, unstyled(written(t, f.Write, small())))
 	}
-	for _, name := range []string{"quick", "full-failing", "aa-differs", "infrastructure"} {
+	for _, name := range []string{"quick", "full-failing", "aa-differs", "infrastructure", "consumers"} {
 		golden(t, name+".txt", summarized(t, suites()[name]))
 	}
 	golden(t, "safe-delay.txt", summarized(t, quick(), safeDelays()["proved"]))

@@ -17,6 +17,7 @@ func newDocument(r Report) document {
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
 	d.Findings = findings(m)[len(d.Reasons):]
 	for _, write := range []func(model) section{
+		arrivalsOfConsumers, droppedByConsumers,
 		summary, words, comparisons, perLane, aa, phases, arrivals, instrument, legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {
@@ -46,7 +47,9 @@ func facts(m model) []string {
 func elsewhere(m model) []string {
 	var lines []string
 	for _, there := range groupBy(m.Suite.Runs, func(v verdict.Verdict) timeline.Environment { return v.Environment }) {
-		if there.key == m.Cluster || there.key == (timeline.Environment{}) {
+		here := m.Cluster
+		here.ProxyMode = there.key.ProxyMode // it is told of each part
+		if there.key == here || there.key == (timeline.Environment{}) {
 			continue
 		}
 		var runs []string
@@ -59,11 +62,14 @@ func elsewhere(m model) []string {
 	return lines
 }
 
-// name is strategy/disruption, with the number of the repeat where there are several.
+// name is the run's, with the number of the repeat where there are several.
 func (m model) name(v verdict.Verdict) string {
 	for _, part := range m.Parts {
 		for _, r := range part {
-			if r.Name() == v.Name() && len(r.Runs) > 1 {
+			if r.Strategy != v.Spec.Strategy || placeOf(r.Runs[0]) != placeOf(v) {
+				continue
+			}
+			if len(r.Runs) > 1 {
 				return fmt.Sprintf("%s (repeat %d)", v.Name(), v.Repeat)
 			}
 		}
@@ -124,14 +130,14 @@ func reasons(m model) []string {
 
 // What a row is about.
 var (
-	disruptionColumn = Key("disruption", func(r row) string { return r.Disruption })
+	disruptionColumn = Key("disruption", func(r row) string { return r.Where })
 	repeatColumn     = Column[row]{
 		Header: Header{Name: "runs", Key: true},
 		Cell:   func(r row) string { return fmt.Sprintf("×%d", len(r.Runs)) },
 		Hide:   func(r row) bool { return len(r.Runs) == 1 },
 	}
 	laneKeys = []Column[aggregate]{
-		Key("disruption", func(a aggregate) string { return a.Disruption }),
+		Key("disruption", func(a aggregate) string { return a.Where }),
 		Key("strategy", func(a aggregate) string { return a.label() }),
 		Key("lane", func(a aggregate) string { return a.Lane }),
 	}

@@ -318,7 +318,11 @@ func summaryLines(m model, delays []SafeDelay) []string {
 	}
 	found := findings(m)
 	room := SummaryLines - len(lines) - len(closing) - 2 // blank lines around the table
-	if table := m.shortTable(room - min(len(found), leastFound)); len(table) > 0 {
+	table := m.shortTable(room - min(len(found), leastFound))
+	if all := m.consumers(); len(all) > 0 {
+		table = consumersWithin(all, room-min(len(found), leastFound/2))
+	}
+	if len(table) > 0 {
 		lines = append(append(lines, ""), table...)
 	}
 	if room = SummaryLines - len(lines) - len(closing) - 1; len(found) > 0 && room > 0 {

@@ -13,6 +13,9 @@ import (
 // prose get hard to read beyond.
 const textWidth = 120
 
+// tableWidth is what a table may take without a reader's scrolling on most screens.
+const tableWidth = 150
+
 // Text writes everything there is to tell: plain, 120 columns wide, and tables as wide as they are.
 // Summary is what fits on a screen.
 func Text(w io.Writer, r Report) error {
@@ -68,6 +71,9 @@ func (t *textWriter) block(b block) {
 		t.lines("", b.Text)
 	}
 	if len(b.Table.Columns) > 0 {
+		if drawnWidth(b.Table) > tableWidth {
+			b.Table = b.Table.titled()
+		}
 		for _, line := range draw(b.Table) {
 			t.out.WriteString(strings.TrimRight(line, " ") + "\n")
 		}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -77,25 +78,31 @@ func drawnWidth(t Table) int {
 	return sum
 }
 
-// fit is the lines of a table whose rows are of a strategy and a disruption, within a width: the
-// disruption is written into the rule over its part, and strategies with longer names are shortened.
-func (t Table) fit(width int) []string {
-	strategy, disruption := -1, -1
+// titled is a table without its column disruption, which all rows of a part share: it is written
+// into the rule over the part.
+func (t Table) titled() Table {
+	disruption := slices.IndexFunc(t.Columns, func(h Header) bool { return h.Name == "disruption" })
+	if disruption < 0 {
+		return t
+	}
 	var kept []int
-	for i, c := range t.Columns {
-		switch c.Name {
-		case "disruption":
-			disruption = i
-			continue
-		case "strategy":
-			strategy = len(kept)
+	for i := range t.Columns {
+		if i != disruption {
+			kept = append(kept, i)
 		}
-		kept = append(kept, i)
 	}
 	out := t.pick(kept)
 	for _, part := range t.Parts {
 		out.titles = append(out.titles, part[0][disruption])
 	}
+	return out
+}
+
+// fit is the lines of a table whose rows are of a strategy and a disruption, within a width: the
+// disruption is a title, and strategies with longer names are shortened.
+func (t Table) fit(width int) []string {
+	out := t.titled()
+	strategy := slices.IndexFunc(out.Columns, func(h Header) bool { return h.Name == "strategy" })
 	if most := out.widths()[strategy] - max(0, drawnWidth(out)-width); most > 2 {
 		for _, part := range out.Parts {
 			for _, cells := range part {

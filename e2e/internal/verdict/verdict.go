@@ -71,12 +71,14 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 
 // Verdict is what one run means.
 type Verdict struct {
-	Spec    timeline.Spec // what the run was declared to be
-	Repeat  int
-	Outcome Outcome
-	Reasons []string // why it isn't a pass; empty for a pass
-	Lanes   []Lane
-	Retry   []string // why an earlier attempt was inconclusive, if the run is its repetition
+	Spec   timeline.Spec // what the run was declared to be
+	Repeat int
+	// Replicas is how many Pods the workload asked for. With one, all Pods terminate at once.
+	Replicas int
+	Outcome  Outcome
+	Reasons  []string // why it isn't a pass; empty for a pass
+	Lanes    []Lane
+	Retry    []string // why an earlier attempt was inconclusive, if the run is its repetition
 	// MachineBusy says that the run is inconclusive for the machine's sake alone: its CPUs or the
 	// sender on it were too busy. Such a run is worth repeating, once.
 	MachineBusy bool
@@ -201,7 +203,7 @@ type ClassResult struct {
 // valid is inconclusive, whatever it dropped.
 func Judge(tl timeline.Timeline) Verdict {
 	v := Verdict{
-		Spec: tl.Spec, Repeat: tl.Repeat, Environment: tl.Environment, Retry: tl.Retry,
+		Spec: tl.Spec, Repeat: tl.Repeat, Replicas: tl.Replicas, Environment: tl.Environment, Retry: tl.Retry,
 		DisruptStart: tl.Window.DisruptStart, Overhead: tl.Window.Overhead,
 	}
 	pods := podLifecycles(tl)

@@ -1,0 +1,387 @@
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+)
+
+// ResultsSchema names the contract of the files in scenarios/results.
+const ResultsSchema = "zerodrop.results/v1"
+
+// ResultsFile is a measurement of consumers as it is kept: what a report.json says of them, when and
+// how it was measured, and a checksum. Nobody writes one by hand.
+type ResultsFile struct {
+	Schema         string               `json:"schema"`
+	Measured       time.Time            `json:"measured"` // start of the suite
+	Commit         string               `json:"commit"`   // that wrote it down
+	Command        string               `json:"command"`
+	Outcome        verdict.Outcome      `json:"outcome"`
+	Profile        string               `json:"profile"`
+	Rate           int                  `json:"rate"` // requests/s per lane, at most
+	ElapsedSeconds float64              `json:"elapsedSeconds"`
+	Runs           int                  `json:"runs"`
+	Inconclusive   int                  `json:"inconclusive"` // of the runs
+	Cluster        timeline.Environment `json:"cluster"`
+	Consumers      []FileConsumer       `json:"consumers"`
+}
+
+// Condense is what is kept of a report. One without consumers, or of which nobody knows when it was
+// measured, is an error.
+func Condense(f File, commit, command string) (ResultsFile, error) {
+	switch {
+	case len(f.Consumers) == 0:
+		return ResultsFile{}, errors.New("condense report: it compares no consumers")
+	case f.Started == nil:
+		return ResultsFile{}, errors.New("condense report: it doesn't say when it was measured")
+	case commit == "" || command == "":
+		return ResultsFile{}, errors.New("condense report: commit and command have to be told")
+	}
+	out := ResultsFile{
+		Schema: ResultsSchema, Measured: f.Started.UTC(), Commit: commit, Command: command, Outcome: f.Outcome,
+		Profile: f.Profile, Rate: f.Rate, ElapsedSeconds: f.ElapsedSeconds, Runs: len(f.Runs), Cluster: f.Cluster,
+		Consumers: f.Consumers,
+	}
+	for _, run := range f.Runs {
+		if !run.Conclusive {
+			out.Inconclusive++
+		}
+	}
+	return out, nil
+}
+
+// Name is the name of the measurement's file.
+func (f ResultsFile) Name() string { return f.Measured.Format("2006-01-02-150405") + ".json" }
+
+// sumOf is the line that ends a file of results: a checksum of all bytes before it.
+func sumOf(before []byte) string {
+	return fmt.Sprintf("  \"sum\": \"sha256:%x\"\n}\n", sha256.Sum256(before))
+}
+
+// Write writes what ReadResults reads: a consumer a line, and the checksum.
+func (f ResultsFile) Write(w io.Writer) error {
+	head := f
+	head.Consumers = []FileConsumer{}
+	raw, err := json.MarshalIndent(head, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	out, _, _ := bytes.Cut(raw, []byte("[]\n}"))
+	for i, c := range f.Consumers {
+		line, err := json.Marshal(c)
+		if err != nil {
+			return fmt.Errorf("write results: %s: %w", c.Consumer, err)
+		}
+		out = append(append(out, map[bool]string{true: "[\n    ", false: ",\n    "}[i == 0]...), line...)
+	}
+	out = append(out, "\n  ],\n"...)
+	if _, err := w.Write(append(out, sumOf(out)...)); err != nil {
+		return fmt.Errorf("write results: %w", err)
+	}
+	return nil
+}
+
+// errEdited is the guarantee of a file of results: its numbers are those that were measured.
+var errEdited = errors.New("the checksum doesn't hold: it was edited after it had been written")
+
+// ReadResults reads a file of results. One of another schema, or that was edited, is an error.
+func ReadResults(r io.Reader) (ResultsFile, error) {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return ResultsFile{}, fmt.Errorf("read results: %w", err)
+	}
+	var f struct {
+		ResultsFile
+		Sum string `json:"sum"`
+	}
+	if err := readJSON(bytes.NewReader(raw), ResultsSchema, &f); err != nil {
+		return ResultsFile{}, fmt.Errorf("read results: %w", err)
+	}
+	at := bytes.LastIndex(raw, []byte("  \"sum\": "))
+	if at < 0 || string(raw[at:]) != sumOf(raw[:at]) {
+		return ResultsFile{}, fmt.Errorf("read results: %w", errEdited)
+	}
+	return f.ResultsFile, nil
+}
+
+// kept is the newest measurement of a consumer, and the one before.
+type kept struct {
+	FileConsumer
+	Of     ResultsFile
+	Before *FileConsumer
+}
+
+// newest is each consumer's newest measurement, under each mode of kube-proxy, in the order in which
+// they were first measured. One with fewer loads, as where a consumer only went along as the
+// reference of others, doesn't take the place of one with all.
+func newest(files []ResultsFile) []kept {
+	files = slices.Clone(files)
+	slices.SortStableFunc(files, func(a, b ResultsFile) int { return a.Measured.Compare(b.Measured) })
+	var out []kept
+	for _, f := range files {
+		for _, c := range f.Consumers {
+			i := slices.IndexFunc(out, func(k kept) bool { return k.Consumer == c.Consumer && k.ProxyMode == c.ProxyMode })
+			switch {
+			case i < 0:
+				out = append(out, kept{FileConsumer: c, Of: f})
+			case c.loads() > out[i].loads():
+				out[i] = kept{FileConsumer: c, Of: f}
+			case c.loads() == out[i].loads():
+				out[i] = kept{c, f, new(out[i].FileConsumer)}
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b kept) int { return strings.Compare(a.ProxyMode, b.ProxyMode) })
+	return out
+}
+
+// loads is how many loads the consumer was asked with.
+func (c FileConsumer) loads() int {
+	var names []string
+	for _, s := range c.Strategies {
+		for _, l := range s.Loads {
+			if !slices.Contains(names, l.Load) {
+				names = append(names, l.Load)
+			}
+		}
+	}
+	return len(names)
+}
+
+// Two measurements of a safe delay agree within a share of the smaller, or within a length if that
+// is more.
+const (
+	agreeShare   = 0.25
+	agreeSeconds = 0.5
+)
+
+// disagreement says how two measurements of a consumer differ; "" if they agree, or there is none to
+// compare.
+func disagreement(a, b FileConsumer) string {
+	switch {
+	case a.SafeSeconds == nil && b.SafeSeconds == nil:
+		return ""
+	case a.SafeSeconds == nil || b.SafeSeconds == nil || a.SafeAtLeast != b.SafeAtLeast:
+	case math.Abs(*a.SafeSeconds-*b.SafeSeconds) <= max(agreeShare*min(*a.SafeSeconds, *b.SafeSeconds), agreeSeconds):
+		return ""
+	}
+	return fmt.Sprintf("%s (kube-proxy %s): safe delay %s, and %s before",
+		b.Consumer, known(b.ProxyMode), b.safe(), a.safe())
+}
+
+// Disagreements names the consumers of which the last two measurements don't agree on the safe
+// delay, and how many were measured twice.
+func Disagreements(files []ResultsFile) (lines []string, twice int) {
+	for _, k := range newest(files) {
+		if k.Before == nil {
+			continue
+		}
+		twice++
+		if line := disagreement(*k.Before, k.FileConsumer); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines, twice
+}
+
+func (k kept) safeBefore() string {
+	switch {
+	case k.Before == nil:
+		return None
+	case disagreement(*k.Before, k.FileConsumer) != "":
+		return doubtMark + " " + k.Before.safe()
+	}
+	return k.Before.safe()
+}
+
+func (k kept) outside() string {
+	return map[bool]string{true: "outside", false: "cluster"}[k.From == timeline.FromOutside]
+}
+
+// keptKeys say which consumer a row is about, in a document.
+func keptKeys() []Column[kept] {
+	return []Column[kept]{
+		Key("consumer", func(k kept) string { return Plain(k.Consumer) }),
+		Key("kube-proxy", func(k kept) string { return known(k.ProxyMode) }),
+	}
+}
+
+// ResultsTables are the tables of consumers for RESULTS.md, in Markdown, of all that was measured.
+func ResultsTables(files []ResultsFile) string {
+	all := newest(files)
+	if len(all) == 0 {
+		return "Nothing is kept yet: `make consumers` measures, `make results` keeps it.\n"
+	}
+	var b strings.Builder
+	b.WriteString("Generated from [results](results) by `make results`.\n")
+	for _, f := range files {
+		fmt.Fprintf(&b, "\n`%s` · %s · %s · %s, %d inconclusive, %s · %s\n",
+			f.Command, f.Measured.Format(time.DateOnly), f.Commit, Count(f.Runs, "run"), f.Inconclusive,
+			span(length(f.ElapsedSeconds)), escape(strings.Join(Environment(f.Cluster), " · ")))
+	}
+	consumers := make([]FileConsumer, 0, len(all))
+	for _, k := range all {
+		consumers = append(consumers, k.FileConsumer)
+	}
+	table := func(title string, t Table, notes []string) {
+		if len(t.Columns) > 0 {
+			fmt.Fprintf(&b, "\n**%s**\n\n%s\n", title, markdownTable(t))
+			if len(notes) > 0 {
+				b.WriteString("\n")
+			}
+			for _, note := range notes {
+				fmt.Fprintf(&b, "- %s\n", escape(note))
+			}
+		}
+	}
+	table("Table A. Last arrival of new connections after a Pod's deletion, and the delay that outlasts it",
+		arrivalResults(all), append(consumerNotes(consumers),
+			"before: the measurement before; "+doubtMark+": further away than 25 % and half a second"))
+	table("Table A, dropped of sent on new connections · kept ones · in flight, by strategy", droppedResults(all), nil)
+	d, f, watched := protocolBlock(consumers), retryBlock(consumers), watchedBlock(consumers)
+	table("Table D. "+d.Heading, d.Table, d.List)
+	table("Table F. "+f.Heading, f.Table, f.List)
+	table(watched.Heading, watched.Table, watched.List)
+	return b.String()
+}
+
+func arrivalResults(all []kept) Table {
+	of := func(cell func(FileConsumer) string) func(kept) string {
+		return func(k kept) string { return cell(k.FileConsumer) }
+	}
+	return Tabulate(append(keptKeys(),
+		Words("from", kept.outside),
+		Number("removals", func(k kept) string { return integer(k.Known) }),
+		Number("until the Pod ended", func(k kept) string { return integer(k.Censored) }),
+		Number("p50", func(k kept) string { return k.arrival(k.P50Seconds) }),
+		Number("p90", func(k kept) string { return k.arrival(k.P90Seconds) }),
+		Number("max", of(FileConsumer.greatest)),
+		Number("safe delay", of(FileConsumer.safe)),
+		Number("before", kept.safeBefore).Unless(func(k kept) bool { return k.Before == nil }),
+		Number("may be longer", of(FileConsumer.bound)),
+		Number("clean with", func(k kept) string { return k.cleanWith(true) }),
+		Number("outage of 1 replica", of(FileConsumer.outage)),
+		Number("charged", of(FileConsumer.charged)),
+		Words("measured", func(k kept) string { return k.Of.Measured.Format(time.DateOnly) }),
+	), [][]kept{all})
+}
+
+// droppedResults has a column for each strategy, so that a consumer is one row.
+func droppedResults(all []kept) Table {
+	columns := keptKeys()
+	var strategies []string
+	for _, k := range all {
+		for _, s := range k.Strategies {
+			if !slices.Contains(strategies, s.Strategy) {
+				strategies = append(strategies, s.Strategy)
+			}
+		}
+	}
+	for _, name := range strategies {
+		columns = append(columns, Number(name, func(k kept) string {
+			i := slices.IndexFunc(k.Strategies, func(s FileConsumerStrategy) bool { return s.Strategy == name })
+			if i < 0 {
+				return None
+			}
+			var cells []string
+			for _, class := range []timeline.Class{timeline.ClassNew, timeline.ClassKeptAlive, timeline.ClassInFlight} {
+				cell := None
+				if t := k.Strategies[i].Classes[class]; t.Sent > 0 {
+					cell = ratio(t.Dropped, t.Sent)
+				}
+				cells = append(cells, cell)
+			}
+			return strings.Join(cells, " · ")
+		}))
+	}
+	count := func(of func(FileConsumerLoad) int) func(kept) string {
+		return func(k kept) string { return integer(k.total(of)) }
+	}
+	rows := slices.DeleteFunc(slices.Clone(all), func(k kept) bool { return k.Watched })
+	return Tabulate(append(columns, Number("late", count(late)), Number("masked by client", count(masked)),
+		Number("masked by proxy", count(proxyMasked))), [][]kept{rows})
+}
+
+// shortResults are the consumers of the README's table: what readers ask for first.
+var shortResults = []string{
+	"service", "nodeport-local", "dns", "dns-cached", "ingress", "gateway", "lb-gcp-l4", "lb-aws-nlb-local", "xds",
+	"kuberesolver", "prometheus-endpointslice", "webhook",
+}
+
+// ShortResults is table A for the README: its first table, with what it is of; empty where nothing
+// that it shows was measured.
+func ShortResults(files []ResultsFile) string {
+	var rows []kept
+	all := newest(files)
+	for _, name := range shortResults {
+		for _, k := range all {
+			if k.Consumer == name && k.ProxyMode == all[0].ProxyMode {
+				rows = append(rows, k)
+			}
+		}
+	}
+	if len(rows) == 0 {
+		return ""
+	}
+	fresh := func(of func(FileConsumerStrategy) bool) func(kept) string {
+		return func(k kept) string {
+			cell := k.sum(k.freshClass(), of)
+			if strings.HasPrefix(cell, "0/") || cell == None {
+				return cell
+			}
+			return "**" + strings.Replace(cell, "/", "**/", 1)
+		}
+	}
+	t := Tabulate([]Column[kept]{
+		Key("consumer", func(k kept) string { return k.Consumer }),
+		Number("last arrival: p50", func(k kept) string { return k.arrival(k.P50Seconds) }),
+		Number("max", func(k kept) string { return k.greatest() }),
+		Number("safe delay", func(k kept) string { return k.safe() }),
+		Number("dropped at once", fresh(FileConsumerStrategy.atOnce)),
+		Number("with a delay", fresh(FileConsumerStrategy.delayed)),
+		Number("1 replica: outage", func(k kept) string { return k.outage() }),
+	}, [][]kept{rows})
+	var out strings.Builder
+	fmt.Fprintf(&out, "How long each consumer of endpoints goes on sending new connections to a Pod that was deleted,\n"+
+		"and what it drops meanwhile (`%s`, %s; kube-proxy with %s):\n\n", rows[0].Of.Command,
+		rows[0].Of.Measured.Format(time.DateOnly), rows[0].ProxyMode)
+	writeMarkdownTable(&out, t)
+	return out.String()
+}
+
+// writeMarkdownTable writes a table whose cells are Markdown already.
+func writeMarkdownTable(out *strings.Builder, t Table) {
+	head, rule := "|", "|"
+	for _, c := range t.Columns {
+		head += " " + c.Full + " |"
+		rule += map[bool]string{true: "---|", false: "---:|"}[c.Left]
+	}
+	out.WriteString(head + "\n" + rule + "\n")
+	for _, part := range t.Parts {
+		for _, cells := range part {
+			out.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+		}
+	}
+}
+
+// SetMarked is a document with the text between two marks replaced: the comments of a name and of
+// its end, as in fixtures/README.md.
+func SetMarked(document, name, text string) (string, error) {
+	begin, end := "<!-- "+name+" -->\n", "<!-- end -->"
+	before, rest, found := strings.Cut(document, begin)
+	_, after, ends := strings.Cut(rest, end)
+	if !found || !ends {
+		return "", fmt.Errorf("set %s: the document has no %q with an end", name, strings.TrimSpace(begin))
+	}
+	return before + begin + text + end + after, nil
+}
