@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// conn is a connection that remembers how reading from it ended, and that leaves the first goodbye
+// conn is a connection that remembers how it ended, and that leaves the first goodbye
 // to the server.
 type conn struct {
 	net.Conn
-	ended    atomic.Pointer[error] // how reading ended
+	ended    atomic.Pointer[error] // how reading ended, or writing before that
 	reading  atomic.Int32          // reads under way
 	answered atomic.Bool           // something was read
 	uses     atomic.Uint32         // requests that were given it
@@ -28,6 +28,15 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	if err != nil {
 		c.ended.Store(&err)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		c.ended.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }

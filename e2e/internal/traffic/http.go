@@ -12,7 +12,9 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// httpDriver speaks HTTP/1.1.
+// httpDriver speaks HTTP/1.1, or HTTP/2 with prior knowledge: net/http's own, which sends a stream
+// again after GOAWAY and REFUSED_STREAM, if it may. Each Transport then has one connection, and
+// beside it one that replaces it.
 type httpDriver struct {
 	lane    Lane
 	shard   Shard
@@ -33,9 +35,13 @@ func newHTTPDriver(c driverConfig) *httpDriver {
 	if c.lane.Resolve != nil {
 		dial = newResolver(c).dialing(dial)
 	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(c.lane.Load.Driver == scenarios.HTTP)
+	protocols.SetUnencryptedHTTP2(c.lane.Load.Driver == scenarios.H2)
 	for range n {
 		d.clients = append(d.clients, &http.Transport{
 			Proxy:              nil, // HTTP_PROXY must not come between
+			Protocols:          protocols,
 			DialContext:        dial,
 			DisableKeepAlives:  c.lane.Load.Connections == scenarios.NewConnections,
 			DisableCompression: true,
