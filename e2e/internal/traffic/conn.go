@@ -12,7 +12,7 @@ import (
 // to the server.
 type conn struct {
 	net.Conn
-	ended    atomic.Pointer[error] // how reading ended, or writing before that
+	ended    atomic.Pointer[error] // how reading or writing ended, the first of the two
 	reading  atomic.Int32          // reads under way
 	answered atomic.Bool           // something was read
 	uses     atomic.Uint32         // requests that were given it
@@ -27,7 +27,7 @@ func (c *conn) Read(b []byte) (int, error) {
 		c.answered.Store(true)
 	}
 	if err != nil {
-		c.ended.Store(&err)
+		c.ended.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }

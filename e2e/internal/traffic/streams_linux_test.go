@@ -46,18 +46,18 @@ func streamFaults() []streamFault {
 		all(streamFault{name: "nobody listens", elsewhere: nobody}, timeline.Refused),
 		all(streamFault{name: "SYN swallowed", elsewhere: crowded, timeout: patience}, timeline.Timeout),
 		// Taken back: GOAWAY below the stream.
-		again(streamFault{name: "GOAWAY below it", commit: func(s *stream) error { return s.out.WriteGoAway(s.id-1, http2.ErrCodeNo, nil) }}),
+		again(streamFault{name: "GOAWAY below it", commit: func(s *stream) error { return s.out.WriteGoAway(max(s.id, 2)-2, http2.ErrCodeNo, nil) }}),
 		again(streamFault{name: "refused", commit: resetStream(http2.ErrCodeRefusedStream)}),
 		// Before an answer.
 		all(streamFault{name: "GOAWAY at it, then FIN", commit: func(s *stream) error {
-			return errors.Join(s.out.WriteGoAway(s.id, http2.ErrCodeNo, nil), s.conn.Close())
+			return errors.Join(s.out.WriteGoAway(s.id, http2.ErrCodeNo, nil), s.conn.CloseWrite())
 		}}, timeline.EOF),
 		all(streamFault{name: "stream reset", commit: resetStream(http2.ErrCodeInternal)}, timeline.Reset),
-		all(streamFault{name: "FIN", commit: func(s *stream) error { return s.conn.Close() }}, timeline.EOF),
+		all(streamFault{name: "FIN", commit: func(s *stream) error { return s.conn.CloseWrite() }}, timeline.EOF),
 		all(streamFault{name: "RST", commit: func(s *stream) error { return reset(s.conn) }}, timeline.Reset),
 		all(streamFault{name: "no answer", commit: func(*stream) error { return nil }, timeout: patience}, timeline.Timeout),
 		// Within an answer.
-		all(streamFault{name: "header, then FIN", commit: func(s *stream) error { return errors.Join(s.header(200), s.conn.Close()) }}, timeline.Truncated),
+		all(streamFault{name: "header, then FIN", commit: func(s *stream) error { return errors.Join(s.header(200), s.conn.CloseWrite()) }}, timeline.Truncated),
 		all(streamFault{name: "header, then stream reset", commit: func(s *stream) error {
 			return errors.Join(s.header(200), resetStream(http2.ErrCodeInternal)(s))
 		}}, timeline.Truncated),
@@ -139,8 +139,19 @@ type streamApp struct {
 	serving  sync.WaitGroup
 
 	mu    sync.Mutex
-	conns int
+	conns []net.Conn
 	seen  map[int][]arrival
+}
+
+// close ends what connections are left: a client keeps those on which it waits for a server that said GOAWAY.
+func (a *streamApp) close() {
+	_ = a.listener.Close()
+	a.mu.Lock()
+	for _, c := range a.conns {
+		_ = c.Close()
+	}
+	a.mu.Unlock()
+	a.serving.Wait()
 }
 
 func newStreamApp(f streamFault, faulty []int) (*streamApp, error) {
@@ -156,8 +167,8 @@ func newStreamApp(f streamFault, faulty []int) (*streamApp, error) {
 				return // closed
 			}
 			a.mu.Lock()
-			a.conns++
-			number := a.conns
+			a.conns = append(a.conns, conn)
+			number := len(a.conns)
 			a.mu.Unlock()
 			a.serving.Go(func() {
 				defer func() { _ = reset(conn.(*net.TCPConn)) }()
@@ -260,8 +271,7 @@ func streamTrial(f streamFault, load scenarios.Load, seed uint64, elsewhere stri
 	plan := Plan{Clock: timeline.NewClock(time.Now()), End: &End{}, Max: time.Minute}
 	plan.End.Set(lane.Due(plannedInTrial - 1))
 	record, err := Send(lane, plan)
-	_ = server.listener.Close()
-	server.serving.Wait()
+	server.close()
 	if err != nil {
 		return err
 	}
