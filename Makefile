@@ -5,7 +5,8 @@ GO_TEST_FLAGS ?=
 # A node image to use instead of kind's default or one built from source: make e2e NODE_IMAGE=kindest/node:v1.36.1
 NODE_IMAGE ?=
 export NODE_IMAGE
-# The folders of scripts/images that are found or built, separated by commas; empty: all. make images CONSUMERS=traefik
+# Separated by commas; empty: all. Which folders of scripts/images are found or built: make images CONSUMERS=traefik; and
+# which folders of fixtures/consumers are measured: make consumers CONSUMERS=ingress,gateway
 CONSUMERS ?=
 
 .DEFAULT_GOAL := help
@@ -30,20 +31,26 @@ test: ## Unit tests, and one real smoke run on a cluster
 unit: ## Unit tests with the race detector; no cluster, no Docker
 	@scripts/unit.sh $(GO_TEST_FLAGS)
 
+.PHONY: consumers
+consumers: ## Measure every consumer of endpoints; builds what they need first (CONSUMERS=ingress,gateway: these only). Two hours
+	@scripts/consumers.sh $(if $(CONSUMERS),-consumers '$(CONSUMERS)') $(GO_TEST_FLAGS)
+
 .PHONY: safe-delay
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
 
 .PHONY: nightly
-nightly: ## The regression job: every strategy, then the proof that drops and the safe delay follow kube-proxy's sync period. About 40 minutes
-	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay
-.PHONY: nightly-strategies nightly-sync-period nightly-safe-delay
+nightly: ## The regression job: every strategy, then the proof that what is measured follows the periods it depends on. An hour and a half
+	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay nightly-knobs
+.PHONY: nightly-strategies nightly-sync-period nightly-safe-delay nightly-knobs
 nightly-strategies:
 	@scripts/e2e.sh -profile full $(GO_TEST_FLAGS)
 nightly-sync-period:
 	@scripts/e2e.sh -long sync-period -out artifacts/sync-period $(GO_TEST_FLAGS)
 nightly-safe-delay:
 	@scripts/e2e.sh -long safe-delay-sync -out artifacts/safe-delay-sync $(GO_TEST_FLAGS)
+nightly-knobs:
+	@scripts/consumers.sh -long knobs -out artifacts/knobs $(GO_TEST_FLAGS)
 
 .PHONY: soak
 soak: ## What takes long or breaks things on purpose: faults in mid-run, kills, 1,000 requests/s, A/A, an hour of load. Under three hours

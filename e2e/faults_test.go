@@ -37,12 +37,15 @@ func TestFaults(t *testing.T) {
 		name string
 		// fault happens as the rolling update begins. It returns at once; what it starts is over by
 		// itself.
-		fault   func(ctx context.Context) error
-		skew    time.Duration
-		outcome verdict.Outcome
-		reason  string              // in one of the reasons; empty if the run may be believed
-		partial bool                // the workers' records may end early
-		missing timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
+		fault func(ctx context.Context) error
+		skew  time.Duration
+		// consumer is measured in the place of those of every run; empty for these.
+		consumer string
+		before   func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
+		outcome  verdict.Outcome
+		reason   string              // in one of the reasons; empty if the run may be believed
+		partial  bool                // the workers' records may end early
+		missing  timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
 	}{
 		{name: "a worker is killed", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "loadgen")
@@ -59,6 +62,13 @@ func TestFaults(t *testing.T) {
 		{name: "connection tracking ends", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "conntrack")
 		}, outcome: verdict.Pass, missing: timeline.SourceConntrack},
+		{name: "a component is killed", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "traefik")
+		}, consumer: "ingress", outcome: verdict.Infrastructure, reason: "component traefik", missing: timeline.SourceAccessLog},
+		{name: "the kinds of a component are gone", before: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf",
+				"delete", "crd", "httproutes.gateway.networking.k8s.io")
+		}, consumer: "gateway", outcome: verdict.Infrastructure, reason: "of component traefik are missing"},
 		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: verdict.Pass},
 		{name: "nothing is wrong after all that", outcome: verdict.Pass},
 	}
@@ -70,6 +80,12 @@ func TestFaults(t *testing.T) {
 			})
 			s, err := broken.Find("prestop-sleep", "rolling-update")
 			require.NoError(t, err)
+			if tt.consumer != "" {
+				s = ofConsumer(t, tt.consumer)
+			}
+			if tt.before != nil {
+				require.NoError(t, tt.before(testContext(t)))
+			}
 			update := s.Disruption.Run
 			s.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
 				if tt.fault != nil {
@@ -88,6 +104,9 @@ func TestFaults(t *testing.T) {
 				assert.NotEmpty(t, v.Reasons)
 			}
 			assert.Contains(t, strings.Join(v.Reasons, "\n"), tt.reason)
+			if tt.before != nil {
+				return
+			}
 			for _, l := range v.Lanes {
 				t.Logf("%s: %d of %d sent", l.Name, l.Sent, l.Planned)
 				assert.Greater(t, l.Sent, 50, "%s: what was recorded before is kept", l.Name)
@@ -110,6 +129,18 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ofConsumer is a rolling update of prestop-sleep with the lanes of a consumer.
+func ofConsumer(t *testing.T, consumer string) scenarios.Scenario {
+	t.Helper()
+	catalogue, err := scenarios.NewCatalogue()
+	require.NoError(t, err)
+	groups, err := catalogue.Groups([]string{consumer}, 25)
+	require.NoError(t, err)
+	s, err := catalogue.In(groups[0], "prestop-sleep", "rolling-update")
+	require.NoError(t, err)
+	return s
 }
 
 // TestFullDisk: a timeline that can't be saved is told of, and the run is not believed. It mounts a

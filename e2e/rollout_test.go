@@ -7,7 +7,7 @@ import (
 )
 
 // TestRollout runs every scenario of the profile, or with -replay judges every stored run. Each is
-// a subtest of its name, as in TestRollout/prestop-sleep/rolling-update.
+// a subtest of its path, as in TestRollout/prestop-sleep/rolling-update.
 func TestRollout(t *testing.T) {
 	switch config := shared.Config; {
 	case config.Replay != "":
@@ -22,7 +22,7 @@ func TestRollout(t *testing.T) {
 	require.NoError(t, err)
 	shared.Announce(runs)
 	for i, run := range runs {
-		t.Run(run.Name(), func(t *testing.T) {
+		t.Run(run.Path(), func(t *testing.T) {
 			require.NoError(t, shared.PrepareArtifacts())
 			shared.Measure(testContext(t), t, run, i+1, len(runs))
 		})

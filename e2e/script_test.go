@@ -37,14 +37,14 @@ end
 // in a terminal; and its folder for temporary files.
 func script(t *testing.T, env ...string) (cmd *exec.Cmd, temp string) {
 	t.Helper()
-	return scriptWith(t, []string{"-replay", "x", "-run", "TestRollout/a"}, env...)
+	return scriptWith(t, "e2e.sh", []string{"-replay", "x", "-run", "TestRollout/a"}, env...)
 }
 
-func scriptWith(t *testing.T, args []string, env ...string) (cmd *exec.Cmd, temp string) {
+func scriptWith(t *testing.T, name string, args []string, env ...string) (cmd *exec.Cmd, temp string) {
 	t.Helper()
 	bin, temp := t.TempDir(), t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte(fakeGo), 0o755))
-	cmd = exec.CommandContext(t.Context(), filepath.Join("..", "scripts", "e2e.sh"), args...)
+	cmd = exec.CommandContext(t.Context(), filepath.Join("..", "scripts", name), args...)
 	cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+temp), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, temp
@@ -110,12 +110,23 @@ func TestScriptSelects(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd, _ := scriptWith(t, tt.args, "FAKE_CODE=0")
+			cmd, _ := scriptWith(t, "e2e.sh", tt.args, "FAKE_CODE=0")
 			out, err := cmd.Output()
 			require.NoError(t, err)
 			assert.Contains(t, string(out), "go -C e2e test -count=1 -v -timeout 60m "+tt.want+"\n")
 		})
 	}
+}
+
+// TestScriptConsumers: consumers that every cluster has need no image, and flags of one's own win.
+func TestScriptConsumers(t *testing.T) {
+	cmd, _ := scriptWith(t, "consumers.sh", []string{"-consumers", "service,dns", "-replay", "x", "-out", "y"}, "FAKE_CODE=3")
+	out, err := cmd.Output()
+	require.Error(t, err)
+	assert.Equal(t, 3, cmd.ProcessState.ExitCode())
+	assert.Contains(t, string(out), "go -C e2e test -count=1 -v -timeout 60m -run ^TestRollout$ "+
+		"-profile consumers -out artifacts/consumers -timeout 3h -consumers service,dns -replay x -out y\n")
+	assert.NotContains(t, string(out), "components")
 }
 
 // TestScriptInterrupted: Ctrl-C reaches the suite, and the script waits for what it says of it.

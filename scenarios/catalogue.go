@@ -42,6 +42,15 @@ type Profile struct {
 	Strategies  []string // by name. Empty means all there are
 	Disruptions []string // by name. Empty means all that make Pods go away
 	AA          bool     // each strategy runs under two names
+	Rate        int      // requests per second of each lane, unless others are asked for
+	// Groups says that every group of consumers has runs of its own; else there are those of the
+	// consumers of every run alone, unless consumers are chosen.
+	Groups bool
+	// NFTables are the groups that also run on a cluster whose kube-proxy is in nftables mode.
+	NFTables []string
+	// Longer is the strategy that also runs at each delay from which a consumer of the group holds
+	// promises, if that is longer than its own; empty for none.
+	Longer string
 }
 
 // Profiles are all there are, the default first.
@@ -50,25 +59,44 @@ func Profiles() []Profile {
 		{
 			Name:    "quick",
 			Summary: "the strategies that most teams choose from, under every disruption",
+			Rate:    DefaultRate,
 			Strategies: []string{
 				"no-handler", "shutdown-at-once", "in-app-delay", "prestop-exec-sleep", "prestop-sleep",
 			},
 		},
-		{Name: "full", Summary: "every strategy under every disruption"},
+		{Name: "full", Summary: "every strategy under every disruption", Rate: DefaultRate},
 		{
 			Name:        "smoke",
 			Summary:     "one strategy that drops requests and one that doesn't: does the instrument work?",
 			Strategies:  []string{"no-handler", "prestop-sleep"},
 			Disruptions: []string{"rolling-update"},
+			Rate:        DefaultRate,
 		},
 		{
 			Name:        "aa",
 			Summary:     "one strategy under two names: are differences seen where there are none? Wants -repeat 10 or more",
 			Strategies:  []string{"shutdown-at-once"},
 			Disruptions: []string{"rolling-update"},
+			Rate:        DefaultRate,
 			AA:          true,
 		},
+		{
+			Name:    "consumers",
+			Summary: "every consumer of endpoints, in groups: how long does each go on sending?",
+			Strategies: []string{
+				"shutdown-at-once", "in-app-delay", "prestop-sleep", "single-replica-prestop-sleep",
+			},
+			Rate:     25, // of about twelve lanes
+			Groups:   true,
+			NFTables: []string{"", "local"},
+			Longer:   "prestop-sleep",
+		},
 	}
+}
+
+// ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.
+func ProfileNamed(name string) (Profile, error) {
+	return findNamed("profile", name, Profiles(), func(p Profile) string { return p.Name })
 }
 
 // Selection is what a suite is asked to run. Empty fields leave the choice to the profile.
@@ -77,8 +105,13 @@ type Selection struct {
 	Strategies  []string
 	Disruptions []string
 	Lanes       []string
-	Rate        int           // requests per second of each lane
+	Consumers   []string      // in their groups; the reference goes along
+	Rate        int           // requests per second of each lane; 0 for the profile's
 	Delay       time.Duration // of the strategies, instead of their own; 0 for their own
+	// OneProxy says that kube-proxy's mode was chosen: no group runs in another one as well.
+	OneProxy bool
+	// MinSync is kube-proxy's minimum sync period; 0 for kind's own.
+	MinSync time.Duration
 }
 
 // Catalogue knows every strategy and consumer there is.
@@ -103,14 +136,63 @@ func NewCatalogue() (Catalogue, error) {
 		return Catalogue{}, err
 	}
 	c := Catalogue{strategies: strategies, consumers: consumers}
-	_, err = c.Lanes(DefaultRate)
+	_, err = c.Groups(nil, DefaultRate)
 	return c, err
 }
 
-// Lanes are the ones that every run has, all at once, at the given requests per second each or what
-// their consumer bears: those within the cluster first, which see the true cause of a drop, and of
-// those the reference.
-func (c Catalogue) Lanes(rate int) ([]Lane, error) {
+// With is the catalogue with more consumers than the fixtures have.
+func (c Catalogue) With(consumers ...fixtures.Consumer) Catalogue {
+	c.consumers = maps.Clone(c.consumers)
+	for _, consumer := range consumers {
+		c.consumers[consumer.Name] = consumer
+	}
+	return c
+}
+
+// Group is the consumers that are measured in the same runs.
+type Group struct {
+	Name    string // empty for the consumers of every run
+	Lanes   []Lane
+	Watched []fixtures.Consumer // that no load is sent to
+}
+
+// Groups are all groups, that of every run first, with no consumers but the named ones if there are
+// any. Each has the reference's lane of new connections, so that what is measured in one group
+// compares with the others. An unknown name is an error that lists the known ones.
+func (c Catalogue) Groups(consumers []string, rate int) ([]Group, error) {
+	for _, name := range consumers {
+		if _, ok := c.consumers[name]; !ok {
+			return nil, unknown("consumer", name, slices.Sorted(maps.Keys(c.consumers)))
+		}
+	}
+	members := map[string][]fixtures.Consumer{}
+	for _, consumer := range c.consumers {
+		if len(consumers) == 0 || slices.Contains(consumers, consumer.Name) {
+			members[consumer.Group] = append(members[consumer.Group], consumer)
+		}
+	}
+	var out []Group
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		group, err := c.group(name, members[name], rate)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, group)
+	}
+	return out, nil
+}
+
+func (c Catalogue) group(name string, members []fixtures.Consumer, rate int) (Group, error) {
+	out := Group{Name: name}
+	reference := func(c fixtures.Consumer) bool { return c.Reference }
+	if !slices.ContainsFunc(members, reference) {
+		for _, consumer := range c.consumers {
+			if consumer.Reference {
+				consumer.Loads = []string{New(rate).Name}
+				members = append(members, consumer)
+			}
+		}
+	}
 	rank := func(c fixtures.Consumer) int {
 		switch {
 		case c.From != fixtures.FromCluster:
@@ -120,11 +202,13 @@ func (c Catalogue) Lanes(rate int) ([]Lane, error) {
 		}
 		return 1
 	}
-	consumers := slices.SortedFunc(maps.Values(c.consumers), func(a, b fixtures.Consumer) int {
+	slices.SortFunc(members, func(a, b fixtures.Consumer) int {
 		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Name, b.Name))
 	})
-	var lanes []Lane
-	for _, consumer := range consumers {
+	for _, consumer := range members {
+		if len(consumer.Loads) == 0 {
+			out.Watched = append(out.Watched, consumer)
+		}
 		bearable := rate
 		if consumer.MaxRate > 0 {
 			bearable = min(rate, consumer.MaxRate)
@@ -132,17 +216,47 @@ func (c Catalogue) Lanes(rate int) ([]Lane, error) {
 		for _, name := range consumer.Loads {
 			load, err := loadNamed(name, bearable)
 			if err != nil {
-				return nil, fmt.Errorf("consumer %s: %w", consumer.Name, err)
+				return out, fmt.Errorf("consumer %s: %w", consumer.Name, err)
 			}
-			lanes = append(lanes, Lane{Consumer: consumer, Load: load})
+			out.Lanes = append(out.Lanes, Lane{Consumer: consumer, Load: load})
 		}
 	}
-	return lanes, nil
+	return out, nil
 }
 
-// Find is the scenario of one strategy and one disruption, with all lanes. An unknown name is an
-// error that lists the known ones.
+// Lanes are those of the consumers of every run, all at once, at the given requests per second each
+// or what their consumer bears: those within the cluster first, which see the true cause of a drop,
+// and of those the reference.
+func (c Catalogue) Lanes(rate int) ([]Lane, error) {
+	groups, err := c.Groups(nil, rate)
+	if err != nil {
+		return nil, err
+	}
+	return groups[0].Lanes, nil
+}
+
+// Reference is the lane that every run has.
+func (c Catalogue) Reference() string {
+	for _, consumer := range c.consumers {
+		if consumer.Reference {
+			return Lane{Consumer: consumer, Load: New(DefaultRate)}.Name()
+		}
+	}
+	return ""
+}
+
+// Find is the scenario of one strategy and one disruption, with the consumers of every run. An
+// unknown name is an error that lists the known ones.
 func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error) {
+	groups, err := c.Groups(nil, rate)
+	if err != nil {
+		return Scenario{}, err
+	}
+	return c.In(groups[0], strategy, disruption)
+}
+
+// In is Find with the consumers of a group.
+func (c Catalogue) In(group Group, strategy, disruption string) (Scenario, error) {
 	s, ok := c.strategies[strategy]
 	if !ok {
 		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
@@ -151,23 +265,84 @@ func (c Catalogue) Find(strategy, disruption string, rate int) (Scenario, error)
 	if err != nil {
 		return Scenario{}, err
 	}
-	lanes, err := c.Lanes(rate)
-	if err != nil {
-		return Scenario{}, err
-	}
 	scenario := Scenario{
-		Strategy: s, Disruption: d, Lanes: lanes,
+		Strategy: s, Disruption: d, Group: group.Name, Lanes: group.Lanes, Watched: group.Watched,
 		Control: strategy == controlStrategy || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
 }
 
-// Select lists the undisturbed control first, then each strategy under each disruption.
-func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
-	p, err := findNamed("profile", sel.Profile, Profiles(), func(p Profile) string { return p.Name })
+// Selected are the groups that a selection is made of, with no lanes but the chosen ones.
+func (c Catalogue) Selected(sel Selection) ([]Group, error) {
+	p, err := ProfileNamed(sel.Profile)
 	if err != nil {
 		return nil, err
 	}
+	groups, err := c.Groups(sel.Consumers, cmp.Or(sel.Rate, p.Rate))
+	if err != nil {
+		return nil, err
+	}
+	if len(sel.Consumers) == 0 && !p.Groups {
+		groups = groups[:1]
+	}
+	if len(sel.Lanes) == 0 {
+		return groups, nil
+	}
+	var known []string
+	var out []Group
+	for _, group := range groups {
+		all := group.Lanes
+		group.Lanes = nil
+		for _, l := range all {
+			known = append(known, l.Name())
+			if slices.Contains(sel.Lanes, l.Name()) {
+				group.Lanes = append(group.Lanes, l)
+			}
+		}
+		if len(group.Lanes) > 0 {
+			out = append(out, group)
+		}
+	}
+	for _, name := range sel.Lanes {
+		if !slices.Contains(known, name) {
+			return nil, unknown("lane", name, known)
+		}
+	}
+	return out, nil
+}
+
+// Select lists the scenarios of each group: the undisturbed control first, then each strategy under
+// each disruption. Those on another cluster come last.
+func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
+	p, err := ProfileNamed(sel.Profile)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := c.Selected(sel)
+	if err != nil {
+		return nil, err
+	}
+	var list, elsewhere []Scenario
+	for _, group := range groups {
+		scenarios, err := c.selectIn(group, p, sel)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, scenarios...)
+		if !sel.OneProxy && slices.Contains(p.NFTables, group.Name) {
+			for _, s := range scenarios {
+				s.ProxyMode = nftables
+				elsewhere = append(elsewhere, s)
+			}
+		}
+	}
+	return append(list, elsewhere...), nil
+}
+
+// nftables is the mode of kube-proxy that isn't its default on Linux.
+const nftables = "nftables"
+
+func (c Catalogue) selectIn(group Group, p Profile, sel Selection) ([]Scenario, error) {
 	strategies := firstNotEmpty(sel.Strategies, p.Strategies, slices.Sorted(maps.Keys(c.strategies)))
 	var disruptive []string
 	for _, d := range Disruptions() {
@@ -175,14 +350,15 @@ func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
 			disruptive = append(disruptive, d.Name)
 		}
 	}
-	control, err := c.Find(controlStrategy, controlDisruption, sel.Rate)
+	disruptions := firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive)
+	control, err := c.In(group, controlStrategy, controlDisruption)
 	if err != nil {
 		return nil, err
 	}
 	list := []Scenario{control}
 	for _, strategy := range strategies {
-		for _, disruption := range firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive) {
-			s, err := c.Find(strategy, disruption, sel.Rate)
+		for _, disruption := range disruptions {
+			s, err := c.In(group, strategy, disruption)
 			if err != nil {
 				return nil, err
 			}
@@ -200,14 +376,45 @@ func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
 			}
 		}
 	}
-	if len(sel.Lanes) > 0 {
-		for i := range list {
-			if list[i], err = list[i].Only(sel.Lanes); err != nil {
+	if p.Longer == "" || sel.Delay > 0 || !slices.Contains(strategies, p.Longer) {
+		return list, nil
+	}
+	for _, delay := range longer(group, c.strategies[p.Longer].ServesFor(), cmp.Or(sel.MinSync, kindMinSync)) {
+		for _, disruption := range disruptions {
+			s, err := c.In(group, p.Longer, disruption)
+			if err == nil {
+				s, err = s.WithDelay(delay)
+			}
+			if err != nil {
 				return nil, err
 			}
+			s.Strategy.Name = fmt.Sprintf("%s-%.0fs", p.Longer, delay.Seconds())
+			list = append(list, s)
 		}
 	}
 	return list, nil
+}
+
+// kindMinSync is the minimum sync period of kube-proxy in a kind cluster.
+const kindMinSync = time.Second
+
+// longer are the delays from which consumers of the group hold promises, in whole seconds, as far as
+// they are longer than a strategy's own, with which their last arrivals would all be censored.
+func longer(group Group, own, minSync time.Duration) []time.Duration {
+	consumers := slices.Clone(group.Watched)
+	for _, l := range group.Lanes {
+		consumers = append(consumers, l.Consumer)
+	}
+	var out []time.Duration
+	for _, consumer := range consumers {
+		from, why := consumer.HoldsFrom.At(minSync)
+		from = (from + time.Second - 1).Truncate(time.Second)
+		if why == "" && from > own && !slices.Contains(out, from) {
+			out = append(out, from)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func firstNotEmpty(lists ...[]string) []string {

@@ -55,8 +55,10 @@ const (
 	ReachCluster   Reach = "cluster"
 )
 
-// Needs is what a disruption needs of a cluster. The zero value is what every cluster has.
+// Needs is what a run needs of a cluster, mostly for its disruption. The zero value is what every
+// cluster has.
 type Needs struct {
+	ProxyMode    string // kube-proxy's: iptables, nftables; empty for any
 	FeatureGates map[string]bool
 	// KubeadmPatches are patches of kubeadm's and the kubelet's configuration, as kind takes them.
 	KubeadmPatches []string
@@ -65,6 +67,9 @@ type Needs struct {
 // Key tells needs apart: those with the same key share a cluster. It is empty where there are none.
 func (n Needs) Key() string {
 	var parts []string
+	if n.ProxyMode != "" {
+		parts = append(parts, "kube-proxy "+n.ProxyMode)
+	}
 	for _, gate := range slices.Sorted(maps.Keys(n.FeatureGates)) {
 		parts = append(parts, fmt.Sprintf("%s=%t", gate, n.FeatureGates[gate]))
 	}

@@ -3,8 +3,10 @@
 package scenarios
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +18,13 @@ import (
 type Scenario struct {
 	Strategy   fixtures.Strategy
 	Disruption Disruption
-	Lanes      []Lane
+	// Group is that of the consumers; empty for those of every run.
+	Group string
+	Lanes []Lane
+	// Watched are the consumers of the group that take no load.
+	Watched []fixtures.Consumer
+	// ProxyMode is the mode of kube-proxy that the run is about; empty for the cluster's own.
+	ProxyMode string
 	// Control says that the result is known beforehand. A suite in which a control comes out
 	// otherwise proves nothing about the rest.
 	Control bool
@@ -32,8 +40,32 @@ type Asked struct {
 	Source string
 }
 
-// Name is strategy/disruption, the name of the run's subtest and of its folder.
+// Name is strategy/disruption.
 func (s Scenario) Name() string { return s.Strategy.Name + "/" + s.Disruption.Name }
+
+// Path is the name of the run's subtest and of its folder: Name, where runs of other groups or of
+// another mode of kube-proxy have theirs below those, as in local-nftables/prestop-sleep/pod-deletion.
+func (s Scenario) Path() string {
+	return path.Join(strings.Trim(s.Group+"-"+s.ProxyMode, "-"), s.Name())
+}
+
+// Needs is what the scenario needs of a cluster.
+func (s Scenario) Needs() Needs {
+	needs := s.Disruption.Needs
+	needs.ProxyMode = cmp.Or(s.ProxyMode, needs.ProxyMode)
+	return needs
+}
+
+// Allowed says whether the scenario may run: ours is a kind cluster of zerodrop's own.
+func (s Scenario) Allowed(ours bool) error {
+	if err := s.Disruption.Allowed(ours); err != nil {
+		return err
+	}
+	if !ours && s.Needs().Key() != "" {
+		return fmt.Errorf("%s needs kube-proxy in mode %s: %w", s.Name(), s.ProxyMode, ErrNotOurs)
+	}
+	return nil
+}
 
 // Lane is one constant stream of requests: one consumer × one load.
 type Lane struct {
@@ -43,6 +75,17 @@ type Lane struct {
 
 // Name is consumer/load, as in nodeport/new.
 func (l Lane) Name() string { return l.Consumer.Name + "/" + l.Load.Name }
+
+// Consumers are those of the lanes, in their order, and those that are only watched; each once.
+func (s Scenario) Consumers() []fixtures.Consumer {
+	var out []fixtures.Consumer
+	for _, l := range s.Lanes {
+		if !slices.ContainsFunc(out, func(c fixtures.Consumer) bool { return c.Name == l.Consumer.Name }) {
+			out = append(out, l.Consumer)
+		}
+	}
+	return append(out, s.Watched...)
+}
 
 // WithDelay is the scenario with its strategy at another delay (fixtures.Strategy.WithDelay).
 func (s Scenario) WithDelay(d time.Duration) (Scenario, error) {

@@ -118,7 +118,7 @@ func TestSelect(t *testing.T) {
 			"", nil,
 			[]string{"no-handler/none", "prestop-sleep@2s/rolling-update", "prestop-sleep@2s+again/rolling-update"},
 		},
-		{"unknown profile", Selection{Profile: "qick"}, `unknown profile "qick": want one of quick, full, smoke, aa`, nil, nil},
+		{"unknown profile", Selection{Profile: "qick"}, `unknown profile "qick": want one of quick, full, smoke, aa, consumers`, nil, nil},
 		{"unknown strategy", Selection{Profile: "quick", Strategies: []string{"prestop"}}, `unknown strategy "prestop"`, nil, nil},
 		{"a name is no delay", Selection{Profile: "quick", Strategies: []string{"prestop-sleep@2s"}}, "unknown strategy", nil, nil},
 		{"a name is no A/A", Selection{Profile: "quick", Strategies: []string{"prestop-sleep+again"}}, "unknown strategy", nil, nil},

@@ -20,6 +20,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,20 +64,35 @@ func run(ctx context.Context, o options, args []string) error {
 		if err != nil {
 			return err
 		}
-		for _, r := range recipes {
-			i, err := r.image()
-			if err != nil {
-				return err
-			}
-			ref, err := find(ctx, o, i)
-			if err != nil {
-				return fmt.Errorf("%s: %w", r.name, err)
-			}
-			fmt.Println(r.name, ref)
-		}
-		return nil
+		return findComponents(ctx, recipes, func(i image) (string, error) { return find(ctx, o, i) })
 	}
 	return errors.New("usage: images [flags] node, or: images [flags, but not -image] components [NAME…]")
+}
+
+// findComponents prints a line for each component whose image is found. One that can't be had is
+// said by name, with the reason, and the others go on.
+func findComponents(ctx context.Context, recipes []recipe, find func(image) (string, error)) error {
+	var failed []string
+	for _, r := range recipes {
+		i, err := r.image()
+		var ref string
+		if err == nil {
+			ref, err = find(i)
+		}
+		switch {
+		case err == nil:
+			fmt.Println(r.name, ref)
+		case ctx.Err() != nil:
+			return fmt.Errorf("%s: %w", r.name, err)
+		default:
+			say("%s: %v", r.name, err)
+			failed = append(failed, r.name)
+		}
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("no image of %s: the reasons are above", strings.Join(failed, ", "))
+	}
+	return nil
 }
 
 // image is a container image that this program finds or builds.

@@ -22,9 +22,9 @@ import (
 )
 
 // recipe says how the image of a component is made: recipe.yaml in a folder of the component's
-// name. The image has either a program, compiled from the Go module in the folder (go.mod and
-// go.sum, as `go mod tidy` leaves them, and a main package or a `tool` line for the main package of
-// another module), or a small Debian with some packages.
+// name. The image has a program, compiled from the Go module in the folder (go.mod and go.sum, as
+// `go mod tidy` leaves them, and a main package or a `tool` line for the main package of another
+// module), or a small Debian with some packages, or the program on top of that Debian.
 type recipe struct {
 	name, dir string
 
@@ -34,7 +34,7 @@ type recipe struct {
 	LDFlags    string              `yaml:"ldflags"`
 	Patches    map[string][]string // module → files of the folder, applied to a copy of the module
 	Program    string              // where the image has the program; /usr/local/bin/NAME if empty
-	Debian     []string            // packages
+	Debian     []string            // packages of the root file system
 	Entrypoint []string            // the program, if empty
 	Env        []string            // NAME=value, beside PATH
 	Files      map[string]string   // path in the image → file of the folder
@@ -91,8 +91,8 @@ func readRecipe(dir string) (recipe, error) {
 	switch _, tag, _ := strings.Cut(path.Base(r.Image), ":"); {
 	case tag == "":
 		return r, fmt.Errorf("image %q has no tag", r.Image)
-	case (r.Package == "") == (len(r.Debian) == 0):
-		return r, errors.New("it needs either package or debian")
+	case r.Package == "" && len(r.Debian) == 0:
+		return r, errors.New("it needs package or debian")
 	case r.Package == "" && len(r.Entrypoint) == 0:
 		return r, errors.New("it needs an entrypoint")
 	}
@@ -103,8 +103,8 @@ func readRecipe(dir string) (recipe, error) {
 	return r, nil
 }
 
-// artifact is what takes long to make: the program, or Debian's root file system. Its key is a
-// digest of everything that the image is made of.
+// artifact is what takes long to make: the program, or Debian's root file system where there is no
+// program. Its key is a digest of everything that the image is made of.
 func (r recipe) artifact() (artifact, error) {
 	inputs := []string{runtime.GOARCH, assembly, debianSuite, fmt.Sprint(omitted, goEnv()), stripped, noDebugInfo}
 	err := fs.WalkDir(os.DirFS(r.dir), ".", func(name string, entry fs.DirEntry, err error) error {
@@ -122,6 +122,16 @@ func (r recipe) artifact() (artifact, error) {
 	return newArtifact("component-"+r.name, nil, inputs...), err
 }
 
+// root is Debian's root file system. Below a program it is an artifact of its own, which stays when
+// the program changes.
+func (r recipe) root(made artifact) artifact {
+	if r.Package == "" {
+		return made
+	}
+	inputs := []string{runtime.GOARCH, debianSuite, fmt.Sprint(omitted, r.Debian)}
+	return newArtifact("debian-"+r.name, nil, inputs...)
+}
+
 // image says how the recipe's image is found and built.
 func (r recipe) image() (image, error) {
 	made, err := r.artifact()
@@ -137,17 +147,21 @@ func (r recipe) image() (image, error) {
 		space:  space{parts: gigabyte, temporary: gigabyte, compiled: 3 * gigabyte, modules: gigabyte, docker: gigabyte},
 	}
 	i.plan = func(b builder) *step {
-		var part *step
+		var parts []*step
 		if i.debian {
-			part = b.installDebian("install Debian with "+strings.Join(r.Debian, ", "), made, r.Debian)
-		} else {
-			part = b.compileRecipe(r, made)
+			parts = append(parts, b.installDebian("install Debian with "+strings.Join(r.Debian, ", "), r.root(made), r.Debian))
+		}
+		if r.Package != "" {
+			parts = append(parts, b.compileRecipe(r, made))
 		}
 		return &step{
-			name: "make the image " + r.name, needs: []*step{part}, cost: 5 * time.Second,
+			name: "make the image " + r.name, needs: parts, cost: 5 * time.Second,
 			run: func(ctx context.Context) error {
 				if err := b.loadRecipe(ctx, r, i.ours, made); err != nil {
 					return err
+				}
+				if err := b.cache.removeOthers(r.root(made)); err != nil {
+					return fmt.Errorf("remove parts of older recipes: %w", err)
 				}
 				return b.removeOlder(ctx, componentLabel+r.name, made.key, made)
 			},
@@ -220,7 +234,7 @@ func (b builder) loadRecipe(ctx context.Context, r recipe, ref string, made arti
 	return b.load(ctx, ref, run, func(w *tar.Writer) error {
 		known := map[string]bool{}
 		if len(r.Debian) > 0 {
-			known, err = copyTar(w, b.cache.path(made, rootTar), func(name string, _ *tar.Header) bool {
+			known, err = copyTar(w, b.cache.path(r.root(made), rootTar), func(name string, _ *tar.Header) bool {
 				return !slices.ContainsFunc(files, func(f file) bool { return f.path == name })
 			})
 			if err != nil {

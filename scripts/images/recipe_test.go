@@ -1,6 +1,10 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +25,17 @@ func component(t *testing.T, name string) (recipe, image) {
 	i, err := recipes[0].image()
 	require.NoError(t, err)
 	return recipes[0], i
+}
+
+// tarOf is a tar file with one executable file.
+func tarOf(t *testing.T, name, content string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}))
+	_, err := w.Write([]byte(content))
+	require.NoError(t, errors.Join(err, w.Close()))
+	return out.Bytes()
 }
 
 // loadedImage builds the image with a Docker that stores what it is to load, and reads that.
@@ -88,6 +103,74 @@ echo "$2" >"$root/usr/bin/hello"; echo old >"$root/etc/tool.conf"; echo x >"$roo
 	assert.NotContains(t, files, "var/log/x")
 }
 
+// A program on top of Debian: what is changed alone is made again alone.
+func TestRecipeOfAProgramOnDebian(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "hello")
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "hello"))))
+	extend := func(file, text string) (steps []string, i image) {
+		f, err := os.OpenFile(filepath.Join(dir, file), os.O_APPEND|os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = f.WriteString(text)
+		require.NoError(t, errors.Join(err, f.Close()))
+		r, err := readRecipe(dir)
+		require.NoError(t, err)
+		i, err = r.image()
+		require.NoError(t, err)
+		store := cache{dir: t.TempDir()}
+		debian := r.root(artifact{})
+		return names(pending(i.plan(builder{cache: store}), func(a artifact) bool { return a == debian })), i
+	}
+	steps, i := extend(recipeFile, "\ndebian: [jq]\n")
+	assert.Equal(t, []string{"download hello", "compile hello", "make the image hello"}, steps)
+	assert.True(t, i.debian)
+
+	r, err := readRecipe(dir)
+	require.NoError(t, err)
+	before := r.root(artifact{})
+	steps, changed := extend("go.mod", "\n// changed\n")
+	assert.Equal(t, []string{"download hello", "compile hello", "make the image hello"}, steps)
+	assert.NotEqual(t, i.ours, changed.ours)
+	assert.Equal(t, before, r.root(artifact{}))
+	r.Debian = []string{"jq", "haproxy"}
+	assert.NotEqual(t, before, r.root(artifact{}), "other packages")
+
+	store := newCache(t)
+	made, err := r.artifact()
+	require.NoError(t, err)
+	require.NoError(t, store.put(made, func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, "hello"), []byte("program"), 0o755)
+	}))
+	require.NoError(t, store.put(r.root(made), func(dir string) error {
+		return os.WriteFile(filepath.Join(dir, rootTar), tarOf(t, "usr/bin/jq", "jq"), 0o644)
+	}))
+	i, err = r.image()
+	require.NoError(t, err)
+	_, files := loadedImage(t, store, i)
+	assert.Equal(t, "0755 program", files["hello"])
+	assert.Equal(t, "0755 jq", files["usr/bin/jq"])
+}
+
+func TestAComponentThatCantBeHad(t *testing.T) {
+	recipes, err := selectRecipes("testdata", nil)
+	require.NoError(t, err)
+	var asked []string
+	find := func(i image) (string, error) {
+		asked = append(asked, i.official)
+		if strings.Contains(i.official, "hello") {
+			return "", errors.New("module answers 403")
+		}
+		return i.ours, nil
+	}
+	require.EqualError(t, findComponents(t.Context(), recipes, find), "no image of hello: the reasons are above")
+	assert.Len(t, asked, 2, "the others go on")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	asked = nil
+	require.EqualError(t, findComponents(ctx, recipes, find), "hello: module answers 403")
+	assert.Len(t, asked, 1, "an interrupt ends it")
+}
+
 func TestSelectRecipes(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -120,8 +203,7 @@ func TestRecipesThatAreWrong(t *testing.T) {
 	for _, tc := range []struct{ name, recipe, want string }{
 		{"a typo", "image: x:1\npackages: [hello]", "field packages not found"},
 		{"no tag", "image: registry:5000/x\npackage: .", `image "registry:5000/x" has no tag`},
-		{"no source", "image: x:1", "it needs either package or debian"},
-		{"two sources", "image: x:1\npackage: .\ndebian: [hello]", "it needs either package or debian"},
+		{"no source", "image: x:1", "it needs package or debian"},
 		{"nothing to start", "image: x:1\ndebian: [hello]", "it needs an entrypoint"},
 		{"empty", "", "EOF"},
 	} {

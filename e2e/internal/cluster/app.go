@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,18 +41,19 @@ const deployWithin = 2 * time.Minute
 
 // App is the app under one strategy, deployed. It implements harness.App.
 type App struct {
-	cluster   *Cluster
-	dir       string // for artifacts
-	workload  object // what holds the Pods
-	selector  string // of the Pods, and of the workload itself
-	container string // that the app runs in
-	grace     time.Duration
-	replicas  int
-	services  []string                // of all consumers
-	urls      map[string][]string     // of consumers, by name; several where each node is asked
-	addresses map[string][]netip.Addr // of those nodes
-	workers   []worker.Worker         // none if no consumer is loaded from within the cluster
-	client    []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
+	cluster    *Cluster
+	dir        string // for artifacts
+	workload   object // what holds the Pods
+	selector   string // of the Pods, and of the workload itself
+	container  string // that the app runs in
+	grace      time.Duration
+	replicas   int
+	services   []string                // of all consumers
+	urls       map[string][]string     // of consumers, by name; several where each node is asked
+	addresses  map[string][]netip.Addr // of those nodes
+	components map[string]instance     // that consumers need, by name
+	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
+	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
@@ -78,10 +79,10 @@ type exposed struct {
 }
 
 func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
-	if err := s.Disruption.Allowed(a.cluster.Ours()); err != nil {
+	if err := s.Allowed(a.cluster.Ours()); err != nil {
 		return err
 	}
-	if s.Disruption.Needs.Key() != a.cluster.config.Needs.Key() {
+	if s.Needs().Key() != a.cluster.config.Needs.Key() {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, errOtherNeeds)
 	}
 	workload, err := a.render(s.Strategy)
@@ -90,6 +91,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	job, err := a.job()
 	if err != nil {
+		return err
+	}
+	if a.components, err = a.cluster.useComponents(ctx, componentsOf(s), a.dir); err != nil {
 		return err
 	}
 	manifests := []any{workload}
@@ -101,7 +105,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c, err))
 		}
 		for _, o := range c.Objects {
 			manifests = append(manifests, o)
@@ -147,7 +151,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	for _, c := range consumers {
 		if err := a.expose(ctx, c); err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c.Consumer, err))
 		}
 	}
 	if _, err := a.workload.create(ctx); err != nil {
@@ -168,8 +172,8 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	for _, c := range consumers {
 		served.Go(func() error {
 			for _, probe := range a.probes(c.Consumer) {
-				for _, url := range a.urls[c.Name] {
-					if err := a.waitServed(ctx, url, probe); err != nil {
+				for _, at := range a.targets(c.Consumer) {
+					if err := a.waitServed(ctx, at, probe); err != nil {
 						return fmt.Errorf("consumer %s: %w", c.Name, err)
 					}
 				}
@@ -231,6 +235,21 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 		for _, ip := range addresses {
 			nodes = append(nodes, ip.String())
 		}
+	}
+	if c.Dial != "" {
+		i, ok := a.components[c.Component]
+		if !ok {
+			return fmt.Errorf("dial %s: component %q doesn't run", c.Dial, c.Component)
+		}
+		text, err := fillIn(c.Dial, map[string]string{"component": i.ip.String()})
+		if err != nil {
+			return fmt.Errorf("dial %s: %w", c.Dial, err)
+		}
+		dialled, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("dial %s: %w", c.Dial, err)
+		}
+		a.addresses[c.Name] = []netip.Addr{dialled}
 	}
 	a.urls[c.Name] = nil
 	for _, node := range nodes {
@@ -306,15 +325,29 @@ func (a *App) save(manifests []any) error {
 	return nil
 }
 
-// probe sends one request to the app at a URL and returns the Pod that answered it well.
-type probe func(ctx context.Context, url string) (pod string, err error)
+// probe sends one request to the app and returns the Pod that answered it well.
+type probe func(ctx context.Context, at worker.Target) (pod string, err error)
+
+// targets are the URLs of a consumer, each with what is dialled.
+func (a *App) targets(consumer fixtures.Consumer) []worker.Target {
+	var out []worker.Target
+	for _, url := range a.urls[consumer.Name] {
+		if consumer.Dial == "" {
+			out = append(out, worker.Target{URL: url})
+			continue
+		}
+		for _, ip := range a.addresses[consumer.Name] {
+			out = append(out, worker.Target{URL: url, Dial: ip})
+		}
+	}
+	return out
+}
 
 // probes are the places that a consumer's load comes from: each worker, which may have kube-proxies
 // of their own, the client, or this machine.
 func (a *App) probes(consumer fixtures.Consumer) []probe {
 	if consumer.From == fixtures.FromOutside && !a.cluster.Ours() {
-		client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-		return []probe{func(ctx context.Context, url string) (string, error) { return worker.Probe(ctx, client, url) }}
+		return []probe{worker.Probe}
 	}
 	var out []probe
 	for _, w := range a.senders(consumer.From) {
@@ -325,25 +358,34 @@ func (a *App) probes(consumer fixtures.Consumer) []probe {
 
 // waitServed probes until every Pod has answered, so that the load doesn't meet a consumer that is
 // still being set up.
-func (a *App) waitServed(ctx context.Context, url string, send probe) error {
+func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) error {
 	pods, err := a.Pods(ctx)
 	if err != nil {
 		return err
 	}
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
-		for range 20 { // chance picks the Pod
-			pod, err := send(ctx, url)
-			if ctx.Err() != nil {
+		const n = 20 // chance picks the Pod
+		// All at once: one after the other a proxy sends on one connection that it keeps, to one Pod.
+		var answers [n]struct {
+			pod string
+			err error
+		}
+		var sent sync.WaitGroup
+		for i := range answers {
+			sent.Go(func() { answers[i].pod, answers[i].err = send(ctx, at) })
+		}
+		sent.Wait()
+		for _, answer := range answers {
+			switch err := answer.err; {
+			case ctx.Err() != nil:
 				return "", ctx.Err() // what was missing before tells more than that time is up
-			}
-			if errors.Is(err, worker.ErrEnded) {
+			case errors.Is(err, worker.ErrEnded):
 				return "", fmt.Errorf("%w: %w", errPermanent, err)
-			}
-			if err != nil {
+			case err != nil:
 				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
 			}
-			answered[pod] = true
+			answered[answer.pod] = true
 		}
 		for _, pod := range pods {
 			if !answered[pod] {
@@ -378,6 +420,15 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 		if config.Nodes, err = a.cluster.kind.observed(); err != nil {
 			return nil, err
 		}
+		for _, name := range slices.Sorted(maps.Keys(a.components)) {
+			i := a.components[name]
+			n := slices.IndexFunc(config.Nodes, func(n observe.Node) bool { return n.Name == i.node })
+			if i.AccessLog != "" && n >= 0 {
+				log := observe.AccessLog{Component: name, Node: config.Nodes[n], File: i.AccessLog}
+				log.Node.IP = i.ip.String() // that the component connects from
+				config.AccessLogs = append(config.AccessLogs, log)
+			}
+		}
 	}
 	o, err := observe.Start(ctx, clock, config)
 	if err != nil {
@@ -391,6 +442,12 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 		seen.Served = append(seen.Served, living...)
 		return seen
 	}, nil
+}
+
+// Intact says which components of the app's consumers broke down since it was deployed. Their logs
+// are saved in the run's folder.
+func (a *App) Intact(ctx context.Context) error {
+	return a.cluster.checkComponents(ctx, a.components, a.dir)
 }
 
 // Pods names the Pods that are neither terminating nor gone, oldest first.

@@ -35,6 +35,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -337,7 +338,7 @@ func TestWaitServed(t *testing.T) {
 			})
 			probes := app.probes(fixtures.Consumer{Name: "x", From: fixtures.FromOutside})
 			require.Len(t, probes, 1, "this machine")
-			err := app.waitServed(ctx, fmt.Sprintf("http://127.0.0.1:%d", port), probes[0])
+			err := app.waitServed(ctx, worker.Target{URL: fmt.Sprintf("http://127.0.0.1:%d", port)}, probes[0])
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -354,7 +355,7 @@ func TestWaitServed(t *testing.T) {
 			app, _ := newApp(pods...)
 			ctx, cancel := context.WithTimeoutCause(t.Context(), sec, errUser)
 			defer cancel()
-			err := app.waitServed(ctx, server.URL, app.probes(fixtures.Consumer{From: fixtures.FromOutside})[0])
+			err := app.waitServed(ctx, worker.Target{URL: server.URL}, app.probes(fixtures.Consumer{From: fixtures.FromOutside})[0])
 			require.ErrorIs(t, err, errUser)
 			assert.ErrorContains(t, err, "connection refused")
 		})
@@ -362,7 +363,7 @@ func TestWaitServed(t *testing.T) {
 	t.Run("the Pods can't be listed", func(t *testing.T) {
 		app, client := newApp()
 		refuse(client, "list", "pods", errDown)
-		require.ErrorContains(t, app.waitServed(t.Context(), "", nil), "list Pods: ")
+		require.ErrorContains(t, app.waitServed(t.Context(), worker.Target{}, nil), "list Pods: ")
 	})
 }
 

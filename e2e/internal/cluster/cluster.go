@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -63,6 +64,8 @@ type Config struct {
 	// Workers is how many send the load of lanes within the cluster; each sends its share of every
 	// lane.
 	Workers int
+	// ComponentArgs are more arguments for the programs of components, by the component's name.
+	ComponentArgs map[string][]string
 	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody
 	// synchronises.
 	ClockSkew time.Duration
@@ -94,7 +97,8 @@ type Cluster struct {
 	namespace string
 	opened    bool // Open came to its end: the cluster is worth keeping
 	facts     timeline.Environment
-	added     []object // what disruptions need, as long as it is there
+	added     []object                              // what disruptions need, as long as it is there
+	deployed  map[string]*unstructured.Unstructured // Deployments of components, as they are now
 }
 
 // Open brings a kind cluster up, or connects to the one that is named. Close must be called, also
@@ -188,10 +192,18 @@ func (c *Cluster) Close(ctx context.Context) error {
 		return c.kind.remove(ctx)
 	}
 	var err error
+	if c.client != nil && len(c.deployed) > 0 { // who opens the cluster next waits until it is gone
+		err = c.client.CoreV1().Namespaces().Delete(ctx, componentsNamespace, metav1.DeleteOptions{})
+		if err == nil || apierrors.IsNotFound(err) {
+			c.deployed, err = nil, nil
+		}
+	}
 	if c.client != nil && c.namespace != "" {
-		if err = errors.Join(c.removeObjects(ctx), c.removeNamespace(ctx)); err == nil {
+		left := errors.Join(c.removeObjects(ctx), c.removeNamespace(ctx))
+		if left == nil {
 			c.namespace = ""
 		}
+		err = errors.Join(err, left)
 	}
 	if c.kind != nil {
 		_, left := c.kind.engine.removeContainers(ctx, containerLabel) // of a deployment that failed
@@ -211,6 +223,9 @@ func (c *Cluster) pods() coreclient.PodInterface { return c.client.CoreV1().Pods
 
 // SetClockSkew changes ClockSkew of the configuration for the next deployment.
 func (c *Cluster) SetClockSkew(d time.Duration) { c.config.ClockSkew = d }
+
+// SetComponentArgs changes ComponentArgs of the configuration for the next deployment.
+func (c *Cluster) SetComponentArgs(args map[string][]string) { c.config.ComponentArgs = args }
 
 // Environment says where runs on this cluster are measured.
 func (c *Cluster) Environment() timeline.Environment { return c.facts }

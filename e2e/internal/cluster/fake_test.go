@@ -111,15 +111,25 @@ func newDynamic(client *fake.Clientset) dynamic.Interface {
 		return u, err
 	}
 	d.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if create, ok := a.(clienttesting.CreateActionImpl); ok {
-			u := create.Object.(*unstructured.Unstructured)
-			if typed, err := scheme.Scheme.New(u.GroupVersionKind()); err == nil {
-				if err := convert.FromUnstructured(u.Object, typed); err != nil {
-					return true, nil, err
-				}
-				create.Object = typed
+		toTyped := func(o runtime.Object) (runtime.Object, error) {
+			u := o.(*unstructured.Unstructured)
+			typed, err := scheme.Scheme.New(u.GroupVersionKind())
+			if err != nil {
+				return u, nil //nolint:nilerr // of a kind that the typed client doesn't know
 			}
-			a = create
+			return typed, convert.FromUnstructured(u.Object, typed)
+		}
+		var err error
+		switch action := a.(type) {
+		case clienttesting.CreateActionImpl:
+			action.Object, err = toTyped(action.Object)
+			a = action
+		case clienttesting.UpdateActionImpl:
+			action.Object, err = toTyped(action.Object)
+			a = action
+		}
+		if err != nil {
+			return true, nil, err
 		}
 		out, err := client.Invokes(a, nil)
 		if out == nil || err != nil {

@@ -172,8 +172,8 @@ func kindConfig(config Config, dir string) (*v1alpha4.Cluster, error) {
 			node.ExtraMounts[i].HostPath = filepath.Join(dir, mount.HostPath)
 		}
 	}
-	if config.ProxyMode != "" {
-		desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(config.ProxyMode)
+	if mode := cmp.Or(config.Needs.ProxyMode, config.ProxyMode); mode != "" {
+		desired.Networking.KubeProxyMode = v1alpha4.ProxyMode(mode)
 	}
 	if config.ProxyMinSync > 0 {
 		// kubeadm's patches know no templates: the period of every mode is set, and the mode in use

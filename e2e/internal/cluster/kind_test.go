@@ -375,6 +375,7 @@ func TestKindConfig(t *testing.T) {
 	}{
 		{"as kind does it", Config{}, "", "", 0},
 		{"another mode", Config{ProxyMode: "nftables"}, v1alpha4.NFTablesProxyMode, "", 0},
+		{"the mode that a run needs", Config{ProxyMode: "iptables", ProxyMinSync: 2 * time.Second, Needs: scenarios.Needs{ProxyMode: "nftables"}}, v1alpha4.NFTablesProxyMode, "2s", 0},
 		{"another period", Config{ProxyMinSync: 10 * sec}, "", "10s", 0},
 		{"both", Config{ProxyMode: "iptables", ProxyMinSync: 1500 * time.Millisecond}, v1alpha4.IPTablesProxyMode, "1.5s", 0},
 		{"a gate", Config{Needs: scenarios.Needs{FeatureGates: map[string]bool{"Gate": true}}}, "", "", 0},

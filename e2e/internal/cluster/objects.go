@@ -22,6 +22,10 @@ type object struct {
 // locate asks the API where objects are and puts those of a namespaced kind into our namespace. Any
 // other would be there for everybody: it is only for a cluster of zerodrop's own.
 func (c *Cluster) locate(list []*unstructured.Unstructured) ([]object, error) {
+	return c.locateIn(c.namespace, list)
+}
+
+func (c *Cluster) locateIn(namespace string, list []*unstructured.Unstructured) ([]object, error) {
 	var out []object
 	for _, o := range list {
 		o, kind := o.DeepCopy(), o.GroupVersionKind()
@@ -30,8 +34,8 @@ func (c *Cluster) locate(list []*unstructured.Unstructured) ([]object, error) {
 		case err != nil:
 			return nil, fmt.Errorf("%s %s: %w", kind.Kind, o.GetName(), err)
 		case mapping.Scope.Name() == meta.RESTScopeNameNamespace:
-			o.SetNamespace(c.namespace)
-			out = append(out, object{o, c.dynamic.Resource(mapping.Resource).Namespace(c.namespace)})
+			o.SetNamespace(namespace)
+			out = append(out, object{o, c.dynamic.Resource(mapping.Resource).Namespace(namespace)})
 		case c.Ours():
 			out = append(out, object{o, c.dynamic.Resource(mapping.Resource)})
 		default:
@@ -66,6 +70,24 @@ func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 		return nil, fmt.Errorf("look for %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
 	return present, nil
+}
+
+// replace makes the object, or makes what is there by its name what it is to be.
+func (o object) replace(ctx context.Context) error {
+	_, err := o.create(ctx)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	present, err := o.get(ctx)
+	if err == nil {
+		next := o.DeepCopy()
+		next.SetResourceVersion(present.GetResourceVersion())
+		_, err = o.api.Update(ctx, next, metav1.UpdateOptions{FieldValidation: metav1.FieldValidationStrict})
+	}
+	if err != nil {
+		return fmt.Errorf("update %s %s: %w", o.GetKind(), o.GetName(), err)
+	}
+	return nil
 }
 
 // remove deletes the object, if it is there, and waits until it is gone.

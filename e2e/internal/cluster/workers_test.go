@@ -215,14 +215,14 @@ func TestWorkerThatEnded(t *testing.T) {
 				require.NoError(t, a.awaitWorkers(t.Context(), 2))
 				service := aConsumer(t, "service")
 				fleet, probe := a.Sender("cluster"), a.probes(service)[0]
-				require.NoError(t, a.waitServed(t.Context(), "http://10.96.7.7", probe))
+				require.NoError(t, a.waitServed(t.Context(), worker.Target{URL: "http://10.96.7.7"}, probe))
 
 				tt.end(one)
 				require.NoError(t, client.Tracker().Update(podsGVR, one, namespace))
 				p.broken["loadgen-a"] = badGateway
 				began := time.Now()
 				require.EqualError(t, a.awaitWorkers(t.Context(), 2), "wait for the workers: permanent failure: worker-0: worker has ended: "+tt.want)
-				require.EqualError(t, a.waitServed(t.Context(), "http://10.96.7.7", probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
+				require.EqualError(t, a.waitServed(t.Context(), worker.Target{URL: "http://10.96.7.7"}, probe), "wait for an answer of each Pod: permanent failure: probe from worker-0: worker has ended: "+tt.want)
 				require.ErrorIs(t, fleet.Sync(t.Context(), timeline.NewClock(time.Now())), worker.ErrEnded)
 				assert.Zero(t, time.Since(began))
 			})
@@ -277,11 +277,11 @@ func TestProbes(t *testing.T) {
 		require.NoError(t, a.awaitWorkers(t.Context(), 2))
 		probes := a.probes(service)
 		require.Len(t, probes, 2)
-		require.NoError(t, a.waitServed(t.Context(), a.URL(service), probes[1]))
+		require.NoError(t, a.waitServed(t.Context(), a.targets(service)[0], probes[1]))
 		assert.Equal(t, map[string]map[string]bool{"loadgen-b": {"http://10.96.7.7": true}}, p.asked, "that worker, the Service's address")
 
 		app = nil
-		err := a.waitServed(t.Context(), a.URL(service), probes[0])
+		err := a.waitServed(t.Context(), a.targets(service)[0], probes[0])
 		require.EqualError(t, err, "wait for an answer of each Pod: not within 2m0s: probe from worker-0: connection refused")
 	})
 }

@@ -152,6 +152,11 @@ func (a *App) progress(ctx context.Context) (want int, missing string, err error
 	if err != nil {
 		return 0, "", err
 	}
+	return rollout(present)
+}
+
+// rollout is progress of any workload.
+func rollout(present *unstructured.Unstructured) (want int, missing string, err error) {
 	var w struct {
 		Spec   struct{ Replicas int }
 		Status struct {

@@ -31,6 +31,8 @@ type App interface {
 	// Observe starts to write down what happens and returns when the present state is known. Stop
 	// ends it and gives what was seen.
 	Observe(ctx context.Context, clock timeline.Clock) (stop func() timeline.Seen, err error)
+	// Intact says which programs that the consumers need broke down since the app was deployed.
+	Intact(ctx context.Context) error
 	// WaitStable waits until all Pods are ready and of the present template, and no other is there.
 	WaitStable(ctx context.Context) error
 	// Replicas is how many Pods are asked for.
@@ -62,7 +64,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	clock := timeline.NewClock(time.Now())
 	now := func() time.Duration { return clock.Offset(time.Now()) }
 	tl := timeline.Timeline{
-		Schema: timeline.Schema, Spec: newSpec(run.Scenario, app.Environment()), Repeat: run.Repeat, Start: clock.Start(),
+		Schema: timeline.Schema, Spec: NewSpec(run.Scenario, app.Environment()), Repeat: run.Repeat, Start: clock.Start(),
 		Replicas: app.Replicas(), Environment: app.Environment(),
 	}
 	fail := func(doing string, err error) {
@@ -110,6 +112,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	w.LoadEnd, _ = end.At()
 	// The last request may have been due, and answered, up to an interval before the end.
 	fail("load", wait(context.WithoutCancel(ctx), max(0, w.LoadEnd-now())))
+	fail("components", app.Intact(context.WithoutCancel(ctx)))
 	seen := stopObserving()
 	seen.Events = append(seen.Events, noted.events...)
 	slices.SortStableFunc(seen.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
@@ -164,7 +167,7 @@ func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 // nothing was measured, and this is why.
 func Failed(run scenarios.Run, at time.Time, why error) timeline.Timeline {
 	return timeline.Timeline{
-		Schema: timeline.Schema, Spec: newSpec(run.Scenario, timeline.Environment{}), Repeat: run.Repeat, Start: at,
+		Schema: timeline.Schema, Spec: NewSpec(run.Scenario, timeline.Environment{}), Repeat: run.Repeat, Start: at,
 		Errors: []string{why.Error()},
 	}
 }

@@ -50,6 +50,7 @@ type fakeApp struct {
 	workers   traffic.Sender
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
+	broken    error // what components do
 }
 
 func newFakeApp(t *testing.T) *fakeApp {
@@ -109,6 +110,7 @@ func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.ref
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
 func (a *fakeApp) Replicas() int                                  { return 1 }
+func (a *fakeApp) Intact(context.Context) error                   { return a.broken }
 
 // URL is, from outside, that of a node that has the app's address and no name of its own.
 func (a *fakeApp) URL(c fixtures.Consumer) string {
@@ -207,7 +209,7 @@ func TestRun(t *testing.T) {
 	for _, l := range tl.Spec.Lanes {
 		from[l.From] = append(from[l.From], l.Name)
 	}
-	assert.Equal(t, newSpec(run.Scenario, app.Environment()), tl.Spec)
+	assert.Equal(t, NewSpec(run.Scenario, app.Environment()), tl.Spec)
 	require.Len(t, tl.Senders, 2)
 	for _, sender := range tl.Senders {
 		assert.Equal(t, from[map[string]timeline.Place{"host": timeline.FromOutside, "worker-0": timeline.FromCluster}[sender.Name]], sender.Lanes)
@@ -298,6 +300,9 @@ func TestErrorsAreRecorded(t *testing.T) {
 		{"a worker that fails", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.workers = fakeWorkers{fail: errFake}
 		}, true, "load: fake"},
+		{"a component that breaks down", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
+			a.broken = errFake
+		}, true, "components: fake"},
 		{"nothing to observe", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 			a.observe = errFake
 		}, false, "observe: fake"},

@@ -10,9 +10,9 @@ import (
 // groups are what the places of a delay are called in reports.
 var groups = map[string]string{"preStop": "preStop", "app": "in-app delay"}
 
-// newSpec writes the declaration of a run down, as it is on this cluster. The words of package
+// NewSpec writes the declaration of a run down, as it is on this cluster. The words of package
 // scenarios become those of the timeline, which stands alone: both have the same text.
-func newSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
+func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	minSync, err := time.ParseDuration(env.MinSyncPeriod)
 	if err != nil {
 		minSync = 0 // a cluster that doesn't tell
@@ -21,6 +21,7 @@ func newSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 		Strategy: s.Strategy.Name, Summary: s.Strategy.Summary, Group: groups[s.Strategy.DelayIn], SameAs: s.SameAs,
 		Delay: s.Strategy.ServesFor(), Control: s.Control,
 		Disruption: s.Disruption.Name, Scope: timeline.Scope(s.Disruption.Scope),
+		ConsumerGroup: s.Group, ProxyMode: s.ProxyMode,
 	}
 	if s.Asked != nil && s.Asked.New == scenarios.Measured {
 		out.Group = "" // at a delay that is too short it doesn't speak for the place of its delay
@@ -29,7 +30,7 @@ func newSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 		c, load := l.Consumer, l.Load
 		lane := timeline.LaneSpec{
 			Name: l.Name(), Consumer: c.Name, From: timeline.Place(c.From), Routing: timeline.Routing(c.Routing),
-			Evidence: c.Evidence, Component: c.Component,
+			Evidence: c.Evidence, Component: c.Component, Local: c.Local,
 			Load: load.Name, Driver: load.Driver, Class: timeline.Class(load.Class), Rate: load.Rate,
 			Connections: string(load.Connections), Replayable: load.Replayable, Work: load.Work, Timeout: load.Timeout,
 			Held: map[timeline.Class]timeline.Promise{},

@@ -29,7 +29,7 @@ func TestWords(t *testing.T) {
 	require.NoError(t, err)
 	scenario, err := c.Find("prestop-sleep", "rolling-update", scenarios.DefaultRate)
 	require.NoError(t, err)
-	for _, l := range newSpec(scenario, timeline.Environment{MinSyncPeriod: "1s"}).Lanes {
+	for _, l := range NewSpec(scenario, timeline.Environment{MinSyncPeriod: "1s"}).Lanes {
 		assert.Contains(t, []timeline.Place{timeline.FromCluster, timeline.FromOutside}, l.From, l.Name)
 		assert.Contains(t, []timeline.Routing{timeline.PerConnection, timeline.PerRequest, timeline.ByClient}, l.Routing, l.Name)
 		assert.Subset(t, []string{timeline.EvidenceConntrack, timeline.EvidenceRemoteAddress, timeline.EvidenceAccessLog}, l.Evidence, l.Name)
@@ -49,17 +49,18 @@ func TestNewSpec(t *testing.T) {
 	require.NoError(t, err)
 	scenario, err = scenario.Only([]string{"service/slow", "dns/reused", "dns-cached/new"})
 	require.NoError(t, err)
-	scenario.SameAs = "prestop-nap"
+	scenario.SameAs, scenario.Group, scenario.ProxyMode = "prestop-nap", "local", "nftables"
+	scenario.Lanes[0].Consumer.Local, scenario.Lanes[0].Consumer.Component = true, "traefik"
 	kept := timeline.Promise{Expect: timeline.Measured, Source: "strategy prestop-sleep"}
 	clean := timeline.Promise{Expect: timeline.Clean, Source: "strategy prestop-sleep"}
 	late := timeline.Promise{Expect: timeline.Measured, Source: "consumer dns-cached: holds from a delay of 32s on, and this one is 15s"}
 	want := timeline.Spec{
 		Strategy: "prestop-sleep", Summary: scenario.Strategy.Summary, Group: "preStop", SameAs: "prestop-nap", Delay: 15 * time.Second,
-		Disruption: "rolling-update", Scope: timeline.ScopeAll,
+		Disruption: "rolling-update", Scope: timeline.ScopeAll, ConsumerGroup: "local", ProxyMode: "nftables",
 		Lanes: []timeline.LaneSpec{
 			{
 				Name: "service/slow", Consumer: "service", From: timeline.FromCluster, Routing: timeline.PerConnection,
-				Evidence: []string{timeline.EvidenceConntrack}, Load: "slow", Driver: "http", Class: timeline.ClassInFlight, Rate: 50,
+				Evidence: []string{timeline.EvidenceConntrack}, Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: timeline.ClassInFlight, Rate: 50,
 				Connections: "new", Work: 2 * time.Second, Timeout: 5 * time.Second,
 				Held: map[timeline.Class]timeline.Promise{timeline.ClassNew: clean, timeline.ClassInFlight: clean},
 			},
@@ -77,11 +78,11 @@ func TestNewSpec(t *testing.T) {
 			},
 		},
 	}
-	assert.Equal(t, want, newSpec(scenario, timeline.Environment{MinSyncPeriod: "1s"}))
+	assert.Equal(t, want, NewSpec(scenario, timeline.Environment{MinSyncPeriod: "1s"}))
 
 	unknown := timeline.Promise{Expect: timeline.Measured, Source: "consumer service: kube-proxy's minimum sync period is not known"}
 	for _, period := range []string{"", "unknown"} {
-		got := newSpec(scenario, timeline.Environment{MinSyncPeriod: period})
+		got := NewSpec(scenario, timeline.Environment{MinSyncPeriod: period})
 		assert.Equal(t, unknown, got.Lanes[0].Held[timeline.ClassNew], "a promise that depends on what nobody knows is none")
 		assert.Equal(t, clean, got.Lanes[0].Held[timeline.ClassInFlight])
 	}

@@ -34,6 +34,8 @@ type watchedNode struct {
 	err        error
 }
 
+func watched(node Node) *watchedNode { return &watchedNode{Node: node, turn: make(chan struct{}, 1)} }
+
 // comparisons is how often the clock of a node is read; the shortest exchange counts.
 const comparisons = 5
 

@@ -9,6 +9,7 @@
 //	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
 //	audit.go      when the API server made the changes that it delivers, and who asked for them
 //	applog.go     what the app says in its log
+//	accesslog.go  what a proxy says that it passed on, and to whom
 //
 // The sources run at the same time and record to one Record. A source that needs what others have
 // recorded, such as the Pod of a container ID, uses it at the end (Recorder.AtEnd).
@@ -39,6 +40,8 @@ type Config struct {
 	// Nodes are those that can be asked for what the API server doesn't know: connections,
 	// processes. Empty where no node can be asked.
 	Nodes []Node
+	// AccessLogs are those of the components that the run needs.
+	AccessLogs []AccessLog
 }
 
 // sources lists what is observed, in the order in which the sources are merged.
@@ -46,12 +49,19 @@ func sources(config Config) []Source {
 	list := []Source{apiWatch{config}}
 	var nodes []*watchedNode
 	for _, node := range config.Nodes {
-		n := &watchedNode{Node: node, turn: make(chan struct{}, 1)}
+		n := watched(node)
 		nodes = append(nodes, n)
 		list = append(list, runtimeEvents{n}, conntrack{n})
 		if n.AuditLog != "" {
 			list = append(list, auditLog{n, config.Namespace})
 		}
+	}
+	for _, log := range config.AccessLogs {
+		i := slices.IndexFunc(nodes, func(n *watchedNode) bool { return n.Name == log.Node.Name })
+		if i < 0 {
+			i, nodes = len(nodes), append(nodes, watched(log.Node))
+		}
+		list = append(list, accessLog{log, nodes[i]})
 	}
 	return append(list, appLog{config, nodes})
 }
@@ -250,6 +260,7 @@ func (r *Record) merge() {
 		}
 	}
 	slices.SortStableFunc(r.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
+	slices.SortStableFunc(r.Forwards.List, func(a, b timeline.Forward) int { return cmp.Compare(a.At, b.At) })
 	slices.SortStableFunc(r.routes, func(a, b route) int { return cmp.Compare(a.at, b.at) })
 	for _, from := range r.routes {
 		var indices [3]uint16

@@ -19,6 +19,9 @@ type Report struct {
 	Artifacts string               // folder of timelines, logs and reports, as the reader would type it
 	Phases    []Phase              // where the time went, in order
 	Replay    bool                 // judged again from stored timelines, without a cluster
+	// ReferenceNotes say where the lane that every group of consumers has differs between groups
+	// (verdict.ReferenceDrift).
+	ReferenceNotes []string
 	// Pictures are where the runs' pictures are, in the order of Suite.Runs: paths from the
 	// artifacts' folder, with slashes; empty for a run that has none.
 	Pictures []string

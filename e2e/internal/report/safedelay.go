@@ -19,6 +19,7 @@ type SafeDelay struct {
 	Rate     int    // requests per second per lane
 	Cluster  timeline.Environment
 	Estimate verdict.SafeDelay
+	Missing  []string // why groups of consumers could not be measured, beside those of the recommendation
 	// at the recommended delay and beside it, in order; none if none was recommended or nothing was
 	// to be proved
 	Trials []Trial
@@ -132,6 +133,13 @@ func safeDelaySections(s SafeDelay) []section {
 			leftOut(e.Inconclusive))},
 		{Table: delayTable(e.Lanes)},
 	}}
+	if all := e.Consumers(); len(all) > 1 {
+		first.Blocks = append(first.Blocks, block{
+			Text: "By consumer, each by its own lanes of new connections; what was run to prove it is for " +
+				"the recommended delay alone:",
+			Table: consumerDelayTable(all),
+		})
+	}
 	var list []string
 	for _, same := range groupBy(e.Lanes, func(l verdict.LaneDelay) string { return l.Why }) {
 		var lanes []string
@@ -170,7 +178,11 @@ func conclusion(s SafeDelay) string {
 		return fmt.Sprintf("No delay is recommended: %s.", Plain(s.Why))
 	}
 	preStop := verdict.WholeSeconds(*d)
+	proved := len(s.Trials) > 0 && !slices.ContainsFunc(s.Trials, func(t Trial) bool { return t.Proof.Outcome != verdict.Pass })
 	switch {
+	case proved && len(s.Missing) > 0:
+		return fmt.Sprintf("%s in the app, or %s of preStop sleep, was run, and no new connection was dropped. %s.", *d, preStop,
+			Plain(s.Why))
 	case s.Outcome == verdict.Pass && len(s.Trials) == 0:
 		return fmt.Sprintf("%s in the app, or %s of preStop sleep, is recommended; nothing was run to prove it.", *d,
 			preStop)
@@ -233,6 +245,29 @@ func delayTable(lanes []verdict.LaneDelay) Table {
 	}, [][]verdict.LaneDelay{lanes})
 }
 
+func consumerDelayTable(all []verdict.ConsumerDelay) Table {
+	delay := func(of func(time.Duration) time.Duration) func(verdict.ConsumerDelay) string {
+		return func(d verdict.ConsumerDelay) string {
+			if d.Delay == nil {
+				return None
+			}
+			return of(*d.Delay).String()
+		}
+	}
+	return Tabulate([]Column[verdict.ConsumerDelay]{
+		Key("consumer", func(d verdict.ConsumerDelay) string { return d.Consumer }),
+		Number("Pods", func(d verdict.ConsumerDelay) string { return integer(d.N) }),
+		Number("greatest", func(d verdict.ConsumerDelay) string {
+			if d.N == 0 {
+				return None
+			}
+			return Duration(d.Max)
+		}),
+		Number("delay", delay(func(d time.Duration) time.Duration { return d })),
+		Number("as preStop sleep", delay(verdict.WholeSeconds)),
+	}, [][]verdict.ConsumerDelay{all})
+}
+
 func trialTable(trials []Trial) Table {
 	return Tabulate([]Column[Trial]{
 		Key("what", func(t Trial) string { return t.What }),
@@ -291,10 +326,13 @@ type SafeDelayFile struct {
 	RolloutBound float64  `json:"rolloutBound"`
 	DelaySeconds *float64 `json:"delaySeconds"` // in the app; null if none is recommended
 	// as the kubelet's sleep action; null if none is recommended
-	PreStopSeconds *float64         `json:"preStopSeconds"`
-	Lanes          []SafeDelayLane  `json:"lanes"`
-	Trials         []SafeDelayTrial `json:"trials"`
-	Limits         []string         `json:"limits"`
+	PreStopSeconds *float64        `json:"preStopSeconds"`
+	Lanes          []SafeDelayLane `json:"lanes"`
+	// what each consumer asks for by itself
+	Consumers []SafeDelayConsumer `json:"consumers"`
+	Missing   []string            `json:"missing"` // why groups of consumers could not be measured
+	Trials    []SafeDelayTrial    `json:"trials"`
+	Limits    []string            `json:"limits"`
 }
 
 // SafeDelayLane is a lane of a SafeDelayFile.
@@ -312,6 +350,17 @@ type SafeDelayLane struct {
 	Bound             float64  `json:"bound"` // share of removals that may take longer than the greatest, 95 %
 	DelaySeconds      *float64 `json:"delaySeconds"`
 	Why               string   `json:"why,omitempty"` // there is no delay
+}
+
+// SafeDelayConsumer is a consumer of a SafeDelayFile.
+type SafeDelayConsumer struct {
+	Consumer       string   `json:"consumer"`
+	Observations   int      `json:"observations"` // Pods, on lanes of new connections
+	Censored       int      `json:"censored"`
+	MaxSeconds     *float64 `json:"maxSeconds"` // null without an observation
+	DelaySeconds   *float64 `json:"delaySeconds"`
+	PreStopSeconds *float64 `json:"preStopSeconds"`
+	Why            string   `json:"why,omitempty"` // there is no delay
 }
 
 // SafeDelayTrial is a Trial of a SafeDelayFile.
@@ -348,7 +397,8 @@ func newSafeDelayFile(s SafeDelay) SafeDelayFile {
 	out := SafeDelayFile{
 		Schema: SafeDelaySchema, Outcome: s.Outcome, Why: Plain(s.Why), Strategy: s.Strategy, Rate: s.Rate,
 		MeasuredWithSeconds: seconds(e.With), Cluster: s.Cluster, Rollouts: e.Runs, Inconclusive: e.Inconclusive,
-		RolloutBound: e.RunBound, Lanes: []SafeDelayLane{}, Trials: []SafeDelayTrial{}, Limits: limits,
+		RolloutBound: e.RunBound, Lanes: []SafeDelayLane{}, Consumers: []SafeDelayConsumer{}, Missing: plains(s.Missing),
+		Trials: []SafeDelayTrial{}, Limits: limits,
 	}
 	if e.Delay != nil {
 		out.DelaySeconds, out.PreStopSeconds = new(seconds(*e.Delay)), new(seconds(verdict.WholeSeconds(*e.Delay)))
@@ -368,6 +418,16 @@ func newSafeDelayFile(s SafeDelay) SafeDelayFile {
 			lane.DelaySeconds = new(seconds(*l.Delay))
 		}
 		out.Lanes = append(out.Lanes, lane)
+	}
+	for _, d := range e.Consumers() {
+		c := SafeDelayConsumer{Consumer: d.Consumer, Observations: d.N, Censored: d.Censored, Why: Plain(d.Why)}
+		if d.N > 0 {
+			c.MaxSeconds = new(seconds(d.Max))
+		}
+		if d.Delay != nil {
+			c.DelaySeconds, c.PreStopSeconds = new(seconds(*d.Delay)), new(seconds(verdict.WholeSeconds(*d.Delay)))
+		}
+		out.Consumers = append(out.Consumers, c)
 	}
 	for _, t := range s.Trials {
 		p := t.Proof

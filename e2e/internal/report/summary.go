@@ -166,7 +166,7 @@ func (m model) summaryTable(parts [][]row) Table {
 
 // findings is what the runs tell, a line each, what matters most first.
 func findings(m model) []string {
-	out := append(reasons(m), retries(m)...)
+	out := append(append(reasons(m), retries(m)...), m.ReferenceNotes...)
 	out = append(out, m.patterns()...)
 	if line := lateLine(m); line != "" {
 		out = append(out, line)

@@ -56,6 +56,13 @@ func TestSummaryFitsAScreen(t *testing.T) {
 	assert.Contains(t, summarized(t, full(3)), "24 other runs as expected, 1 ✓ clean and 23 ◆ dropped: each is in index.html and report.txt")
 }
 
+// TestReferenceNotes: a group of consumers whose reference differs is among the findings.
+func TestReferenceNotes(t *testing.T) {
+	r := small()
+	r.ReferenceNotes = []string{"service/new of group ingress dropped 14"}
+	assert.Contains(t, summarized(t, r), "service/new of group ingress dropped 14\n")
+}
+
 // TestSummaryColours: the result has a colour, and nothing else.
 func TestSummaryColours(t *testing.T) {
 	var out bytes.Buffer

@@ -25,15 +25,21 @@ const (
 )
 
 // PrepareArtifacts makes the artifacts' folder and opens the log of kind in it, once. What an
-// earlier suite has left there is moved aside, one generation deep.
+// earlier suite has left there is moved aside, one generation deep; with -resume it stays.
 func (s *Suite) PrepareArtifacts() (err error) {
 	if s.kindLog != nil {
 		return nil
 	}
-	if err := rotateArtifacts(s.Config.Out); err != nil {
-		return fmt.Errorf("make room in the artifacts' folder: %w", err)
+	logFlags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
+	if !s.Config.Resume {
+		if err := rotateArtifacts(s.Config.Out); err != nil {
+			return fmt.Errorf("make room in the artifacts' folder: %w", err)
+		}
+		logFlags |= os.O_TRUNC
+	} else if err := os.MkdirAll(s.Config.Out, 0o755); err != nil {
+		return fmt.Errorf("make the artifacts' folder: %w", err)
 	}
-	if s.kindLog, err = os.Create(filepath.Join(s.Config.Out, kindLogFile)); err != nil {
+	if s.kindLog, err = os.OpenFile(filepath.Join(s.Config.Out, kindLogFile), logFlags, 0o644); err != nil {
 		return fmt.Errorf("make the log of kind: %w", err)
 	}
 	return nil
@@ -75,7 +81,7 @@ func rotateArtifacts(dir string) error {
 
 // ours says whether a name in the artifacts' folder is of something that a suite has made there:
 // one of its own names, or a folder with a stored run where a suite puts it: strategy/disruption,
-// repeat, and at most one folder above them. Deeper ones are not looked for: whoever has the
+// repeat, and at most two folders above them. Deeper ones are not looked for: whoever has the
 // artifacts written into a checkout keeps its stored test data.
 func ours(dir, name string) bool {
 	names := []string{kindLogFile}
@@ -88,7 +94,7 @@ func ours(dir, name string) bool {
 	if slices.Contains(names, name) || strings.HasPrefix(name, clusterLogsDir) {
 		return true
 	}
-	for _, depth := range []string{"*/", "*/*/", "*/*/*/"} {
+	for _, depth := range []string{"*/", "*/*/", "*/*/*/", "*/*/*/*/"} {
 		found, err := fs.Glob(os.DirFS(filepath.Join(dir, name)), depth+timeline.JSONFile)
 		if err == nil && len(found) > 0 {
 			return true
@@ -99,7 +105,7 @@ func ours(dir, name string) bool {
 
 // dir is where a run's artifacts go.
 func (s *Suite) dir(run scenarios.Run) string {
-	dir := filepath.Join(s.Config.Out, run.Strategy.Name, run.Disruption.Name)
+	dir := filepath.Join(s.Config.Out, filepath.FromSlash(run.Path()))
 	if run.Series {
 		dir = filepath.Join(dir, strconv.Itoa(run.Repeat))
 	}

@@ -20,8 +20,10 @@ type Config struct {
 	Disruptions []string
 	Delay       time.Duration // of the strategies; 0 for their own
 	Lanes       []string      // empty for all
-	Rate        int           // requests per second of each lane
+	Consumers   []string      // in their groups; empty for the profile's
+	Rate        int           // requests per second of each lane; the profile's, once Validate has chosen it
 	Repeat      int
+	Resume      bool   // take over the runs that are stored in Out
 	Out         string // folder for the artifacts; empty until Validate has chosen one
 	Replay      string // folder of stored timelines; empty for runs on a cluster
 	Long        []string
@@ -41,6 +43,7 @@ const (
 	LongSafeDelay     Long = "safe-delay"
 	LongSafeDelaySync Long = "safe-delay-sync"
 	LongSyncPeriod    Long = "sync-period"
+	LongKnobs         Long = "knobs"
 	LongFaults        Long = "faults"
 	LongTruth         Long = "truth"
 	LongInstants      Long = "instants"
@@ -52,7 +55,7 @@ const (
 func longNames() []string {
 	var names []string
 	for _, l := range []Long{
-		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongFaults, LongTruth, LongInstants, LongKills, LongSoakRate,
+		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongKnobs, LongFaults, LongTruth, LongInstants, LongKills, LongSoakRate,
 		LongSoakMemory,
 	} {
 		names = append(names, string(l))
@@ -88,9 +91,10 @@ func (c *Config) Register(all *flag.FlagSet) {
 		groups = append(groups, flag.NewFlagSet(title, flag.ContinueOnError))
 		return groups[len(groups)-1]
 	}
-	var profiles []string
+	var profiles, rates []string
 	for _, p := range scenarios.Profiles() {
 		profiles = append(profiles, p.Name+" ("+p.Summary+")")
+		rates = append(rates, fmt.Sprintf("%s %d", p.Name, p.Rate))
 	}
 	f := group("What to run")
 	f.StringVar(&c.Profile, "profile", scenarios.Profiles()[0].Name,
@@ -100,13 +104,16 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.Var((*list)(&c.Disruptions), "disruptions",
 		"which `disruptions` to run instead of the profile's, as in rolling-update")
 	f.DurationVar(&c.Delay, "delay", 0, "the delay of the strategies, as in 1.5s; 0 for their own")
+	f.Var((*list)(&c.Consumers), "consumers",
+		"which `consumers` of endpoints to measure instead of the profile's, as in ingress,dns: those of a group together, "+
+			"and service/new with each group")
 	f.IntVar(&c.Repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
 	f.Var((*list)(&c.Long), "long",
 		"which long `tests` to run instead of the profile's scenarios: "+strings.Join(longNames(), ", "))
 	f.DurationVar(&c.Soak, "soak", time.Hour, "how long "+string(LongSoakMemory)+" sends")
 	f = group("How much load")
 	f.Var((*list)(&c.Lanes), "lanes", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
-	f.IntVar(&c.Rate, "rate", scenarios.DefaultRate, "requests per second of each lane")
+	f.IntVar(&c.Rate, "rate", 0, "requests per second of each lane; 0 for the profile's: "+strings.Join(rates, ", "))
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f = group("On a kind cluster of its own")
@@ -140,6 +147,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.StringVar(&c.Out, "out", "",
 		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
 			"repository (default "+defaultOut+", and replayed/ in the folder of -replay)")
+	f.BoolVar(&c.Resume, "resume", false,
+		"go on with a suite that was cut off: runs that are stored in the folder of -out as they would be made are only "+
+			"judged again")
 	f.BoolVar(&c.Verbose, "verbose-report", false,
 		"print the whole report at the end, and not only what fits on a screen")
 	f.StringVar(&c.Replay, "replay", "", "judge the timelines stored below this `folder` again, without a cluster")
@@ -173,7 +183,13 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.Rate <= 0 || c.Rate > scenarios.MaxRate,
+	if c.Rate == 0 {
+		c.Rate = scenarios.DefaultRate
+		if p, err := scenarios.ProfileNamed(c.Profile); err == nil { // an unknown one is told as its runs are chosen
+			c.Rate = p.Rate
+		}
+	}
+	check(c.Rate < 0 || c.Rate > scenarios.MaxRate,
 		"-rate %d: want 1 to %d requests per second", c.Rate, scenarios.MaxRate)
 	check(c.Repeat <= 0, "-repeat %d: want 1 or more", c.Repeat)
 	check(c.Delay < 0, "-delay %s: want 0 or more", c.Delay)
@@ -182,6 +198,8 @@ func (c *Config) Validate() error {
 		check(!slices.Contains(longNames(), name), "-long %q: want some of %s", name, strings.Join(longNames(), ","))
 	}
 	check(len(c.Long) > 0 && c.Replay != "", "-long and -replay exclude each other: stored timelines are only judged")
+	check(c.Resume && c.Replay != "", "-resume and -replay exclude each other: stored timelines are only judged")
+	check(c.Resume && len(c.Long) > 0, "-resume and -long exclude each other: only the runs of a profile are gone on with")
 	k := c.Cluster
 	check(k.Workers < 1 || k.Workers > maxWorkers, "-workers %d: want 1 to %d", k.Workers, maxWorkers)
 	check(k.ProxyMinSync < 0, "-proxy-min-sync %s: want 0 or more", k.ProxyMinSync)

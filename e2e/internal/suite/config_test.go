@@ -41,8 +41,11 @@ func TestConfig(t *testing.T) {
 		{"an IPv6 address", append(existing, "-address=::1"), nil},
 		{"the other proxy mode", []string{"-proxy-mode=iptables"}, nil},
 
-		{"no rate", []string{"-rate=0"}, []string{"-rate 0: want 1 to 1000 requests per second"}},
-		{"negative rate", []string{"-rate=-5"}, []string{"-rate -5: want 1 to 1000"}},
+		{"the profile's rate", []string{"-rate=0"}, nil},
+		{"negative rate", []string{"-rate=-5"}, []string{"-rate -5: want 1 to 1000 requests per second"}},
+		{"going on", []string{"-resume", "-profile=consumers", "-consumers=service,dns"}, nil},
+		{"going on with what is only judged", []string{"-resume", "-replay=x"}, []string{"-resume and -replay exclude each other"}},
+		{"going on with long tests", []string{"-resume", "-long=faults"}, []string{"-resume and -long exclude each other"}},
 		{"rate too high", []string{"-rate=1001"}, []string{"-rate 1001: want 1 to 1000"}},
 		{"no time to soak", []string{"-soak=0s"}, []string{"-soak 0s: want 1s or more"}},
 		{"no workers", []string{"-workers=0"}, []string{"-workers 0: want 1 to 20"}},
@@ -65,11 +68,11 @@ func TestConfig(t *testing.T) {
 		{"a period for a proxy that exists", append(existing, "-proxy-min-sync=10s"), []string{"-proxy-min-sync are for a kind cluster"}},
 		{"keeping what is kept anyway", append(existing, "-keep"), []string{"-keep, .* are for a kind cluster"}},
 		{"negative delay", []string{"-delay=-1s"}, []string{"-delay -1s: want 0 or more"}},
-		{"every long test", []string{"-long=safe-delay,safe-delay-sync,sync-period,faults,truth,instants,soak-rate,soak-memory"}, nil},
-		{"unknown long test", []string{"-long=faults,soak"}, []string{`-long "soak": want some of safe-delay,safe-delay-sync,sync-period,faults,`}},
+		{"every long test", []string{"-long=safe-delay,safe-delay-sync,sync-period,faults,truth,instants,soak-rate,soak-memory,knobs"}, nil},
+		{"unknown long test", []string{"-long=faults,soak"}, []string{`-long "soak": want some of safe-delay,safe-delay-sync,sync-period,knobs,faults,`}},
 		{"nothing between commas", []string{"-long=faults,"}, []string{`-long "": want some of`}},
 		{"long tests of stored runs", []string{"-long=faults", "-replay=x"}, []string{"-long and -replay exclude each other"}},
-		{"several", []string{"-rate=0", "-repeat=0", "-context=c"}, []string{"-rate 0", "-repeat 0", "-kubeconfig and -context"}},
+		{"several", []string{"-rate=-1", "-repeat=0", "-context=c"}, []string{"-rate -1", "-repeat 0", "-kubeconfig and -context"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -139,17 +142,17 @@ func TestUsage(t *testing.T) {
 	f.VisitAll(func(f *flag.Flag) {
 		assert.Equal(t, 1, strings.Count(out.String(), "\n  -"+f.Name+" ")+strings.Count(out.String(), "\n  -"+f.Name+"\n"), f.Name)
 	})
-	assert.Regexp(t, `(?s)^What to run:\n  -delay .*  -profile string\n.*\(default "quick"\).*\nHow much load:\n.*  -rate int\n`, out.String())
+	assert.Regexp(t, `(?s)^What to run:\n  -consumers .*  -delay .*  -profile string\n.*\(default "quick"\).*\nHow much load:\n.*  -rate int\n`, out.String())
 }
 
 // TestConfigFlags: each flag ends up where it belongs.
 func TestConfigFlags(t *testing.T) {
 	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7",
 		"-repeat=2", "-node-image=n", "-proxy-mode=nftables", "-proxy-min-sync=10s", "-keep", "-kubeconfig=/k", "-context=c",
-		"-address=h", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-soak=5m", "-long=faults,truth")
+		"-address=h", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-consumers=a,b", "-resume", "-soak=5m", "-long=faults,truth")
 	assert.Equal(t, Config{
 		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7,
-		Repeat: 2, Lanes: []string{"service/new", "dns/new"}, Soak: 5 * time.Minute, Long: []string{"faults", "truth"},
+		Repeat: 2, Lanes: []string{"service/new", "dns/new"}, Consumers: []string{"a", "b"}, Resume: true, Soak: 5 * time.Minute, Long: []string{"faults", "truth"},
 		Cluster: cluster.Config{
 			NodeImage: "n", ProxyMode: "nftables", ProxyMinSync: 10 * time.Second, Keep: true,
 			Kubeconfig: "/k", Context: "c", Address: "h", AppImage: "i", LoadImage: "l", Workers: 3,

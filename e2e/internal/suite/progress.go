@@ -65,7 +65,7 @@ type runProgress struct {
 }
 
 func (p *progress) run(i, n int, run scenarios.Run) runProgress {
-	name := fmt.Sprintf("run %d of %d: %s", i, n, run.Name())
+	name := fmt.Sprintf("run %d of %d: %s", i, n, run.Path())
 	if run.Repeat > 1 {
 		name += fmt.Sprintf(" (repeat %d)", run.Repeat)
 	}

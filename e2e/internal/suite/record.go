@@ -91,6 +91,7 @@ func (s *Suite) report() report.Report {
 		Suite: verdict.JudgeSuite(s.verdicts), Cluster: s.environment, Profile: s.Config.Profile, Rate: s.Config.Rate,
 		Started: s.started, Elapsed: elapsed, Artifacts: artifacts,
 		Replay: s.Config.Replay != "", Pictures: s.pictures(),
+		ReferenceNotes: verdict.ReferenceDrift(s.verdicts, s.catalogue.Reference()),
 		Phases: []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: elapsed - s.clusterTook}},
 	}
 }

@@ -17,37 +17,61 @@ import (
 )
 
 // Runs are those that the flags ask for, in the order in which they are made: runs that can share a
-// cluster follow each other. A disruption that is not for the cluster at hand is an error.
+// cluster follow each other, and of those the ones of a group of consumers. A disruption that is not
+// for the cluster at hand is an error.
 func (s *Suite) Runs() ([]scenarios.Run, error) {
-	c := s.Config
-	list, err := s.catalogue.Select(scenarios.Selection{
-		Profile: c.Profile, Strategies: c.Strategies, Disruptions: c.Disruptions, Lanes: c.Lanes,
-		Rate: c.Rate, Delay: c.Delay,
-	})
+	list, err := s.catalogue.Select(s.selection())
 	if err != nil {
 		return nil, err
 	}
 	for _, scenario := range list {
-		if err := scenario.Disruption.Allowed(c.Cluster.Kubeconfig == ""); err != nil {
+		if err := scenario.Allowed(s.Config.Cluster.Kubeconfig == ""); err != nil {
 			return nil, err
 		}
 	}
-	return groupByNeeds(scenarios.Interleave(list, c.Repeat)), nil
+	return groupRuns(scenarios.Interleave(list, s.Config.Repeat)), nil
 }
 
-// clusterTakes is how long a kind cluster takes until a run can begin.
-const clusterTakes = 50 * time.Second
+// selection is what the flags select.
+func (s *Suite) selection() scenarios.Selection {
+	c := s.Config
+	return scenarios.Selection{
+		Profile: c.Profile, Strategies: c.Strategies, Disruptions: c.Disruptions, Lanes: c.Lanes, Consumers: c.Consumers,
+		Rate: c.Rate, Delay: c.Delay, MinSync: c.Cluster.ProxyMinSync,
+		OneProxy: c.Cluster.ProxyMode != "" || c.Cluster.Kubeconfig != "",
+	}
+}
+
+const (
+	// clusterTakes is how long a kind cluster takes until a run can begin.
+	clusterTakes = 50 * time.Second
+	// componentTakes is the same of a component: its image is loaded, and it gets ready.
+	componentTakes = 20 * time.Second
+)
 
 // Announce says how many runs are to be made, and about how long they take: on two CPUs, the 11 of
-// profile quick took 6 to 7 minutes, and the 27 of profile full 16 min 40 s.
+// profile quick took 6 to 7 minutes, and 27 of profile full 16 min 40 s.
 func (s *Suite) Announce(runs []scenarios.Run) {
-	s.progress.line("%d runs, about %.0f min", len(runs), max(1, s.estimate(runs).Minutes()))
+	left := runs
+	if s.Config.Resume {
+		left = slices.DeleteFunc(slices.Clone(runs), func(run scenarios.Run) bool { return isStored(s.dir(run)) })
+	}
+	line := fmt.Sprintf("%d runs, about %.0f min", len(left), max(1, s.estimate(left).Minutes()))
+	if n := len(runs) - len(left); n > 0 {
+		line += fmt.Sprintf("; %d are stored", n)
+	}
+	s.progress.line("%s", line)
 }
 
 func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
-	clusters := map[string]bool{}
+	type component struct{ cluster, name string }
+	clusters, components := map[string]bool{}, map[component]bool{}
 	for _, run := range runs {
-		clusters[run.Disruption.Needs.Key()] = s.Config.Cluster.Kubeconfig == ""
+		key := run.Needs().Key()
+		clusters[key] = s.Config.Cluster.Kubeconfig == ""
+		for _, c := range run.Consumers() {
+			components[component{key, c.Component}] = c.Component != ""
+		}
 		d += runOverhead + run.Strategy.ServesFor()
 	}
 	for _, made := range clusters {
@@ -55,25 +79,45 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 			d += clusterTakes
 		}
 	}
+	for _, made := range components {
+		if made {
+			d += componentTakes
+		}
+	}
 	return d
 }
 
-// groupByNeeds puts runs with the same needs of the cluster together, in the order of the first of
-// each.
-func groupByNeeds(runs []scenarios.Run) []scenarios.Run {
-	first := map[string]int{}
-	for i, run := range runs {
-		if _, known := first[run.Disruption.Needs.Key()]; !known {
-			first[run.Disruption.Needs.Key()] = i
+// groupRuns puts runs with the same needs of the cluster together, and of those the runs of a group
+// of consumers, each in the order of the first.
+func groupRuns(runs []scenarios.Run) []scenarios.Run {
+	first := func(of func(scenarios.Run) string) func(scenarios.Run) int {
+		index := map[string]int{}
+		for i, run := range runs {
+			if _, known := index[of(run)]; !known {
+				index[of(run)] = i
+			}
 		}
+		return func(run scenarios.Run) int { return index[of(run)] }
 	}
+	needs := first(func(run scenarios.Run) string { return run.Needs().Key() })
+	group := first(func(run scenarios.Run) string { return run.Group })
 	return slices.SortedStableFunc(slices.Values(runs), func(a, b scenarios.Run) int {
-		return cmp.Compare(first[a.Disruption.Needs.Key()], first[b.Disruption.Needs.Key()])
+		return cmp.Or(cmp.Compare(needs(a), needs(b)), cmp.Compare(group(a), group(b)))
 	})
 }
 
-// Measure makes a run, the i-th of n, and puts its verdict on record.
+// Measure makes a run, the i-th of n, and puts its verdict on record. With -resume, one that is
+// stored is not made again.
 func (s *Suite) Measure(ctx context.Context, r Reporter, run scenarios.Run, i, n int) verdict.Verdict {
+	if s.Config.Resume {
+		if v, ok := s.takeOver(r, run, i, n); ok {
+			return v
+		}
+		// What was cut off in mid-run is not to be mixed with what comes.
+		if err := errors.Join(os.RemoveAll(s.dir(run)), os.RemoveAll(s.dir(run)+firstAttempt)); err != nil {
+			r.Errorf("take away what is left of a run: %s", err)
+		}
+	}
 	v, dir := s.Attempt(ctx, r, run, i, n)
 	s.record(r, v, dir)
 	return v
@@ -135,18 +179,22 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	failed := func(err error) timeline.Timeline {
 		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
 	}
-	c, err := s.openCluster(ctx, run.Disruption.Needs)
+	c, err := s.openCluster(ctx, run.Needs())
 	if err != nil {
 		return failed(err)
 	}
-	if err := run.Disruption.Allowed(c.Ours()); err != nil {
+	if err := run.Allowed(c.Ours()); err != nil {
 		return failed(err)
+	}
+	if err := s.broken[run.Group]; err != nil {
+		return failed(fmt.Errorf("not tried again: %w", err))
 	}
 	c.SetClockSkew(s.Config.Cluster.ClockSkew)
 	began = time.Now()
 	progress.phase("deploy")
 	app, err := c.Deploy(ctx, run.Scenario, dir)
 	if err != nil {
+		s.noteBroken(run.Group, err)
 		return failed(err)
 	}
 	deployed := time.Since(began)
@@ -158,6 +206,16 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	}
 	tl.Window.Overhead += deployed
 	return interrupted(tl, context.Cause(ctx))
+}
+
+// noteBroken remembers that a component, which all runs of a group need, can't be had on this cluster:
+// its image is missing, or it didn't get ready in its time. The others of the group then don't wait
+// for it as well.
+func (s *Suite) noteBroken(group string, err error) {
+	var component interface{ Component() string }
+	if s.ctx.Err() == nil && errors.As(err, &component) {
+		s.broken[group] = err
+	}
 }
 
 // interrupted is the timeline of a run that was to end before its time because of why: by a signal,

@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -47,6 +49,22 @@ func TestRuns(t *testing.T) {
 			[]string{"no-handler/none", "prestop-sleep/rolling-update", "prestop-sleep/rolling-update", "no-handler/none"},
 			"",
 		},
+		{
+			"consumers, on every kube-proxy", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion"},
+			[]string{"no-handler/none", "prestop-sleep/pod-deletion", "nftables/no-handler/none", "nftables/prestop-sleep/pod-deletion"},
+			"",
+		},
+		{
+			"consumers, on the one that was chosen", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-proxy-mode=nftables"},
+			[]string{"no-handler/none", "prestop-sleep/pod-deletion"},
+			"",
+		},
+		{
+			"consumers of a cluster that exists", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-kubeconfig=/k", "-context=c"},
+			[]string{"no-handler/none", "prestop-sleep/pod-deletion"},
+			"",
+		},
+		{"unknown consumer", []string{"-consumers=pigeon"}, nil, `unknown consumer "pigeon": want one of `},
 		{"unknown profile", []string{"-profile=everything"}, nil, `unknown profile "everything": want one of quick, full`},
 		{"unknown strategy", []string{"-strategies=prestop-nap"}, nil, `unknown strategy "prestop-nap": want one of `},
 		{"unknown disruption", []string{"-disruptions=earthquake"}, nil, `unknown disruption "earthquake": want one of none, `},
@@ -69,7 +87,7 @@ func TestRuns(t *testing.T) {
 			require.NoError(t, err)
 			var got []string
 			for _, run := range runs {
-				got = append(got, run.Name())
+				got = append(got, run.Path())
 			}
 			assert.Equal(t, tt.want, got)
 		})
@@ -91,9 +109,14 @@ func TestEstimate(t *testing.T) {
 		want  time.Duration
 	}{
 		{"quick", nil, 6 * time.Minute},
-		{"full", []string{"-profile=full"}, 16*time.Minute + 20*sec},
+		{"full", []string{"-profile=full"}, 17*time.Minute + 30*sec},
 		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
+		{"another kube-proxy, too", []string{"-profile=consumers", "-consumers=service", "-strategies=shutdown-at-once"}, 220 * sec},
+		{
+			"a longer delay", []string{"-profile=consumers", "-consumers=dns-cached", "-strategies=prestop-sleep", "-proxy-mode=iptables"},
+			50*sec + 20*sec + 2*35*sec + 2*52*sec,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,20 +130,68 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
-// TestGroupByNeeds: a cluster that is fit for several runs is not taken away between them.
-func TestGroupByNeeds(t *testing.T) {
-	run := func(name string, gates ...string) scenarios.Run {
+// TestGroupRuns: a cluster that is fit for several runs is not taken away between them, and a
+// component that a group needs stays while its runs are made.
+func TestGroupRuns(t *testing.T) {
+	run := func(name, group, mode string, gates ...string) scenarios.Run {
 		d := scenarios.Disruption{Name: name, Needs: scenarios.Needs{FeatureGates: map[string]bool{}}}
 		for _, gate := range gates {
 			d.Needs.FeatureGates[gate] = true
 		}
-		return scenarios.Run{Scenario: scenarios.Scenario{Disruption: d}}
+		return scenarios.Run{Scenario: scenarios.Scenario{Disruption: d, Group: group, ProxyMode: mode}}
 	}
-	var got []string
-	for _, r := range groupByNeeds([]scenarios.Run{run("a"), run("b", "X"), run("c"), run("d", "Y"), run("e", "X"), run("f")}) {
-		got = append(got, r.Disruption.Name)
+	tests := []struct {
+		name string
+		runs []scenarios.Run
+		want []string
+	}{
+		{
+			"needs", []scenarios.Run{run("a", "", ""), run("b", "", "", "X"), run("c", "", ""), run("d", "", "", "Y"), run("e", "", "", "X"), run("f", "", "")},
+			[]string{"a", "c", "f", "b", "e", "d"},
+		},
+		{
+			"groups", []scenarios.Run{run("a", "z", ""), run("b", "", ""), run("c", "", "nftables"), run("d", "", ""), run("e", "z", ""), run("f", "z", "nftables")},
+			[]string{"a", "e", "b", "d", "f", "c"},
+		},
 	}
-	assert.Equal(t, []string{"a", "c", "f", "b", "e", "d"}, got)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, r := range groupRuns(tt.runs) {
+				got = append(got, r.Disruption.Name)
+			}
+			assert.Equal(t, tt.want, got)
+		})
+	}
+}
+
+// brokenComponent is as package cluster tells of a component that can't be had.
+type brokenComponent struct{}
+
+func (brokenComponent) Error() string     { return "component traefik: no image" }
+func (brokenComponent) Component() string { return "traefik" }
+
+// TestNoteBroken: a group whose component can't be had is not tried again on the same cluster; any
+// other error, and one of a suite that is being stopped, says nothing about the next run.
+func TestNoteBroken(t *testing.T) {
+	s, _ := newTestSuite(t)
+	s.noteBroken("ingress", errors.New("the API server is away"))
+	assert.Empty(t, s.broken)
+	s.noteBroken("ingress", fmt.Errorf("deploy x: %w", brokenComponent{}))
+	require.ErrorContains(t, s.broken["ingress"], "deploy x: component traefik: no image")
+	assert.NoError(t, s.broken["gateway"])
+	s.cluster, s.clusterKey = &cluster.Cluster{}, s.key(scenarios.Needs{}) // one that is there
+	scenario, err := s.Find("prestop-sleep", "rolling-update")
+	require.NoError(t, err)
+	scenario.Group = "ingress"
+	tl := s.run(t.Context(), scenarios.Run{Scenario: scenario}, t.TempDir(), runProgress{progress: s.progress})
+	assert.Equal(t, []string{"not tried again: deploy x: component traefik: no image"}, tl.Errors)
+	s.cluster = nil
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	s.state.ctx = ctx
+	s.noteBroken("gateway", brokenComponent{})
+	assert.NoError(t, s.broken["gateway"])
 }
 
 // TestSeries: a run that isn't conclusive is the last, and none writes over another.

@@ -21,7 +21,7 @@ const (
 	delayRepeats    = 3 // unless -repeat asks for more
 )
 
-// How long the procedure may take. Consumers that say themselves that they need a longer delay than
+// How long the procedure may take for one group of consumers. Consumers that say themselves that they need a longer delay than
 // the first one measured with get more.
 const (
 	delayBudget     = 15 * time.Minute
@@ -30,8 +30,8 @@ const (
 	runOverhead = 20 * time.Second
 )
 
-// SafeDelay measures how long requests go on arriving at a Pod that is to go, recommends the delay
-// that this asks for, proves it by running it, and puts all that on record. An outcome other than a
+// SafeDelay measures how long requests of each consumer go on arriving at a Pod that is to go,
+// recommends the delay that kube-proxy's ask for, proves it by running it, and puts all that on record. An outcome other than a
 // pass says why. An error says that the procedure couldn't be followed.
 func (s *Suite) SafeDelay(ctx context.Context, r Reporter) (report.SafeDelay, error) {
 	return s.safeDelay(ctx, r, false)
@@ -67,8 +67,10 @@ type delayTrial struct {
 	repeats int
 	attempt func(run scenarios.Run, i, n int) (v verdict.Verdict, dir string)
 
-	base   scenarios.Scenario // the strategy at its own delay, with the lanes that are sent
-	proxy  scenarios.Scenario // of those, the lanes of the consumers that the recommendation is for
+	// groups are the strategy at its own delay, with the lanes of each group that is measured: the one
+	// of proved first.
+	groups []scenarios.Scenario
+	proved scenarios.Scenario // of the first, the lanes of the consumers that the recommendation is for
 	proves bool               // and doesn't only measure
 	began  time.Time
 
@@ -83,26 +85,41 @@ func (s *Suite) newDelayTrial(ctx context.Context, r Reporter, proxyOnly bool) (
 	if s.Config.Repeat > 1 {
 		d.repeats = s.Config.Repeat
 	}
-	var err error
-	if d.base, err = s.Find(delayStrategy, delayDisruption); err != nil {
+	groups, err := s.catalogue.Selected(s.selection())
+	if err != nil {
 		return nil, err
 	}
-	if len(s.Config.Lanes) > 0 {
-		if d.base, err = d.base.Only(s.Config.Lanes); err != nil {
+	for _, group := range groups {
+		base, err := s.catalogue.In(group, delayStrategy, delayDisruption)
+		if err != nil {
 			return nil, err
 		}
+		d.groups = append(d.groups, base)
 	}
-	d.proxy = d.base
-	d.proxy.Lanes = slices.DeleteFunc(slices.Clone(d.base.Lanes), func(l scenarios.Lane) bool {
-		return !followsProxy(l.Consumer)
-	})
-	if len(d.proxy.Lanes) == 0 { // -lanes has chosen others: then it is their delay that is asked for
-		d.proxy.Lanes = d.base.Lanes
+	if !d.choose(func(l scenarios.Lane) bool { return followsProxy(l.Consumer) }) {
+		d.choose(func(scenarios.Lane) bool { return true }) // others were chosen: then it is their delay that is asked for
 	}
 	if proxyOnly {
-		d.base = d.proxy
+		d.groups = []scenarios.Scenario{d.proved}
 	}
 	return d, nil
+}
+
+// choose makes the recommendation one for the lanes of the first group that has some of a kind,
+// without those of the reference where it only goes along.
+func (d *delayTrial) choose(kind func(scenarios.Lane) bool) bool {
+	for i, base := range d.groups {
+		lanes := slices.DeleteFunc(slices.Clone(base.Lanes), func(l scenarios.Lane) bool {
+			return !kind(l) || l.Consumer.Group != base.Group
+		})
+		if len(lanes) > 0 {
+			d.groups = slices.Insert(slices.Delete(slices.Clone(d.groups), i, i+1), 0, base)
+			d.proved = base
+			d.proved.Lanes = lanes
+			return true
+		}
+	}
+	return false
 }
 
 // followsProxy says whether a consumer is kube-proxy: what every cluster has, and chooses the Pod
@@ -130,20 +147,47 @@ func (d *delayTrial) follow() (report.SafeDelay, error) {
 	if err != nil {
 		return out, err
 	}
+	if len(out.Missing) > 0 && out.Outcome == verdict.Pass {
+		out.Outcome, out.Why = verdict.Inconclusive, "not every group could be measured: "+out.Missing[0]
+	}
 	return out, d.suite.recommend(out)
 }
 
-// measure makes the controls, without which nothing is conclusive, and the runs with a long delay.
-// It says what delay they ask for, and passes if there is one.
+// measure makes the runs with a long delay, group by group. It says what delay they ask for, and
+// passes if there is one. What goes wrong in a group is no reason to leave the others out.
 func (d *delayTrial) measure() (report.SafeDelay, error) {
 	out := report.SafeDelay{Strategy: delayStrategy, Rate: d.suite.Config.Rate, Outcome: verdict.Pass}
 	controls, err := d.suite.catalogue.Controls(delayDisruption, out.Rate)
 	if err != nil {
 		return out, err
 	}
-	d.total = len(controls) + d.repeats
+	d.total = len(controls) + d.repeats + (len(d.groups)-1)*(1+d.repeats)
+	for i, base := range d.groups {
+		if i > 0 { // whether drops are seen is known by then
+			controls = controls[:1]
+		}
+		group, err := d.measureGroup(base, controls)
+		if err != nil {
+			return out, err
+		}
+		if i == 0 {
+			out = group
+			continue
+		}
+		out.Estimate.Add(group.Estimate)
+		if group.Outcome != verdict.Pass {
+			out.Missing = append(out.Missing, group.Why)
+		}
+	}
+	return out, nil
+}
+
+// measureGroup makes the controls, without which nothing is conclusive, and the runs of a group.
+func (d *delayTrial) measureGroup(base scenarios.Scenario, controls []scenarios.Scenario) (report.SafeDelay, error) {
+	out := report.SafeDelay{Strategy: delayStrategy, Rate: d.suite.Config.Rate, Outcome: verdict.Pass}
+	began := time.Now()
 	for _, c := range controls {
-		c.Lanes = d.base.Lanes
+		c.Group, c.Lanes, c.Watched = base.Group, base.Lanes, base.Watched
 		runs := d.runs(c, 1)
 		out.Cluster = d.suite.environment
 		if p := verdict.Prove(runs, 1); p.Outcome != verdict.Pass {
@@ -155,12 +199,16 @@ func (d *delayTrial) measure() (report.SafeDelay, error) {
 			return out, nil
 		}
 	}
-	usual, err := d.base.Strategy.Delay()
+	usual, err := base.Strategy.Delay()
 	if err != nil {
 		return out, err
 	}
-	scenario, with := d.base, longDelay(usual, d.minSync())
-	for budget := d.budget(with); ; with *= 2 {
+	deciding := consumers(base.Lanes)
+	if base.Group == d.proved.Group {
+		deciding = consumers(d.proved.Lanes)
+	}
+	scenario, with := base, longDelay(usual, d.minSync())
+	for budget := d.budget(base, with); ; with *= 2 {
 		if with != usual {
 			if scenario, err = scenario.WithDelay(with); err != nil {
 				return out, err
@@ -173,32 +221,32 @@ func (d *delayTrial) measure() (report.SafeDelay, error) {
 		} else {
 			out.Estimate.Merge(estimate)
 		}
-		out.Estimate.Choose(consumers(d.proxy.Lanes)...)
+		out.Estimate.Choose(deciding...)
 		if p := verdict.Prove(runs, d.repeats); p.Outcome != verdict.Pass {
 			out.Outcome, out.Why = p.Outcome, complaint(runs)
 			return out, nil
 		}
-		short, left := out.Estimate.TooShort(), budget-time.Since(d.began)
-		if delay := out.Estimate.Delay; delay != nil && d.proves {
+		short, left := out.Estimate.TooShort(), budget-time.Since(began)
+		if delay := out.Estimate.Delay; delay != nil && d.proves && base.Group == d.proved.Group {
 			left -= d.time(3, *delay)
 		}
 		if len(short) == 0 || d.time(1, 2*with) > left {
 			break
 		}
 		d.total += d.repeats
-		if scenario, err = d.base.Only(short); err != nil {
+		if scenario, err = base.Only(short); err != nil {
 			return out, err
 		}
 	}
-	if out.Estimate.Delay == nil {
+	if out.Estimate.Delay == nil && base.Group == d.proved.Group {
 		out.Outcome, out.Why = verdict.Inconclusive, out.Estimate.Why
 	}
 	return out, nil
 }
 
-// budget is how long the procedure may take that measures with a first delay.
-func (d *delayTrial) budget(first time.Duration) time.Duration {
-	for _, l := range d.base.Lanes {
+// budget is how long a group may take that is measured with a first delay.
+func (d *delayTrial) budget(base scenarios.Scenario, first time.Duration) time.Duration {
+	for _, l := range base.Lanes {
 		if from, why := l.Consumer.HoldsFrom.At(d.minSync()); why == "" && from > first {
 			return slowDelayBudget
 		}
@@ -238,7 +286,7 @@ func (d *delayTrial) prove(out *report.SafeDelay) error {
 		if s, err = s.WithDelay(trial.delay); err != nil {
 			return err
 		}
-		s.Lanes, s.Asked = d.proxy.Lanes, &trial.asked
+		s.Group, s.Lanes, s.Asked = d.proved.Group, d.proved.Lanes, &trial.asked
 		runs := d.runs(s, d.repeats)
 		result := report.NewTrial(trial.what, s.Strategy.Name, trial.delay, runs, d.repeats)
 		out.Trials = append(out.Trials, result)

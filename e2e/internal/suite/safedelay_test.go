@@ -17,6 +17,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -24,7 +25,9 @@ import (
 // went on arriving at each of three Pods for up to as long as arrived says of the lane.
 func judged(run scenarios.Run, minSync time.Duration, dropped int, arrived func(scenarios.Lane) time.Duration) verdict.Verdict {
 	v := verdict.Verdict{
-		Spec:   timeline.Spec{Strategy: run.Strategy.Name, Disruption: run.Disruption.Name, Control: run.Control},
+		Spec: timeline.Spec{
+			Strategy: run.Strategy.Name, Disruption: run.Disruption.Name, Control: run.Control, ConsumerGroup: run.Group,
+		},
 		Repeat: run.Repeat, Outcome: verdict.Pass,
 	}
 	for _, lane := range run.Lanes {
@@ -239,13 +242,93 @@ func fake(
 	nth := map[string]int{}
 	return func(run scenarios.Run, i, n int) (verdict.Verdict, string) {
 		assert.LessOrEqual(t, i, n)
-		nth[run.Name()]++
+		nth[run.Path()]++
 		dir := s.dir(run)
 		require.NoDirExists(t, dir, "each run has a folder of its own")
 		require.NoError(t, os.MkdirAll(dir, 0o755))
 		time.Sleep(harness.Defaults.Lead + run.Strategy.ServesFor() + runOverhead)
-		*made = append(*made, fmt.Sprintf("%s %d", run.Name(), run.Repeat))
-		return judge(run, nth[run.Name()]), dir
+		*made = append(*made, fmt.Sprintf("%s %d", run.Path(), run.Repeat))
+		return judge(run, nth[run.Path()]), dir
+	}
+}
+
+// TestDelaysOfGroups: each group has a series of its own, and each consumer its own delay. The one
+// that is proved is kube-proxy's, or that of the consumers that were chosen. What breaks in a group
+// leaves the others as they are.
+func TestDelaysOfGroups(t *testing.T) {
+	pigeon := fixtures.Consumer{
+		Name: "pigeon", Group: "birds", From: fixtures.FromCluster, Routing: "per-request", Component: "loft", Loads: []string{"new", "reused"},
+	}
+	three := func(name string) []string { return []string{name + " 1", name + " 2", name + " 3"} }
+	first := slices.Concat([]string{"no-handler/none 1", "no-handler/rolling-update 1"}, three("in-app-delay-close/rolling-update"))
+	proofs := slices.Concat(three("in-app-delay-close@1.5s/rolling-update"), three("prestop-sleep@2s/rolling-update"), three("in-app-delay-close@500ms/rolling-update"))
+	tests := []struct {
+		name    string
+		flags   []string
+		fake    func(run scenarios.Run, nth int) verdict.Verdict
+		made    []string
+		delays  map[string]time.Duration // by consumer; 0 for none
+		outcome verdict.Outcome
+		why     string
+	}{
+		{
+			"every group", []string{"-consumers=service,nodeport,pigeon"}, slow("pigeon", 3*sec),
+			slices.Concat(first, []string{"birds/no-handler/none 1"}, three("birds/in-app-delay-close/rolling-update"), proofs),
+			map[string]time.Duration{"service": 1500 * ms, "nodeport": 1500 * ms, "pigeon": 4 * sec}, verdict.Pass, "",
+		},
+		{
+			"of one group, and its own is proved", []string{"-consumers=pigeon"}, slow("pigeon", 3*sec),
+			slices.Concat(
+				[]string{"birds/no-handler/none 1", "birds/no-handler/rolling-update 1"}, three("birds/in-app-delay-close/rolling-update"),
+				three("birds/in-app-delay-close@4s/rolling-update"), three("birds/prestop-sleep@4s/rolling-update"), three("birds/in-app-delay-close@1.3s/rolling-update"),
+			),
+			map[string]time.Duration{"service": 1500 * ms, "pigeon": 4 * sec}, verdict.Pass, "",
+		},
+		{
+			"a component that isn't ready", []string{"-consumers=service,nodeport,pigeon"}, func(run scenarios.Run, _ int) verdict.Verdict {
+				if run.Group == "birds" {
+					return doubt(usual(run), verdict.Infrastructure, "component loft: no image")
+				}
+				return usual(run)
+			},
+			slices.Concat(first, []string{"birds/no-handler/none 1"}, proofs),
+			map[string]time.Duration{"service": 1500 * ms, "nodeport": 1500 * ms}, verdict.Inconclusive,
+			"not every group could be measured: control failed: birds/no-handler/none: infrastructure: component loft: no image",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, out := newTestSuite(t, append(tt.flags, "-rate=100")...)
+				fixed, err := scenarios.NewCatalogue()
+				require.NoError(t, err)
+				s.catalogue = fixed.With(pigeon)
+				s.environment = timeline.Environment{MinSyncPeriod: "1s"}
+				trial, err := s.newDelayTrial(t.Context(), &recorder{}, false)
+				require.NoError(t, err)
+				var made []string
+				trial.attempt = fake(t, s, tt.fake, &made)
+				result, err := trial.follow()
+				require.NoError(t, err)
+				assert.Equal(t, tt.made, made)
+				got := map[string]time.Duration{}
+				for _, c := range result.Estimate.Consumers() {
+					if got[c.Consumer] = 0; c.Delay != nil {
+						got[c.Consumer] = *c.Delay
+					}
+				}
+				assert.Equal(t, tt.delays, got)
+				assert.Equal(t, tt.outcome, result.Outcome, result.Why)
+				assert.Equal(t, tt.why, result.Why)
+				for _, trial := range result.Trials {
+					assert.Equal(t, verdict.Pass, trial.Proof.Outcome)
+				}
+				_, _ = s.finish()
+				if tt.outcome != verdict.Pass {
+					assert.Contains(t, strings.Join(strings.Fields(out.String()), " "), "Safe delay: 1.5s in the app, or 2s of preStop sleep, was run, and no new connection was dropped. not every group")
+				}
+			})
+		})
 	}
 }
 

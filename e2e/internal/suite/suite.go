@@ -2,8 +2,8 @@
 // artifacts, the verdicts on record and what becomes of them. The tests themselves say only what is
 // run.
 //
-// A run is deployed, recorded and saved (run.go), or read from a folder (replay.go); then it is
-// judged, drawn and put on record, and every report is written again (record.go). What an earlier
+// A run is deployed, recorded and saved (run.go), or read from a folder (replay.go, resume.go); then
+// it is judged, drawn and put on record, and every report is written again (record.go). What an earlier
 // suite has left is moved aside first (artifacts.go). SafeDelay is a procedure of several runs
 // (safedelay.go).
 package suite
@@ -46,7 +46,10 @@ type state struct {
 	clusterTook time.Duration // to bring up, all clusters together
 	clusters    int           // brought up so far
 	failed      bool          // a run on the present cluster did not pass: its logs are worth keeping
-	kindLog     *os.File
+	// broken are the groups of consumers that can't be measured on the present cluster, as one of
+	// their components can't be had.
+	broken  map[string]error
+	kindLog *os.File
 
 	environment timeline.Environment
 	verdicts    []verdict.Verdict
@@ -64,7 +67,7 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	ending, end := context.WithCancel(ctx)
 	s := &Suite{config, &state{
 		ctx: ctx, ending: ending, end: end, catalogue: catalogue, progress: newProgress(config.Terminal), started: time.Now(),
-		attempts: map[string]int{},
+		attempts: map[string]int{}, broken: map[string]error{},
 	}}
 	s.unhook = context.AfterFunc(ctx, func() {
 		after := "the cluster is taken away (also after a second Ctrl-C, which ends the rest at once)"
@@ -115,7 +118,7 @@ func (s *Suite) Find(strategy, disruption string) (scenarios.Scenario, error) {
 // openCluster returns a cluster that runs with the given needs can share: the present one if it is
 // of that kind, else another in its place. A run that comes after a failure gets the same error.
 func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluster.Cluster, error) {
-	key := fmt.Sprintf("%s\nminSyncPeriod %s", needs.Key(), s.Config.Cluster.ProxyMinSync)
+	key := s.key(needs)
 	if s.cluster != nil && s.clusterKey == key {
 		return s.cluster, s.clusterErr
 	}
@@ -125,6 +128,7 @@ func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluste
 	began := time.Now()
 	config := s.Config.Cluster
 	config.Needs, config.Step, config.Log, config.Ending = needs, s.progress.step, s.kindLog, s.ending
+	s.failed = false // what was taken over says nothing about this one
 	s.cluster, s.clusterErr = cluster.Open(ctx, config)
 	s.clusterKey, s.clusters, s.clusterTook = key, s.clusters+1, s.clusterTook+time.Since(began)
 	if s.clusterErr == nil {
@@ -133,6 +137,11 @@ func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluste
 			seconds(time.Since(began)), s.environment.Kubernetes, s.environment.Nodes)
 	}
 	return s.cluster, s.clusterErr
+}
+
+// key tells clusters apart that are not made alike.
+func (s *Suite) key(needs scenarios.Needs) string {
+	return fmt.Sprintf("%s\nminSyncPeriod %s", needs.Key(), s.Config.Cluster.ProxyMinSync)
 }
 
 // closeCluster takes the cluster away, after its logs were saved if something went wrong on it.
@@ -160,6 +169,7 @@ func (s *Suite) closeCluster(ctx context.Context) error {
 	}
 	err := s.cluster.Close(ctx)
 	s.cluster, s.clusterErr, s.failed = nil, nil, false
+	clear(s.broken)
 	return err
 }
 

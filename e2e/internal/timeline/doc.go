@@ -11,6 +11,8 @@
 //	         ended (one cause), its attempts on the wire, its local port, the Pod that answered
 //	Events   changes of Pods, EndpointSlices and Nodes; the app's own life; ends of processes
 //	Routes   whom kube-proxy chose for each new connection
+//	Forwards what each proxy passed on, to whom, and how often: one record of 32 bytes per request, or
+//	         per connection where the proxy reads no requests
 //	Served   how many requests each Pod says it has answered, and which it had begun
 //	Senders  the processes that sent load, each with its clock and the pressure on its CPUs
 //	Sources  where events came from, each with its clock and what it did not tell
@@ -33,11 +35,12 @@
 //	the app's life                     the app's log, by its node's clock
 //	ends of processes                  containerd's events, by its node's clock
 //	kube-proxy's choices               conntrack -E on each node, by its node's clock
+//	what a proxy passed on             its access log, by its node's clock
 //
 // # Files
 //
-// Save writes three files, each whole or not at all: timeline.json (all but the requests and the
-// routes), timeline.csv.gz (one line per request) and routes.csv.gz. Durations are in nanoseconds in
-// the JSON and in microseconds in the CSV. Load refuses a folder with another Schema, and one in
-// which something is missing or cut off.
+// Save writes four files, each whole or not at all: timeline.json (all but what follows),
+// timeline.csv.gz (one line per request), routes.csv.gz and forwards.csv.gz, the last two only where
+// there is something in them. Durations are in nanoseconds in the JSON and in microseconds in the
+// CSV. Load refuses a folder with another Schema, and one in which something is missing or cut off.
 package timeline

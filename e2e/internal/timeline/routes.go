@@ -18,6 +18,8 @@ type Source struct {
 	Kind SourceKind `json:"kind"`
 	Node string     `json:"node,omitempty"` // of what a node tells
 	IP   string     `json:"ip,omitempty"`   // of that node, as clients outside ask it
+	// Component is the program whose access log it is; empty for other sources.
+	Component string `json:"component,omitempty"`
 	// Comparison is that of the source's clock; zero where there is only one.
 	Comparison
 	// Drift is how much the harness' own wall clock was set forward during the run, against its
@@ -41,6 +43,8 @@ const (
 	// the audit log of the API server on a node: when changes were made, and who asked for them. In
 	// runs that were stored before there was one it is "etcd", by whose log they were dated
 	SourceAudit SourceKind = "audit"
+	// the access log of a Component, a file on a node or in a container beside the cluster
+	SourceAccessLog SourceKind = "access-log"
 )
 
 // Routes are choices of kube-proxy: for a new connection to a Service, the Pod.
@@ -59,8 +63,30 @@ type Route struct {
 	Port   uint16        // that the connection came from
 }
 
-// maxNames is how many names a Route can tell apart.
+// maxNames is how many names a Route, or a Forward, can tell apart.
 const maxNames = 1 << 16
+
+// nameIndex is the index of a name, which is added if it is new.
+func nameIndex(names *[]string, name string) (uint16, error) {
+	i := slices.Index(*names, name)
+	if i < 0 {
+		if len(*names) == maxNames {
+			return 0, fmt.Errorf("more than %d names and addresses", maxNames)
+		}
+		i, *names = len(*names), append(*names, name)
+	}
+	return uint16(i), nil
+}
+
+// checkNames says which of the names can't stand in a CSV, if one can't.
+func checkNames(names []string) error {
+	for _, name := range names {
+		if strings.ContainsAny(name, ",\"\r\n") {
+			return fmt.Errorf("name %q can't stand in a CSV", name)
+		}
+	}
+	return nil
+}
 
 // Name is what an index stands for; "" for none.
 func (r Routes) Name(i uint16) string {
@@ -73,14 +99,11 @@ func (r Routes) Name(i uint16) string {
 // Index is the index of a name, which is added if it is new. An error says that there are more
 // names than a Route can tell apart.
 func (r *Routes) Index(name string) (uint16, error) {
-	i := slices.Index(r.Names, name)
-	if i < 0 {
-		if len(r.Names) == maxNames {
-			return 0, fmt.Errorf("routes: more than %d nodes and addresses", maxNames)
-		}
-		i, r.Names = len(r.Names), append(r.Names, name)
+	i, err := nameIndex(&r.Names, name)
+	if err != nil {
+		return 0, fmt.Errorf("routes: %w", err)
 	}
-	return uint16(i), nil
+	return i, nil
 }
 
 // routeColumns are those of the CSV. since is in microseconds, from the route before: that takes a
@@ -88,10 +111,8 @@ func (r *Routes) Index(name string) (uint16, error) {
 var routeColumns = []string{"since", "node", "source", "port", "target"}
 
 func writeRoutes(w io.Writer, routes Routes) error {
-	for _, name := range routes.Names {
-		if strings.ContainsAny(name, ",\"\r\n") {
-			return fmt.Errorf("name %q can't stand in a CSV", name)
-		}
+	if err := checkNames(routes.Names); err != nil {
+		return err
 	}
 	zip := gzip.NewWriter(w)
 	out := bufio.NewWriterSize(zip, 1<<16)
@@ -113,37 +134,46 @@ func writeRoutes(w io.Writer, routes Routes) error {
 
 func readRoutes(f io.Reader, count int) (Routes, error) {
 	routes := Routes{List: make([]Route, 0, count)}
+	var last time.Duration
+	err := readRows(f, routeColumns, count, "route", func(row []string) error {
+		r, err := routes.parse(row, last)
+		last = r.At
+		routes.List = append(routes.List, r)
+		return err
+	})
+	return routes, err
+}
+
+// readRows reads a CSV with a known count of rows, which the columns are named above, and calls do
+// with each; what a row is goes into errors. The row's memory is used again.
+func readRows(f io.Reader, columns []string, count int, what string, do func(row []string) error) error {
 	zip, err := gzip.NewReader(bufio.NewReaderSize(f, 1<<16))
 	if err != nil {
-		return routes, err
+		return err
 	}
 	rows := csv.NewReader(zip)
 	rows.ReuseRecord = true
-	rows.FieldsPerRecord = len(routeColumns)
+	rows.FieldsPerRecord = len(columns)
 	header, err := rows.Read()
 	if err != nil {
-		return routes, err
+		return err
 	}
-	if !slices.Equal(header, routeColumns) {
-		return routes, fmt.Errorf("columns %v: want %v", header, routeColumns)
+	if !slices.Equal(header, columns) {
+		return fmt.Errorf("columns %v: want %v", header, columns)
 	}
-	var last time.Duration
 	for n := range count {
 		row, err := rows.Read()
-		if err != nil {
-			return routes, fmt.Errorf("route %d: %w", n, err)
+		if err == nil {
+			err = do(row)
 		}
-		r, err := routes.parse(row, last)
 		if err != nil {
-			return routes, fmt.Errorf("route %d: %w", n, err)
+			return fmt.Errorf("%s %d: %w", what, n, err)
 		}
-		last = r.At
-		routes.List = append(routes.List, r)
 	}
 	if _, err := rows.Read(); !errors.Is(err, io.EOF) {
-		return routes, errors.Join(errors.New("more routes than counted"), err)
+		return errors.Join(fmt.Errorf("more %ss than counted", what), err)
 	}
-	return routes, zip.Close()
+	return zip.Close()
 }
 
 // parse reads a row that comes after a route of an instant.

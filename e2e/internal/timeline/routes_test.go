@@ -150,7 +150,7 @@ func TestTooManyNames(t *testing.T) {
 	assert.EqualValues(t, 65535, last)
 	assert.Equal(t, "10.0.255.255", r.Name(last))
 	_, err = r.Index("10.1.0.0")
-	require.ErrorContains(t, err, "more than 65536 nodes and addresses")
+	require.ErrorContains(t, err, "more than 65536 names and addresses")
 	_, err = r.Index("10.1.0.0")
 	require.Error(t, err, "the second time as well")
 	assert.Len(t, r.Names, 1<<16, "what has no index isn't kept")

@@ -1,7 +1,9 @@
 package timeline
 
 import (
+	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,8 +23,12 @@ type Spec struct {
 	Disruption string        `json:"disruption"`
 	Scope      Scope         `json:"scope"`
 	// Control says that the result is known beforehand.
-	Control bool       `json:"control,omitempty"`
-	Lanes   []LaneSpec `json:"lanes"`
+	Control bool `json:"control,omitempty"`
+	// ConsumerGroup is that of the lanes' consumers; empty for the consumers of every run.
+	ConsumerGroup string `json:"consumerGroup,omitempty"`
+	// ProxyMode is the mode of kube-proxy that the run is about; empty for whatever the cluster has.
+	ProxyMode string     `json:"proxyMode,omitempty"`
+	Lanes     []LaneSpec `json:"lanes"`
 }
 
 // Scope says which of the Pods that were there have to be gone after the disruption.
@@ -47,10 +53,13 @@ type LaneSpec struct {
 	// Component is the program of the consumer that takes the lane's requests, as traefik; its access
 	// log is Forwards of that name. Empty where there is none.
 	Component string `json:"component,omitempty"`
-	Load      string `json:"load"`
-	Driver    string `json:"driver"`
-	Class     Class  `json:"class"`
-	Rate      int    `json:"rate"` // requests per second
+	// Local says that a node that is asked keeps to Pods of its own (externalTrafficPolicy or
+	// internalTrafficPolicy Local).
+	Local  bool   `json:"local,omitempty"`
+	Load   string `json:"load"`
+	Driver string `json:"driver"`
+	Class  Class  `json:"class"`
+	Rate   int    `json:"rate"` // requests per second
 	// Connections says how the load uses connections: new, reused.
 	Connections string `json:"connections"`
 	// Replayable says that http.Transport is free to send a request again, as in ordinary clients.
@@ -123,6 +132,9 @@ const Reused = "reused"
 // Reuses says that the lane sends its requests on connections that it already has.
 func (l LaneSpec) Reuses() bool { return l.Connections == Reused }
 
+// Logged says that the access log of the lane's component can name the Pod of a dropped request.
+func (l LaneSpec) Logged() bool { return slices.Contains(l.Evidence, EvidenceAccessLog) }
+
 // ConnectionClass is the class of a request of the lane that was not in flight when it was dropped.
 func (l LaneSpec) ConnectionClass() Class {
 	switch {
@@ -134,8 +146,16 @@ func (l LaneSpec) ConnectionClass() Class {
 	return ClassNew
 }
 
-// Name is strategy/disruption.
-func (s Spec) Name() string { return s.Strategy + "/" + s.Disruption }
+// Name is strategy/disruption, below the group of consumers and the mode of kube-proxy if the run is
+// about one, as in local-nftables/prestop-sleep/pod-deletion.
+func (s Spec) Name() string {
+	return path.Join(strings.Trim(s.ConsumerGroup+"-"+s.ProxyMode, "-"), s.Strategy, s.Disruption)
+}
+
+// Together is the same of runs that stand and fall with the same controls.
+func (s Spec) Together(other Spec) bool {
+	return s.ConsumerGroup == other.ConsumerGroup && s.ProxyMode == other.ProxyMode
+}
 
 // Lane is the declaration of the lane of a name; false if there is none.
 func (s Spec) Lane(name string) (LaneSpec, bool) {

@@ -22,6 +22,8 @@ const (
 	JSONFile   = "timeline.json"
 	CSVFile    = "timeline.csv.gz"
 	RoutesFile = "routes.csv.gz" // only where routes were seen
+
+	ForwardsFile = "forwards.csv.gz" // only where an access log told of something
 )
 
 // Schema names the format of the stored files. A reader refuses any other.
@@ -54,6 +56,7 @@ type stored struct {
 	Timeline
 	Counts []int `json:"requests"` // records per lane in the CSV, so that a missing end is seen
 	Chosen int   `json:"routes,omitempty"`
+	Passed int   `json:"forwards,omitempty"`
 }
 
 // Save writes the timeline into dir, which is made if need be. Files appear whole or not at all:
@@ -66,16 +69,25 @@ func Save(dir string, tl Timeline) error {
 	if err := replace(filepath.Join(dir, CSVFile), requests); err != nil {
 		return fmt.Errorf("save timeline: %w", err)
 	}
-	routes := filepath.Join(dir, RoutesFile)
-	if len(tl.Routes.List) > 0 {
-		if err := replace(routes, func(w io.Writer) error { return writeRoutes(w, tl.Routes) }); err != nil {
+	for _, beside := range []struct {
+		file  string
+		count int
+		write func(io.Writer) error
+	}{
+		{RoutesFile, len(tl.Routes.List), func(w io.Writer) error { return writeRoutes(w, tl.Routes) }},
+		{ForwardsFile, len(tl.Forwards.List), func(w io.Writer) error { return writeForwards(w, tl.Forwards) }},
+	} {
+		path := filepath.Join(dir, beside.file)
+		if beside.count > 0 {
+			if err := replace(path, beside.write); err != nil {
+				return fmt.Errorf("save timeline: %w", err)
+			}
+		} else if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // of one before
 			return fmt.Errorf("save timeline: %w", err)
 		}
-	} else if err := os.Remove(routes); err != nil && !errors.Is(err, os.ErrNotExist) { // of one before
-		return fmt.Errorf("save timeline: %w", err)
 	}
 	// The JSON comes last: a folder with one is complete.
-	out := stored{Timeline: tl, Counts: []int{}, Chosen: len(tl.Routes.List)}
+	out := stored{Timeline: tl, Counts: []int{}, Chosen: len(tl.Routes.List), Passed: len(tl.Forwards.List)}
 	out.Schema = Schema
 	for _, l := range tl.Lanes {
 		out.Counts = append(out.Counts, len(l.Requests))
@@ -191,14 +203,24 @@ func load(dir string) (Timeline, error) {
 	if err := readRequests(f, in.Lanes, in.Counts); err != nil {
 		return Timeline{}, fmt.Errorf("%s: %w: %w", CSVFile, ErrDamaged, err)
 	}
-	if in.Chosen > 0 {
-		f, err := os.Open(filepath.Join(dir, RoutesFile))
+	for _, beside := range []struct {
+		file  string
+		count int
+		read  func(io.Reader, int) error
+	}{
+		{RoutesFile, in.Chosen, func(f io.Reader, n int) (err error) { in.Routes, err = readRoutes(f, n); return err }},
+		{ForwardsFile, in.Passed, func(f io.Reader, n int) (err error) { in.Forwards, err = readForwards(f, n); return err }},
+	} {
+		if beside.count == 0 {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, beside.file))
 		if err != nil {
 			return Timeline{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		defer f.Close()
-		if in.Routes, err = readRoutes(f, in.Chosen); err != nil {
-			return Timeline{}, fmt.Errorf("%s: %w: %w", RoutesFile, ErrDamaged, err)
+		err = errors.Join(beside.read(f, beside.count), f.Close())
+		if err != nil {
+			return Timeline{}, fmt.Errorf("%s: %w: %w", beside.file, ErrDamaged, err)
 		}
 	}
 	return in.Timeline, nil

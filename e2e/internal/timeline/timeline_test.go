@@ -58,10 +58,10 @@ func example() Timeline {
 func exampleSpec() Spec {
 	return Spec{
 		Strategy: "prestop-sleep+again", Summary: "waits", Group: "preStop", SameAs: "prestop-sleep", Delay: 15 * time.Second,
-		Disruption: "rolling-update", Scope: ScopeAll, Control: true,
+		Disruption: "rolling-update", Scope: ScopeAll, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
-			Component: "traefik", Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
+			Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
 			Work: 2 * time.Second, Timeout: 5 * time.Second,
 			Held: map[Class]Promise{ClassKeptAlive: {Measured, "consumer nodeport"}, ClassInFlight: {Drops, "strategy prestop-sleep"}},
 		}},
@@ -81,7 +81,14 @@ func TestSpecIsWhole(t *testing.T) {
 
 func TestSpec(t *testing.T) {
 	s := exampleSpec()
-	assert.Equal(t, "prestop-sleep+again/rolling-update", s.Name())
+	assert.Equal(t, "local-nftables/prestop-sleep+again/rolling-update", s.Name())
+	other := s
+	assert.True(t, s.Together(other))
+	other.ConsumerGroup = ""
+	assert.False(t, s.Together(other))
+	assert.Equal(t, "nftables/prestop-sleep+again/rolling-update", other.Name())
+	other.ProxyMode = ""
+	assert.Equal(t, "prestop-sleep+again/rolling-update", other.Name())
 	l, ok := s.Lane("nodeport/slow")
 	assert.True(t, ok)
 	assert.Equal(t, s.Lanes[0], l)

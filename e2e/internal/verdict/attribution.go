@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -16,7 +17,9 @@ const (
 	ByAnswer     Evidence = "answer"         // the Pod named itself in an answer that was bad or incomplete
 	ByConnection Evidence = "connection"     // the Pod answered the request before on the same connection
 	ByAddress    Evidence = "remote-address" // the client dialled the Pod's own address
-	ByRoute      Evidence = "conntrack"      // kube-proxy's choice for the request's own port
+	ByAccessLog  Evidence = "access-log"     // the proxy wrote down where it had sent the request
+	// kube-proxy's choice for the request's own port, or for that of a load balancer's connection
+	ByRoute Evidence = "conntrack"
 )
 
 // DroppedRequest is one, charged to one Pod and one phase, or it says why not.
@@ -60,6 +63,13 @@ const (
 	whyNoLifecycle = "nothing is known of the Pod that answered"
 	whyNotSeen     = "the events of the Pod that it lies between were not seen"
 	whyClock       = "a clock is not known well enough to say what came first"
+
+	whyNotTaken    = "it never got as far as a connection with the proxy"
+	whyNoAccessLog = "the proxy's access log was not read"
+	whyNoForward   = "the proxy's access log has no line of it"
+	whyTwoForwards = "the proxy's access log has it twice, and sent to two places"
+	whyNoTarget    = "the proxy sent it to nobody, though the Service had a ready endpoint"
+	whyNoLocalPort = "the proxy doesn't tell which port it sent it from"
 )
 
 // attribution charges dropped requests to Pods.
@@ -69,6 +79,7 @@ type attribution struct {
 	clocks          map[string]time.Duration // by node: how far off its wall clock may be
 	step            time.Duration            // by how much the harness' own wall clock was set in mid-run, either way
 	withoutEndpoint []span                   // when the Service had no endpoint
+	withoutReady    []span                   // when none of its endpoints was ready
 	// refused is when a Pod first refused a connection although it had listened (findRefusals).
 	refused map[*PodLifecycle]time.Duration
 	gap     time.Duration // when a watch was first interrupted: until then every deletion was seen
@@ -82,6 +93,7 @@ type attribution struct {
 func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, gap: endless}
 	a.withoutEndpoint = pods.withoutEndpoint()
+	a.withoutReady = pods.without((*PodLifecycle).ready)
 	for _, e := range tl.Events {
 		if e.Kind == timeline.WatchGap {
 			a.gap = min(a.gap, e.At)
@@ -95,10 +107,11 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 			a.step = s.Drift.Abs()
 		}
 	}
-	routes := a.routesOfDropped()
+	forwards := a.forwardsOfDropped()
+	routes := a.routesOfDropped(forwards)
 	dropped := make([][]DroppedRequest, len(tl.Lanes))
 	for i, lane := range tl.Lanes {
-		dropped[i] = a.lane(lane, routes)
+		dropped[i] = a.lane(lane, forwards, routes)
 	}
 	a.findRefusals(dropped)
 	unanswered := unansweredBy(tl.Served)
@@ -187,10 +200,17 @@ func senders(tl timeline.Timeline, lane string) []timeline.Sender {
 	return out
 }
 
-// routesOfDropped are kube-proxy's choices for the ports of dropped requests, in the order of their
-// time.
-func (a attribution) routesOfDropped() map[connectionKey][]timeline.Route {
+// routesOfDropped are kube-proxy's choices for the ports of dropped requests, and of the connections
+// that a load balancer made for them, in the order of their time.
+func (a attribution) routesOfDropped(forwards map[forwardKey][]timeline.Forward) map[connectionKey][]timeline.Route {
 	wanted := map[connectionKey][]timeline.Route{}
+	for key, lines := range forwards {
+		for _, f := range lines {
+			if f.LocalPort != 0 {
+				wanted[connectionKey{accessLogOf(a.tl, key.component).IP, f.LocalPort}] = nil
+			}
+		}
+	}
 	for _, lane := range a.tl.Lanes {
 		from := senders(a.tl, lane.Name)
 		for seq, r := range lane.Requests {
@@ -257,7 +277,9 @@ func senderOf(from []timeline.Sender, seq int) timeline.Sender {
 }
 
 // lane finds the Pods of a lane's dropped requests, by evidence that holds for its routing.
-func (a attribution) lane(lane timeline.LaneRecord, routes map[connectionKey][]timeline.Route) []DroppedRequest {
+func (a attribution) lane(
+	lane timeline.LaneRecord, forwards map[forwardKey][]timeline.Forward, routes map[connectionKey][]timeline.Route,
+) []DroppedRequest {
 	spec, _ := a.tl.Spec.Lane(lane.Name)
 	from := senders(a.tl, lane.Name)
 	before := answersBefore(lane, from)
@@ -274,8 +296,10 @@ func (a attribution) lane(lane timeline.LaneRecord, routes map[connectionKey][]t
 		switch {
 		case lane.PodOf(r) != "":
 			a.name(&d, lane.PodOf(r), ByAnswer)
-		case spec.Routing == timeline.PerRequest:
+		case spec.Routing == timeline.PerRequest && !spec.Logged():
 			d.Why = whyPerRequest
+		case spec.Routing == timeline.PerRequest:
+			a.forwarded(&d, spec, sender, forwards[keyOf(spec, sender, seq, r)], routes)
 		case spec.Routing == timeline.ByClient && lane.AddressOf(r) != "":
 			a.address(&d, lane.AddressOf(r), d.Sent, ByAddress)
 		case r.ConnUse > 1:
@@ -291,15 +315,21 @@ func (a attribution) lane(lane timeline.LaneRecord, routes map[connectionKey][]t
 				break
 			}
 			a.name(&d, last.pod, ByConnection)
-		case spec.Routing == timeline.ByClient && a.noEndpoint(d.Sent, d.Done):
+		case spec.Routing == timeline.ByClient && a.noEndpoint(spec, "", d.Sent, d.Done):
 			d.Phase = NoEndpoint
 		case spec.Routing == timeline.ByClient:
 			d.Why = whyNoAddress
+		case spec.Logged(): // a load balancer, whose connection stays with its Pod like the client's
+			a.forwarded(&d, spec, sender, forwards[keyOf(spec, sender, seq, r)], routes)
 		default:
 			if sender.Node == "" {
-				sender.Node = a.nodeAt(lane.AddressOf(r))
+				sender.Node = nodeAt(a.tl, lane.AddressOf(r))
 			}
-			a.route(&d, spec, sender, routes[connectionKey{sender.IP, r.Port}])
+			since := d.Sent
+			if spec.Reuses() {
+				since -= portRests // the connection may have been dialled for an earlier request
+			}
+			a.route(&d, spec, sender, r.Port, since, routes[connectionKey{sender.IP, r.Port}])
 		}
 		if d.lifecycle != nil {
 			if deleted, ok := d.lifecycle.At(timeline.PodDeleted); ok {
@@ -337,8 +367,8 @@ func (a attribution) name(d *DroppedRequest, pod string, by Evidence) {
 
 // nodeAt is the node of an address: kube-proxy there has chosen the Pod for a client outside of the
 // cluster, and not one where the client is. "" if that is not known.
-func (a attribution) nodeAt(ip string) string {
-	for _, s := range a.tl.Sources {
+func nodeAt(tl timeline.Timeline, ip string) string {
+	for _, s := range tl.Sources {
 		if ip != "" && s.Kind == timeline.SourceConntrack && s.IP == ip {
 			return s.Node
 		}
@@ -355,24 +385,24 @@ const lateRoute = 2 * time.Second
 // instants are known better than that, the port decides alone.
 const portRests = 10 * time.Second
 
-// route fills in the Pod that kube-proxy chose for a request's own port while it was under way, or
-// why that is not known. A choice for an earlier user of that port says nothing.
-func (a attribution) route(d *DroppedRequest, lane timeline.LaneSpec, sender timeline.Sender, routes []timeline.Route) {
+// route fills in the Pod that kube-proxy chose for a connection from a sender's port, which was
+// dialled at an instant or later, while the request was under way; or why that is not known. A choice
+// for an earlier user of that port says nothing.
+func (a attribution) route(
+	d *DroppedRequest, lane timeline.LaneSpec, sender timeline.Sender, port uint16, since time.Duration,
+	routes []timeline.Route,
+) {
 	slack := uncertainty(sender) + a.clock(sender.Node) + clockGrain
-	since := d.Sent - slack
-	if lane.Reuses() {
-		since -= portRests // the connection may have been dialled for an earlier request
-	}
 	var found []timeline.Route
 	for _, route := range routes {
-		if a.tl.Routes.Name(route.Node) == sender.Node && route.At >= since && route.At <= d.Done+slack+lateRoute {
+		if a.tl.Routes.Name(route.Node) == sender.Node && route.At >= since-slack && route.At <= d.Done+slack+lateRoute {
 			found = append(found, route)
 		}
 	}
 	switch missing := a.blind(sender.Node); {
 	case !slices.Contains(lane.Evidence, timeline.EvidenceConntrack):
 		d.Why = whyOutside
-	case d.Port == 0:
+	case port == 0:
 		d.Why = whyNoPort
 	case sender.Name == "":
 		d.Why = whyNoSender
@@ -382,7 +412,7 @@ func (a attribution) route(d *DroppedRequest, lane timeline.LaneSpec, sender tim
 		d.Why = whyNoSender
 	case slack+lateRoute > portRests:
 		d.Why = whyClock
-	case len(found) == 0 && a.noEndpoint(d.Sent, d.Done):
+	case len(found) == 0 && a.noEndpoint(lane, sender.Node, d.Sent, d.Done):
 		// However it ended: the kernel sends only a few rejections a second to one client
 		// (icmp_ratelimit), and the rest waits until it times out.
 		d.Phase = NoEndpoint
@@ -444,7 +474,9 @@ func (a attribution) phase(d DroppedRequest, slack time.Duration) (LifecyclePhas
 func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 	life := *d.lifecycle
 	at := d.Done
-	if d.Cause == timeline.Timeout {
+	// A proxy's own answer is none of the Pod's.
+	byProxy := d.Evidence == ByAccessLog
+	if d.Cause == timeline.Timeout || byProxy && d.Code == http.StatusGatewayTimeout {
 		at = d.Sent
 	}
 	before := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at < t }
@@ -454,7 +486,7 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 	exit, late, exited := a.exit(d.lifecycle)
 	complete := life.logComplete()
 	// What has answered had not ended, and what never connected was not in flight.
-	answered := slices.Contains([]timeline.Cause{
+	answered := !byProxy && slices.Contains([]timeline.Cause{
 		timeline.HTTP5xx, timeline.HTTPOther, timeline.WrongBody, timeline.GoAway, timeline.RPCStatus,
 	}, d.Cause)
 	connected := d.Cause != timeline.Refused && d.Cause != timeline.Unreachable
@@ -549,13 +581,32 @@ type span struct{ from, to time.Duration }
 // endless is the end of what did not end within the run.
 const endless = time.Duration(1<<63 - 1)
 
-// withoutEndpoint are the times after the first endpoint in which there was none. Terminating ones
-// count as long as they serve: kube-proxy goes on routing to those when there is no other
-// (KEP-1669).
+// ready are the times in which an endpoint was ready: it is no longer once the Pod is terminating.
+func (l *PodLifecycle) ready() []span {
+	deleted, wasDeleted := l.At(timeline.PodDeleted)
+	var out []span
+	for _, s := range l.serving {
+		if wasDeleted {
+			s.to = min(s.to, deleted)
+		}
+		if s.from < s.to {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// withoutEndpoint are the times without one that kube-proxy routes to. Terminating ones count as long
+// as they serve: it goes on routing to those when there is no other (KEP-1669).
 func (l lifecycles) withoutEndpoint() []span {
+	return l.without(func(life *PodLifecycle) []span { return life.serving })
+}
+
+// without are the times after the first endpoint in which there was none, by when each was one.
+func (l lifecycles) without(is func(*PodLifecycle) []span) []span {
 	steps := map[time.Duration]int{}
 	for _, life := range l.all {
-		for _, s := range life.serving {
+		for _, s := range is(life) {
 			steps[s.from]++
 			steps[s.to]--
 		}
@@ -579,9 +630,27 @@ func (l lifecycles) withoutEndpoint() []span {
 // proxyFollows is how long a node may take to route by endpoints that have changed.
 const proxyFollows = 2 * time.Second
 
-// noEndpoint says that there was no endpoint meanwhile, or that the node didn't know better yet.
-func (a attribution) noEndpoint(sent, done time.Duration) bool {
-	return slices.ContainsFunc(a.withoutEndpoint, func(s span) bool {
-		return done >= s.from && (s.to == endless || sent <= s.to+proxyFollows)
+// noEndpoint says that there was no endpoint meanwhile, or that the node didn't know better yet. Of
+// a lane whose nodes keep to their own Pods, those count.
+func (a attribution) noEndpoint(lane timeline.LaneSpec, node string, sent, done time.Duration) bool {
+	if lane.Local && node != "" {
+		within := a.pods.without(func(l *PodLifecycle) []span {
+			if l.Node != node {
+				return nil
+			}
+			return l.serving
+		})
+		if during(within, sent, done, proxyFollows) {
+			return true
+		}
+	}
+	return during(a.withoutEndpoint, sent, done, proxyFollows)
+}
+
+// during says that a request was under way in one of the spans, or so soon after it that who routes
+// may not have followed.
+func during(spans []span, sent, done, follows time.Duration) bool {
+	return slices.ContainsFunc(spans, func(s span) bool {
+		return done >= s.from && (s.to == endless || sent <= s.to+follows)
 	})
 }

@@ -810,12 +810,12 @@ func TestNeverTwo(t *testing.T) {
 	for _, m := range LifecyclePhases() {
 		assert.Positive(t, phases[m], "%s never came", m)
 	}
-	for _, e := range []Evidence{ByAnswer, ByConnection, ByAddress, ByRoute} {
+	for _, e := range []Evidence{ByAnswer, ByConnection, ByAddress, ByRoute, ByAccessLog} {
 		assert.Positive(t, evidence[e], "%s never came", e)
 	}
 	for _, why := range []string{
 		whyOutside, whyPerRequest, whyNoAddress, whyNoPort, whyNoConntrack, whyNoRoute, whyTwoRoutes, whyForeignIP, whyConnection,
-		whyNotSeen, whyClock,
+		whyNotSeen, whyClock, whyNotTaken, whyNoAccessLog, whyNoForward, whyTwoForwards, whyNoTarget, whyNoLocalPort,
 	} {
 		assert.Positive(t, reasons[why], "%s: never came", why)
 	}
@@ -824,7 +824,10 @@ func TestNeverTwo(t *testing.T) {
 // anything is leaving with instants, clocks and sources that are missing at random, and with random
 // requests and routes.
 func anything(random *rand.Rand) timeline.Timeline {
-	tl := leaving()
+	tl := proxied()
+	if random.IntN(4) == 0 {
+		tl.Spec.Lanes[ingress].Evidence = nil
+	}
 	happens(&tl, 10*sec, timeline.PodCreated, timeline.Event{Pod: "app-0", UID: "uid-again"})
 	happens(&tl, 10500*ms, timeline.PodAddressed, timeline.Event{Pod: "app-0", UID: "uid-again", Node: "n1", IP: "10.0.0.1"})
 	if random.IntN(3) == 0 {
@@ -865,6 +868,19 @@ func anything(random *rand.Rand) timeline.Timeline {
 			}
 			for range random.IntN(2) + random.IntN(2) {
 				chosen(&tl, sent+ms, "10.9.0.1", r.Port, targets[random.IntN(len(targets))])
+			}
+			if spec := tl.Spec.Lanes[lane]; spec.Component != "" {
+				for range random.IntN(2) + random.IntN(2) + random.IntN(2) {
+					f := timeline.Forward{At: sent + ms, Seq: uint32(seq), ClientPort: r.Port, LocalPort: uint16(random.IntN(2) * (seq + 50000))}
+					if spec.Routing == timeline.PerRequest {
+						passes(&tl, spec.Component, spec.Name, "10.9.0.1", append(targets, "")[random.IntN(5)], f)
+						continue
+					}
+					passes(&tl, spec.Component, "", client, []string{"172.18.0.2", "172.18.0.2", ""}[random.IntN(3)], f)
+					if random.IntN(4) > 0 {
+						chosen(&tl, sent+2*ms, "172.18.0.6", f.LocalPort, targets[random.IntN(len(targets))])
+					}
+				}
 			}
 			if random.IntN(30) == 0 {
 				r.Port = 0

@@ -228,19 +228,21 @@ func (r ComparisonRow) Difference() (how string, test Test, differs bool) {
 	return "", Test{}, false
 }
 
+// write writes a value in the unit.
+func (u Unit) write(v float64) string {
+	switch u {
+	case Seconds:
+		return (time.Duration(v*1000) * time.Millisecond).String()
+	case PodSeconds:
+		return fmt.Sprintf("%.1f", v)
+	default:
+		return fmt.Sprintf("%g", v)
+	}
+}
+
 // extent is the least and the greatest of a sample, in its unit: "21.0s–21.9s", "3–6".
 func (u Unit) extent(s Sample) string {
-	write := func(v float64) string {
-		switch u {
-		case Seconds:
-			return (time.Duration(v*1000) * time.Millisecond).String()
-		case PodSeconds:
-			return fmt.Sprintf("%.1f", v)
-		default:
-			return fmt.Sprintf("%g", v)
-		}
-	}
-	least, most := write(slices.Min(s)), write(slices.Max(s))
+	least, most := u.write(slices.Min(s)), u.write(slices.Max(s))
 	if least == most {
 		return most
 	}

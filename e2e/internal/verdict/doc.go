@@ -32,6 +32,7 @@
 //	every new Pod answered a request                    all
 //	the watch was never interrupted                     no gap
 //	the client's ledger and the Pods' ledgers agree     no request apart
+//	the access log of a proxy has a line of each lane   at least one, if the lane was answered
 //	clocks of senders are known, and held               known to 3/rate; drift at most twice what
 //	                                                    they are known to
 //	the load outlived the last Pod                      by a client's timeout
@@ -55,19 +56,49 @@
 // # Attribution: which Pod
 //
 // Every dropped request is charged to one Pod and to one phase of that Pod's life, or it says why
-// not: never to two, and never to whoever was near in time. Four kinds of evidence name the Pod.
-// The first one that applies counts:
+// not: never to two, and never to whoever was near in time. Five kinds of evidence name the Pod,
+// each only for the routings that it holds for, and only where the consumer declares it. The first
+// one that applies counts:
 //
 //	answer          the Pod named itself in an answer that was bad or incomplete
 //	remote-address  the client chose the Pod itself, from DNS, and dialled its address
 //	connection      the Pod answered the request before on the same connection, and a connection
 //	                stays with its Pod
+//	access-log      the proxy wrote down which address it had sent the request to
 //	conntrack       kube-proxy's choice for the request's own local port, as conntrack -E on the
 //	                node that was asked saw it. The port is known even of a connection that was
 //	                refused: the client binds before it connects
 //
-// Behind a proxy that chooses a Pod for each request, a connection says nothing about the Pod; then
-// only an answer does.
+// # Behind a proxy
+//
+// A proxy that chooses a Pod for each request (routing per-request) makes a client's connection say
+// nothing about the Pod: who answered before on it is nobody's evidence. Nor is an answer of its
+// own: a 502 without the app's header is the proxy's word. Its access log has a line of each request,
+// which lane and number join with the request, and the address that it was sent to last. Of what a
+// client sent again there are several lines: that of the connection which failed counts. A request
+// that the proxy sent to nobody is charged to no-endpoint if none of the Service's endpoints was
+// ready in the 40 s before, and is unattributed if one was.
+//
+// A load balancer keeps a connection with its Pod, as kube-proxy does, so that an earlier answer on
+// the connection counts. Of the first request on it the Pod is found by a chain, and a link that is
+// broken leaves the request unattributed, with that link as the reason:
+//
+//	client's port ─▶ the balancer's log: node, and the port of its own connection there ─▶ connection
+//	tracking of that node: the Pod for that port
+//
+// The log has a connection when it has ended, dated by when it was taken.
+//
+// What a proxy sends again is seen as far as its log has it, and counted apart (Lane.ProxyMasked):
+// it breaks no promise, as sending again is what this consumer does for its clients. The log has the
+// last attempt only. So an earlier attempt counts neither for the Pod that dropped it nor for its last
+// arrival. What net/http in Traefik sends again, a request without a body on a connection that the Pod
+// has closed, nobody tells: lanes through it POST, but for replayable.
+//
+// A line that is missing leaves its request unattributed. A lane that was answered, and of which the
+// log has no line at all, is not believed.
+//
+// Where a consumer says that nodes keep to their own Pods (LaneSpec.Local), connection tracking has
+// to show it: a Pod of another node, or no choice at all, makes the lane inconclusive.
 //
 // # Attribution: which phase
 //
@@ -82,7 +113,8 @@
 //	listener-closed  from then until its process ended
 //	cut-at-exit      in flight when the process ended
 //	after-exit       sent to it when its process had ended, and a node still routed there
-//	no-endpoint      when the Service had no endpoint: kube-proxy chose nobody
+//	no-endpoint      when the Service, or a node that keeps to its own Pods, had no endpoint: kube-proxy
+//	                 or the proxy chose nobody
 //	unattributed     to no one, with the reason
 //
 // # Instants and clocks

@@ -62,6 +62,7 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		}
 		l.Sent++
 	}
+	l.ProxyMasked = proxyMasked(tl, spec, record)
 	slices.Sort(latencies)
 	l.LatencyP50, l.LatencyP99 = Percentile(latencies, 0.50), Percentile(latencies, 0.99)
 
@@ -83,6 +84,9 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		if c.Reason != "" {
 			l.Reasons = append(l.Reasons, c.Reason)
 		}
+	}
+	if why := notLocal(tl, spec, record, found.pods); why != "" {
+		l.Outcome, l.Reasons = Inconclusive, append(l.Reasons, why)
 	}
 	if len(spec.Held) == 0 {
 		l.Outcome, l.Reasons = Inconclusive, append(l.Reasons, "nothing was declared of it")

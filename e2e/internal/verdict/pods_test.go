@@ -287,4 +287,8 @@ func TestWithoutEndpointByProbes(t *testing.T) {
 	happens(&tl, 3*sec, timeline.EndpointServing, timeline.Event{Pod: "app-1"})
 	happens(&tl, 8*sec, timeline.EndpointUnready, timeline.Event{Pod: "app-1"})
 	assert.Equal(t, []span{{2 * sec, 3 * sec}, {8 * sec, endless}}, podLifecycles(tl).withoutEndpoint())
+
+	happens(&tl, 4500*ms, timeline.PodDeleted, timeline.Event{Pod: "app-1"})
+	happens(&tl, 4800*ms, timeline.PodDeleted, timeline.Event{Pod: "app-0"})
+	assert.Equal(t, []span{{2 * sec, 3 * sec}, {4800 * ms, endless}}, podLifecycles(tl).without((*PodLifecycle).ready), "a terminating one is not ready")
 }

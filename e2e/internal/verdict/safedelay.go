@@ -224,6 +224,44 @@ func (s *SafeDelay) chooseDelay(consumers ...string) {
 	}
 }
 
+// Add takes over the lanes of another group of consumers. A lane that is known already stays as it
+// is, and so does what is recommended.
+func (s *SafeDelay) Add(other SafeDelay) {
+	for _, l := range other.Lanes {
+		if !slices.ContainsFunc(s.Lanes, func(known LaneDelay) bool { return known.Lane == l.Lane }) {
+			s.Lanes = append(s.Lanes, l)
+		}
+	}
+}
+
+// ConsumerDelay is the delay that one consumer asks for by itself.
+type ConsumerDelay struct {
+	Consumer string
+	N        int            // observations on its lanes of new connections
+	Censored int            // Pods at which requests arrived on those until their own end
+	Max      time.Duration  // the greatest of them; zero without any
+	Delay    *time.Duration // nil if there is none, and Why says why
+	Why      string
+}
+
+// Consumers is what each consumer asks for by itself, in the order of the lanes.
+func (s SafeDelay) Consumers() []ConsumerDelay {
+	var out []ConsumerDelay
+	for _, l := range s.Lanes {
+		i := slices.IndexFunc(out, func(d ConsumerDelay) bool { return d.Consumer == l.Consumer })
+		if i < 0 {
+			own := s
+			own.chooseDelay(l.Consumer)
+			i, out = len(out), append(out, ConsumerDelay{Consumer: l.Consumer, Delay: own.Delay, Why: own.Why})
+		}
+		if l.Class == timeline.ClassNew {
+			d := &out[i]
+			d.N, d.Censored, d.Max = d.N+l.N, d.Censored+l.Censored, max(d.Max, l.Max)
+		}
+	}
+	return out
+}
+
 // WholeSeconds is a delay for the kubelet's sleep action, which takes nothing finer: rounded up.
 func WholeSeconds(d time.Duration) time.Duration {
 	return (d + time.Second - 1).Truncate(time.Second)

@@ -37,6 +37,7 @@ var validityChecks = []validityCheck{
 	{reasons: newPodsServed},
 	{reasons: watchWasUnbroken},
 	{reasons: ledgersAgree},
+	{reasons: accessLogsCame},
 	{reasons: clocksHeld},
 	{reasons: loadOutlivedThePods},
 }

@@ -164,6 +164,7 @@ type Lane struct {
 	Dropped int
 	Masked  int // of OK: those that were sent more than once, which an ordinary client hides
 	// ProxyMasked are those of OK that the consumer's own program sent more than once, by its access log.
+	// They break no promise: sending again is what this consumer does.
 	ProxyMasked int
 	Late        int // of OK: those answered more than a second after their planned instant and the lane's work
 	Lookups     int // DNS queries that its clients sent
@@ -280,18 +281,18 @@ type Suite struct {
 	AA      []Comparison // strategies that ran under two names; empty if none did
 }
 
-// JudgeSuite puts runs together. A failed control takes the validity of every other run away: none
-// of them passes. So does, for the suite as a whole, a strategy that differs from itself (see AA).
+// JudgeSuite puts runs together. A failed control takes the validity of every other run of its group
+// of consumers away: none of them passes. So does, for the suite as a whole, a strategy that differs from itself (see AA).
 func JudgeSuite(runs []Verdict) Suite {
 	s := Suite{Runs: slices.Clone(runs), AA: AA(runs)}
 	if len(runs) == 0 {
 		s.Reasons = []string{"no run was made"}
 		return s
 	}
-	var broken []string
+	var failed []Verdict
 	for _, v := range runs {
 		if v.Spec.Control && v.Outcome != Pass {
-			broken = append(broken, v.Name())
+			failed = append(failed, v)
 		}
 	}
 	s.Outcome = Pass
@@ -303,6 +304,12 @@ func JudgeSuite(runs []Verdict) Suite {
 	}
 	for i := range s.Runs {
 		v := &s.Runs[i]
+		var broken []string
+		for _, control := range failed {
+			if control.Spec.Together(v.Spec) {
+				broken = append(broken, control.Name())
+			}
+		}
 		if len(broken) > 0 && v.Outcome == Pass && !v.Spec.Control {
 			v.Outcome = Inconclusive
 			v.Reasons = append(slices.Clone(v.Reasons), "control failed: "+strings.Join(broken, ", "))

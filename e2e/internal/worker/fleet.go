@@ -43,10 +43,9 @@ type Worker struct {
 	Call Call
 }
 
-// Probe has the worker send one request to the app at a URL and returns the Pod that answered it
-// well.
-func (w Worker) Probe(ctx context.Context, url string) (pod string, err error) {
-	raw, err := json.Marshal(probeRequest{url})
+// Probe has the worker send one request to the app and returns the Pod that answered it well.
+func (w Worker) Probe(ctx context.Context, at Target) (pod string, err error) {
+	raw, err := json.Marshal(at)
 	if err != nil {
 		return "", err
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -107,30 +109,45 @@ func posted[T any](w http.ResponseWriter, r *http.Request) (in T, err error) {
 
 // probe sends one request to the app and tells which Pod has answered it, or what went wrong.
 func probe(w http.ResponseWriter, r *http.Request) {
-	q, err := posted[probeRequest](w, r)
+	at, err := posted[Target](w, r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	var a probeResponse
-	if a.Pod, err = Probe(ctx, client, q.URL); err != nil {
+	if a.Pod, err = Probe(r.Context(), at); err != nil {
 		a.Err = err.Error()
 	}
 	_ = json.NewEncoder(w).Encode(a) // who doesn't get it asks again
 }
 
-// probeTimeout is how long the app may take to answer a request that it does no work for.
+// probeTimeout is how long the app may take to answer a probe.
 const probeTimeout = time.Second
 
-// Probe sends one request to the app at a URL and returns the Pod that answered it well.
-func Probe(ctx context.Context, client *http.Client, url string) (pod string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+protocol.PathWork, nil)
+// probeWork is how long the app is to work for a probe, so that those that are sent at the same time
+// take a connection each, also of a proxy's own.
+const probeWork = 100 * time.Millisecond
+
+// Probe sends one request to the app and returns the Pod that answered it well.
+func Probe(ctx context.Context, at Target) (pod string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+protocol.PathWork, nil)
 	if err != nil {
 		return "", err
 	}
+	req.URL.RawQuery = url.Values{protocol.ParamFor: {probeWork.String()}}.Encode()
+	transport := &http.Transport{DisableKeepAlives: true}
+	if at.Dial.IsValid() {
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			_, port, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(at.Dial.String(), port))
+		}
+	}
+	client := &http.Client{Transport: transport}
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
@@ -140,7 +157,7 @@ func Probe(ctx context.Context, client *http.Client, url string) (pod string, er
 		return "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s", req.URL, resp.Status)
+		return "", fmt.Errorf("%s%s answers %s", at.URL, protocol.PathWork, resp.Status)
 	}
 	return resp.Header.Get(protocol.HeaderPod), nil
 }

@@ -13,6 +13,7 @@
 package worker
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
@@ -27,16 +28,18 @@ type clockReading struct {
 	Kernel   string `json:"kernel,omitempty"` // timeline.Kernel; empty if the clock isn't that kernel's own
 }
 
-// probeRequest and probeResponse are POST /probe and its answer, as JSON.
-type (
-	probeRequest struct {
-		URL string `json:"url"` // of the app
-	}
-	probeResponse struct {
-		Pod string `json:"pod"`
-		Err string `json:"error,omitempty"`
-	}
-)
+// probeResponse is the answer to POST /probe with a Target, as JSON.
+type probeResponse struct {
+	Pod string `json:"pod"`
+	Err string `json:"error,omitempty"`
+}
+
+// Target is where the app is reached.
+type Target struct {
+	URL string `json:"url"` // without a path
+	// Dial is dialled in the place of the URL's host; zero: the host itself.
+	Dial netip.Addr `json:"dial"`
+}
 
 // startRequest is what a worker is to send, as JSON.
 type startRequest struct {

@@ -255,6 +255,22 @@ func answering(t *testing.T, server *Server) *member {
 	return &member{Worker: Worker{Name: "worker-0", Call: At(client, site.URL)}}
 }
 
+// TestProbeOfAComponent: a proxy is dialled, and asked for the host of the URL.
+func TestProbeOfAComponent(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(protocol.HeaderPod, "at "+r.Host+r.URL.Path)
+	}))
+	t.Cleanup(site.Close)
+	ip, port, _ := strings.Cut(strings.TrimPrefix(site.URL, "http://"), ":")
+	w := answering(t, NewServer(0))
+	pod, err := w.Probe(t.Context(), Target{URL: "http://ingress.invalid:" + port, Dial: netip.MustParseAddr(ip)})
+	require.NoError(t, err)
+	assert.Equal(t, "at ingress.invalid:"+port+"/work", pod)
+	pod, err = w.Probe(t.Context(), Target{URL: site.URL})
+	require.NoError(t, err)
+	assert.Equal(t, "at "+ip+":"+port+"/work", pod)
+}
+
 func TestServerRefuses(t *testing.T) {
 	far := func(n time.Duration) int64 { return time.Now().Add(n).UnixNano() }
 	lane := func(start time.Duration) traffic.Lane {
@@ -263,7 +279,7 @@ func TestServerRefuses(t *testing.T) {
 	// It can't come too late, and its load has reached its bound before anything is sent: however slow the machine, nothing here is in a hurry.
 	good := startRequest{Zero: far(0), Lanes: []traffic.Lane{lane(time.Hour)}, Max: time.Minute}
 	blind := lane(time.Hour)
-	blind.Load.Connections, blind.Load.Clients = scenarios.ReusedConnections, 1
+	blind.Load.Method, blind.Load.Connections, blind.Load.Clients = http.MethodGet, scenarios.ReusedConnections, 1
 	tests := []struct {
 		name, path string
 		body       any
