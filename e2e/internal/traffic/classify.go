@@ -96,4 +96,6 @@ type streamError struct {
 }
 
 // Error implements error.
-func (e streamError) Error() string { return fmt.Sprintf("stream %d was reset: %d", e.StreamID, e.Code) }
+func (e streamError) Error() string {
+	return fmt.Sprintf("stream %d was reset: %d", e.StreamID, e.Code)
+}

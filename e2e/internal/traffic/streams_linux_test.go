@@ -41,7 +41,10 @@ type streamFault struct {
 
 func streamFaults() []streamFault {
 	all := func(f streamFault, c timeline.Cause) streamFault { f.h2, f.get, f.grpc = c, c, c; return f }
-	again := func(f streamFault) streamFault { f.h2, f.get, f.grpc = timeline.GoAway, timeline.OK, timeline.OK; return f }
+	again := func(f streamFault) streamFault {
+		f.h2, f.get, f.grpc = timeline.GoAway, timeline.OK, timeline.OK
+		return f
+	}
 	return []streamFault{
 		all(streamFault{name: "nobody listens", elsewhere: nobody}, timeline.Refused),
 		all(streamFault{name: "SYN swallowed", elsewhere: crowded, timeout: patience}, timeline.Timeout),
@@ -335,7 +338,9 @@ func TestPlantedStreamFaults(t *testing.T) {
 					&f.h2: scenarios.ReusedH2(250), &f.get: scenarios.ReplayableH2(250), &f.grpc: scenarios.Unary(250),
 				} {
 					if *want != timeline.Unsent {
-						all.Go(func() { assert.NoError(t, streamTrial(f, load, seed, elsewhere, *want), "%s, seed %d", load.Name, seed) })
+						all.Go(func() {
+							assert.NoError(t, streamTrial(f, load, seed, elsewhere, *want), "%s, seed %d", load.Name, seed)
+						})
 					}
 				}
 			}
