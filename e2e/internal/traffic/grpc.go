@@ -67,7 +67,7 @@ func schemeOf(target string) string {
 func (d *grpcDriver) Close() error {
 	for _, c := range d.channels {
 		if c.ClientConn != nil {
-			_ = c.ClientConn.Close()
+			_ = c.Close()
 		}
 	}
 	return nil
@@ -333,7 +333,7 @@ func (s attemptStats) HandleRPC(ctx context.Context, event stats.RPCStats) {
 func ProbeGRPC(ctx context.Context, target string) (pod string, err error) {
 	lane := Lane{Name: "probe", URL: target, Load: scenarios.Load{Clients: 1}}
 	d := newGRPCDriver(driverConfig{lane: lane})
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	o, err := d.channels[0].call(ctx, lane, 0)
 	if schemeOf(target) != "passthrough" && err == nil {
 		select {
