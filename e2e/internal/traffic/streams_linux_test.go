@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc/codes"
@@ -394,6 +395,40 @@ func TestCharge(t *testing.T) {
 			got, cause := c.charge(grpcstatus.Error(tt.code, tt.text))
 			assert.Same(t, tt.wantDial, got)
 			assert.Equal(t, tt.want, cause)
+		})
+	}
+}
+
+// TestTargets: what a channel's scheme makes of its target, up to the answer of a Pod or to the cause for which there is none.
+func TestTargets(t *testing.T) {
+	server, err := newStreamApp(streamFault{}, nil)
+	require.NoError(t, err)
+	defer server.close()
+	address := server.listener.Addr().String()
+	tests := []struct {
+		name   string
+		target string
+		pod    string
+		want   timeline.Cause
+		ip     string
+	}{
+		{"an address", "passthrough:///" + address, "pod-a", timeline.OK, "127.0.0.1"},
+		{"a name", "dns:///localhost:" + strings.Split(address, ":")[1], "pod-a", timeline.OK, "127.0.0.1"},
+		{"no name", "dns:///app..invalid:80", "", timeline.DNS, ""},
+		{"no cluster to watch", "kubernetes:///app.zerodrop:grpc", "", timeline.Client, ""},
+		{"no control plane", "xds:///app.zerodrop:9090", "", timeline.Client, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			record := send(t, scenarios.Unary(100), tt.target, 3)
+			for _, r := range record.Requests {
+				assert.Equal(t, tt.want, r.Cause)
+				assert.Equal(t, tt.pod, record.PodOf(r))
+				assert.Equal(t, tt.ip, record.AddressOf(r))
+			}
+			pod, err := ProbeGRPC(t.Context(), tt.target)
+			assert.Equal(t, tt.pod, pod)
+			assert.Equal(t, tt.want == timeline.OK, err == nil, "%v", err)
 		})
 	}
 }
