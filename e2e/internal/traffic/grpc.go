@@ -187,7 +187,7 @@ func (c *channel) charge(err error) (*dial, timeline.Cause) {
 			return c.last, timeline.Timeout // of which it has waited
 		}
 		return nil, timeline.Timeout
-	case strings.Contains(text, "zero addresses"), strings.Contains(text, "no children to pick from"):
+	case noAddress.MatchString(text):
 		return nil, timeline.NoAddress
 	case strings.Contains(text, "lookup "):
 		return nil, timeline.DNS
@@ -197,8 +197,13 @@ func (c *channel) charge(err error) (*dial, timeline.Cause) {
 	return nil, timeline.Other
 }
 
-// dialPort finds the port in the error of a dial.
-var dialPort = regexp.MustCompile(`dial from port (\d+):`)
+var (
+	// dialPort finds the port in the error of a dial.
+	dialPort = regexp.MustCompile(`dial from port (\d+):`)
+	// noAddress knows the errors of load balancers that nobody has given an address: pick_first's,
+	// round_robin's, and those of xDS. A name that doesn't exist is no address, too.
+	noAddress = regexp.MustCompile(`zero addresses|no (children|targets) to pick from|all priorities are removed`)
+)
 
 // dialError is a dial's, with the port that it is known by.
 type dialError struct {

@@ -414,9 +414,9 @@ func TestTargets(t *testing.T) {
 	}{
 		{"an address", "passthrough:///" + address, "pod-a", timeline.OK, "127.0.0.1"},
 		{"a name", "dns:///localhost:" + strings.Split(address, ":")[1], "pod-a", timeline.OK, "127.0.0.1"},
-		{"no name", "dns:///app..invalid:80", "", timeline.DNS, ""},
-		{"no cluster to watch", "kubernetes:///app.zerodrop:grpc", "", timeline.Client, ""},
-		{"no control plane", "xds:///app.zerodrop:9090", "", timeline.Client, ""},
+		{"no name", "dns:///app..invalid:80", "", timeline.NoAddress, ""}, // as a Service without endpoints has,
+		{"no cluster to watch", "kubernetes:///app.zerodrop:grpc", "", timeline.Other, ""},
+		{"no control plane", "xds:///app.zerodrop:9090", "", timeline.Other, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
