@@ -119,5 +119,3 @@ func (rpcLedger) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		done(end.Error)
 	}
 }
-
-

@@ -186,7 +186,8 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		"From SIGTERM on, answer with Connection: close, so that clients move to another Pod; "+
 			"in HTTP/2 that sends GOAWAY. grpc-go's server has nothing like it.",
 	)
-	flags.BoolVar(&cfg.unready, "unready", false, "From SIGTERM on, answer /readyz with 503, and gRPC's health service with NOT_SERVING.")
+	flags.BoolVar(&cfg.unready, "unready", false,
+		"From SIGTERM on, answer /readyz with 503, and gRPC's health service with NOT_SERVING.")
 	flags.DurationVar(
 		&cfg.shutdownTimeout,
 		"shutdown-timeout",

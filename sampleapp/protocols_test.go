@@ -26,7 +26,7 @@ func (c *child) rpc() *grpc.ClientConn {
 	c.t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+c.await("listening").GRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(c.t, err)
-	c.t.Cleanup(func() { conn.Close() })
+	c.t.Cleanup(func() { assert.NoError(c.t, conn.Close()) })
 	return conn
 }
 
@@ -124,26 +124,27 @@ func TestHTTP2(t *testing.T) {
 	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
-	work := func(seq string) (*http.Response, error) {
+	work := func(seq string) (http.Header, error) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+app.addr+"/work", http.NoBody)
 		require.NoError(t, err)
 		req.Header = http.Header{protocol.HeaderLane: {"a/h2"}, protocol.HeaderSeq: {seq}}
 		resp, err := transport.RoundTrip(req)
-		if err == nil {
-			body, readErr := io.ReadAll(resp.Body)
-			require.NoError(t, readErr)
-			require.NoError(t, resp.Body.Close())
-			assert.Equal(t, protocol.Body, string(body))
-			assert.Equal(t, 2, resp.ProtoMajor)
+		if err != nil {
+			return nil, err
 		}
-		return resp, err
+		defer resp.Body.Close()
+		body, readErr := io.ReadAll(resp.Body)
+		require.NoError(t, readErr)
+		assert.Equal(t, protocol.Body, string(body))
+		assert.Equal(t, 2, resp.ProtoMajor)
+		return resp.Header, nil
 	}
 	numbers := func(seq, conn, use string) {
 		t.Helper()
-		resp, err := work(seq)
+		header, err := work(seq)
 		require.NoError(t, err)
-		assert.Equal(t, conn, resp.Header.Get(protocol.HeaderConn))
-		assert.Equal(t, use, resp.Header.Get(protocol.HeaderConnRequest))
+		assert.Equal(t, conn, header.Get(protocol.HeaderConn))
+		assert.Equal(t, use, header.Get(protocol.HeaderConnRequest))
 	}
 	numbers("1", "1", "1")
 	numbers("2", "1", "2")
@@ -155,7 +156,7 @@ func TestHTTP2(t *testing.T) {
 	app.await("sigterm")
 	numbers("7", "1", "5")
 	assert.Eventually(t, func() bool { // the GOAWAY is on its way
-		resp, err := work("8")
-		return assert.NoError(t, err) && resp.Header.Get(protocol.HeaderConn) != "1"
+		header, err := work("8")
+		return assert.NoError(t, err) && header.Get(protocol.HeaderConn) != "1"
 	}, patience, time.Millisecond)
 }

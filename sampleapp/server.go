@@ -91,7 +91,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case protocol.PathMetrics:
 		s.metrics(w)
 	default:
-		_ = s.answer(w, http.StatusNotFound, "no such path: there are /work, /readyz, /livez, /prestop, /ledger and /metrics\n")
+		const known = "/work, /readyz, /livez, /prestop, /ledger and /metrics"
+		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 // whether or not earlier ones were answered.
 type Load struct {
 	Name string
-	// Driver is how one request is made and how its end is told: http.
+	// Driver is how one request is made and how its end is told: http, h2, grpc.
 	Driver string
 	// Class is what the load is there to show; its dropped requests have one each (Classes).
 	Class       Class
@@ -39,15 +39,19 @@ type Load struct {
 	// Replayable lets http.Transport send a request again, silently, when a reused connection dies
 	// under it, as in ordinary clients. What that hides is counted as masked. It hides a connection
 	// that was used before and ends, by RST or by FIN, before one byte of the answer has come, and
-	// nothing else.
+	// nothing else; in HTTP/2 a stream that the server says it has not processed, and nothing else.
 	Replayable bool
 }
 
-// HTTP is the driver that speaks HTTP/1.1.
-const HTTP = "http"
+// The drivers.
+const (
+	HTTP = "http" // HTTP/1.1
+	H2   = "h2"   // HTTP/2 with prior knowledge
+	GRPC = "grpc" // gRPC, unary
+)
 
 // loads are all there are, by the name that a consumer's folder gives them.
-var loads = []func(rate int) Load{New, Reused, Replayable, Slow}
+var loads = []func(rate int) Load{New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary}
 
 // loadNamed is the load of a name at a rate. An unknown name is an error that lists the known ones.
 func loadNamed(name string, rate int) (Load, error) {
@@ -117,6 +121,30 @@ func Slow(rate int) Load {
 	return l
 }
 
+// ReusedH2 is Reused in HTTP/2: what a server takes back by GOAWAY can't be sent again, and is
+// dropped.
+func ReusedH2(rate int) Load {
+	l := Reused(rate)
+	l.Name, l.Driver = "h2", H2
+	return l
+}
+
+// ReplayableH2 is Replayable in HTTP/2.
+func ReplayableH2(rate int) Load {
+	l := Replayable(rate)
+	l.Name, l.Driver = "h2-get", H2
+	return l
+}
+
+// Unary is unary gRPC calls over channels that are kept. grpc-go sends a call again once, whatever
+// its service config, if the server says by GOAWAY or REFUSED_STREAM that it has not processed it.
+func Unary(rate int) Load {
+	return Load{
+		Name: "grpc", Driver: GRPC, Class: ClassKeptAlive, Rate: rate,
+		Connections: ReusedConnections, Clients: 10, Replayable: true, Timeout: timeout,
+	}
+}
+
 // timeout is short enough to end a run soon, and long enough for two seconds of work plus a SYN
 // sent again after one and after three seconds.
 const timeout = 5 * time.Second
@@ -150,12 +178,21 @@ func (l Load) Validate() error {
 	}
 	switch l.Connections {
 	case NewConnections:
+		if l.Driver == H2 || l.Driver == GRPC {
+			errs = append(errs, fmt.Errorf("has driver %q, which keeps its connections", l.Driver))
+		}
 		if l.Replayable {
 			errs = append(errs, errors.New("is replayable: nothing is ever sent again on a new connection"))
 		}
 	case ReusedConnections:
 		if l.Clients <= 0 {
 			errs = append(errs, errors.New("reuses connections and has none"))
+		}
+		if l.Driver == GRPC {
+			if l.Method != "" || !l.Replayable {
+				errs = append(errs, errors.New("is gRPC, which has no methods and sends again: want Replayable"))
+			}
+			break
 		}
 		switch sentAgain := slices.Contains(resent, l.Method); {
 		case sentAgain && !l.Replayable:

@@ -250,6 +250,10 @@ func TestBadLoads(t *testing.T) {
 			"replayable and never sent again", func(l *Load) { *l = Replayable(1); l.Method = http.MethodPost },
 			`replayable with method "POST", which nothing sends again`,
 		},
+		{"HTTP/2 on new connections", func(l *Load) { l.Driver = H2 }, `has driver "h2", which keeps its connections`},
+		{"HTTP/2 that may be sent again", func(l *Load) { *l = ReusedH2(1); l.Method = http.MethodGet }, errBlind.Error()},
+		{"gRPC with a method", func(l *Load) { *l = Unary(1); l.Method = http.MethodPost }, "has no methods"},
+		{"gRPC that isn't sent again", func(l *Load) { *l = Unary(1); l.Replayable = false }, "want Replayable"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -272,6 +276,7 @@ func TestClasses(t *testing.T) {
 		{"reused", Reused(1), []Class{ClassKeptAlive, ClassInFlight}},
 		{"replayable", Replayable(1), []Class{ClassKeptAlive, ClassInFlight}},
 		{"slow", Slow(1), []Class{ClassNew, ClassInFlight}},
+		{"gRPC", Unary(1), []Class{ClassKeptAlive, ClassInFlight}},
 		{"held", held, []Class{ClassHeld, ClassInFlight}},
 	}
 	for _, tt := range tests {

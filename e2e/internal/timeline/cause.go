@@ -23,13 +23,16 @@ const (
 	Unreachable              // no route to the host or network (EHOSTUNREACH, ENETUNREACH)
 	Client                   // the sender itself could not send: no free port, no file descriptor
 	Other                    // an error of no known kind
+	GoAway                   // the server took the request back unprocessed (HTTP/2: GOAWAY, REFUSED_STREAM)
+	RPCStatus                // the server ended the call with a gRPC status that isn't OK
+	NoAddress                // the client knew no address to send it to: its endpoints are none
 
 	numCauses
 )
 
 var causeNames = [numCauses]string{
 	"unsent", "ok", "refused", "reset", "eof", "timeout", "truncated", "wrong-body", "http-5xx", "http-other",
-	"dns", "tls", "unreachable", "client", "other",
+	"dns", "tls", "unreachable", "client", "other", "goaway", "grpc-status", "no-address",
 }
 
 // Causes lists every cause of a dropped request, in the order in which reports show them.

@@ -143,7 +143,7 @@ type Request struct {
 	// local port of the last attempt, known also of one that was refused or never answered; 0 if
 	// there was none
 	Port  uint16
-	Code  uint16 // HTTP status; 0 if there was no complete header
+	Code  uint16 // HTTP status; 0 if there was no complete header. Of gRPC: the status that the server sent
 	Cause Cause
 	// Attempts counts how often the request went on the wire: connections it was given, and
 	// connections that could not be made. An ok request with more than one attempt was dropped

@@ -17,6 +17,7 @@ import (
 // arrival is a line in the server's ledger: a request that has arrived, and how it was answered.
 type arrival struct {
 	lane   string
+	seq    int
 	port   int // of the client
 	number int // of the connection, from 1
 	use    int // of the connection, from 1

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -19,6 +20,7 @@ func classify(err error) timeline.Cause {
 	var (
 		dns     *net.DNSError
 		timeout net.Error
+		stream  streamError
 	)
 	switch {
 	case errors.As(err, &dns):
@@ -36,6 +38,10 @@ func classify(err error) timeline.Cause {
 		return timeline.Unreachable
 	case is(err, context.DeadlineExceeded, syscall.ETIMEDOUT), errors.As(err, &timeout) && timeout.Timeout():
 		return timeline.Timeout
+	case isGoAway(err.Error()):
+		return timeline.GoAway
+	case errors.As(err, &stream):
+		return timeline.Reset
 	case is(err, io.EOF, io.ErrUnexpectedEOF), isIdleClose(err):
 		return timeline.EOF
 	}
@@ -67,4 +73,29 @@ func isTLS(err error) bool {
 // closed a kept-alive connection just as we took it.
 func isIdleClose(err error) bool {
 	return strings.Contains(err.Error(), "server closed idle connection")
+}
+
+// isGoAway knows by their texts that net/http and grpc-go were told that a stream wasn't processed,
+// and didn't send it again. A connection that ends after its GOAWAY is none: it has an end of its
+// own.
+func isGoAway(text string) bool {
+	for _, said := range []string{"graceful shutdown GOAWAY", "REFUSED_STREAM", "server is draining"} {
+		if strings.Contains(text, said) {
+			return true
+		}
+	}
+	return false
+}
+
+// streamError is what net/http's HTTP/2 has for a stream that was reset alone. It isn't exported,
+// and errors.As fills in any struct that looks like it.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+// Error implements error.
+func (e streamError) Error() string {
+	return fmt.Sprintf("stream %d was reset: %d", e.StreamID, e.Code)
 }

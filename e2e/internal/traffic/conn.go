@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// conn is a connection that remembers how reading from it ended, and that leaves the first goodbye
+// conn is a connection that remembers how it ended, and that leaves the first goodbye
 // to the server.
 type conn struct {
 	net.Conn
-	ended    atomic.Pointer[error] // how reading ended
+	ended    atomic.Pointer[error] // how reading or writing ended, the first of the two
 	reading  atomic.Int32          // reads under way
 	answered atomic.Bool           // something was read
 	uses     atomic.Uint32         // requests that were given it
@@ -27,7 +27,16 @@ func (c *conn) Read(b []byte) (int, error) {
 		c.answered.Store(true)
 	}
 	if err != nil {
-		c.ended.Store(&err)
+		c.ended.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		c.ended.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }

@@ -26,7 +26,7 @@ type Driver interface {
 // Outcome is how one request ended.
 type Outcome struct {
 	Cause   timeline.Cause
-	Code    uint16        // status; 0 if there was none
+	Code    uint16        // status; 0 if there was none. Of gRPC: the one that the server sent
 	Pod     string        // that answered; "" if the answer doesn't say
 	Leaving time.Duration // how long that Pod had known of its SIGTERM; timeline.NotLeaving if it had not got any
 	Conn    uint32        // number of the connection as the Pod counts
@@ -62,6 +62,8 @@ type Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 // drivers are what makes a driver, by the name that a load gives.
 var drivers = map[string]func(driverConfig) Driver{
 	scenarios.HTTP: func(c driverConfig) Driver { return newHTTPDriver(c) },
+	scenarios.H2:   func(c driverConfig) Driver { return newHTTPDriver(c) },
+	scenarios.GRPC: func(c driverConfig) Driver { return newGRPCDriver(c) },
 }
 
 // driverOf finds what makes the lane's driver.

@@ -12,7 +12,9 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// httpDriver speaks HTTP/1.1.
+// httpDriver speaks HTTP/1.1, or HTTP/2 with prior knowledge: net/http's own, which sends a stream
+// again after GOAWAY and REFUSED_STREAM, if it may. Each Transport then has one connection, and
+// beside it one that replaces it.
 type httpDriver struct {
 	lane    Lane
 	shard   Shard
@@ -33,9 +35,13 @@ func newHTTPDriver(c driverConfig) *httpDriver {
 	if c.lane.Resolve != nil {
 		dial = newResolver(c).dialing(dial)
 	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(c.lane.Load.Driver == scenarios.HTTP)
+	protocols.SetUnencryptedHTTP2(c.lane.Load.Driver == scenarios.H2)
 	for range n {
 		d.clients = append(d.clients, &http.Transport{
 			Proxy:              nil, // HTTP_PROXY must not come between
+			Protocols:          protocols,
 			DialContext:        dial,
 			DisableKeepAlives:  c.lane.Load.Connections == scenarios.NewConnections,
 			DisableCompression: true,
@@ -65,7 +71,7 @@ func (d *httpDriver) Do(ctx context.Context, seq int) Outcome {
 	o := Outcome{Leaving: timeline.NotLeaving}
 	ctx, cancel := context.WithTimeout(ctx, d.lane.Load.Timeout)
 	defer cancel()
-	var wire attempts
+	wire := attempts{streams: d.lane.Load.Driver == scenarios.H2}
 	ctx = httptrace.WithClientTrace(context.WithValue(ctx, attemptsKey{}, &wire), wire.trace())
 	req, err := d.target.Request(ctx, seq)
 	if err != nil {
@@ -80,8 +86,14 @@ func (d *httpDriver) Do(ctx context.Context, seq int) Outcome {
 	// No http.Client: it would follow redirects.
 	resp, err := d.clients[seq/d.shard.count()%len(d.clients)].RoundTrip(req)
 	if err != nil {
-		if o.Cause = classify(err); o.Cause == timeline.Other {
+		o.Cause = classify(err)
+		switch {
+		case o.Cause == timeline.Other:
 			o.Cause = wire.fate() // net/http says only that half a line of a header is no header
+		case o.Cause == timeline.EOF && wire.streams:
+			// The kernel tells of a RST once: if that was in writing an acknowledgement, reading ends in
+			// EOF.
+			o.Cause = wire.fate()
 		}
 	} else {
 		o.Code = uint16(resp.StatusCode)
@@ -107,6 +119,9 @@ func (d *httpDriver) Do(ctx context.Context, seq int) Outcome {
 // the request was given up, hence the lock; or after it was given a connection that had become idle
 // meanwhile, and then the dial is none of the request's any more.
 type attempts struct {
+	// streams says that the protocol is HTTP/2, where a connection that is given to a request may turn
+	// out to take none any more: then the attempt counts when its header is written.
+	streams bool
 	mu      sync.Mutex
 	count   uint8
 	port    uint16
@@ -126,7 +141,9 @@ func (a *attempts) trace() *httptrace.ClientTrace {
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			a.conn = info.Conn
-			a.add()
+			if !a.streams {
+				a.add()
+			}
 			if c, ok := info.Conn.(*conn); ok {
 				a.use = c.uses.Add(1)
 			}
@@ -135,6 +152,13 @@ func (a *attempts) trace() *httptrace.ClientTrace {
 			}
 			if addr, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
 				a.address = addr.String()
+			}
+		},
+		WroteHeaders: func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			if a.streams {
+				a.add()
 			}
 		},
 		ConnectDone: func(_, _ string, err error) {

@@ -486,8 +486,9 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 	exit, late, exited := a.exit(d.lifecycle)
 	complete := life.logComplete()
 	// What has answered had not ended, and what never connected was not in flight.
-	answered := !byProxy &&
-		(d.Cause == timeline.HTTP5xx || d.Cause == timeline.HTTPOther || d.Cause == timeline.WrongBody)
+	answered := !byProxy && slices.Contains([]timeline.Cause{
+		timeline.HTTP5xx, timeline.HTTPOther, timeline.WrongBody, timeline.GoAway, timeline.RPCStatus,
+	}, d.Cause)
 	connected := d.Cause != timeline.Refused && d.Cause != timeline.Unreachable
 	inFlight := connected && !answered && d.Sent < exit &&
 		(!hasClosed || d.Sent < life.FirstSeen[timeline.AppListenerClosed])

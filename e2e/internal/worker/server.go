@@ -132,6 +132,9 @@ const probeWork = 100 * time.Millisecond
 func Probe(ctx context.Context, at Target) (pod string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
+	if traffic.IsGRPC(at.URL) {
+		return traffic.ProbeGRPC(ctx, at.URL)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+protocol.PathWork, nil)
 	if err != nil {
 		return "", err
