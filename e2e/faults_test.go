@@ -37,15 +37,14 @@ func TestFaults(t *testing.T) {
 		name string
 		// fault happens as the rolling update begins. It returns at once; what it starts is over by
 		// itself.
-		fault func(ctx context.Context) error
-		skew  time.Duration
-		// consumer is measured in the place of those of every run; empty for these.
-		consumer string
-		before   func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
-		outcome  verdict.Outcome
-		reason   string              // in one of the reasons; empty if the run may be believed
-		partial  bool                // the workers' records may end early
-		missing  timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
+		fault     func(ctx context.Context) error
+		skew      time.Duration
+		consumers []string                        // instead of those of every run
+		before    func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
+		outcome   verdict.Outcome
+		reason    string              // in one of the reasons; empty if the run may be believed
+		partial   bool                // the workers' records may end early
+		missing   timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
 	}{
 		{name: "a worker is killed", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "loadgen")
@@ -62,13 +61,16 @@ func TestFaults(t *testing.T) {
 		{name: "connection tracking ends", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "conntrack")
 		}, outcome: verdict.Pass, missing: timeline.SourceConntrack},
+		{name: "an access log ends", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "-f", "tail .*traefik.log")
+		}, consumers: []string{"ingress"}, outcome: verdict.Pass, missing: timeline.SourceAccessLog},
 		{name: "a component is killed", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "traefik")
-		}, consumer: "ingress", outcome: verdict.Infrastructure, reason: "component traefik", missing: timeline.SourceAccessLog},
+		}, consumers: []string{"ingress"}, outcome: verdict.Infrastructure, reason: "component traefik", missing: timeline.SourceAccessLog},
 		{name: "the kinds of a component are gone", before: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf",
 				"delete", "crd", "httproutes.gateway.networking.k8s.io")
-		}, consumer: "gateway", outcome: verdict.Infrastructure, reason: "of component traefik are missing"},
+		}, consumers: []string{"gateway"}, outcome: verdict.Infrastructure, reason: "of component traefik are missing"},
 		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: verdict.Pass},
 		{name: "nothing is wrong after all that", outcome: verdict.Pass},
 	}
@@ -76,13 +78,9 @@ func TestFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			broken := shared.With(func(c *suite.Config) {
 				c.Cluster.ClockSkew = tt.skew
-				c.Out = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-"))
+				c.Out, c.Consumers = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-")), tt.consumers
 			})
-			s, err := broken.Find("prestop-sleep", "rolling-update")
-			require.NoError(t, err)
-			if tt.consumer != "" {
-				s = ofConsumer(t, tt.consumer)
-			}
+			s := runsOf(t, broken, "prestop-sleep", "rolling-update")[0].Scenario
 			if tt.before != nil {
 				require.NoError(t, tt.before(testContext(t)))
 			}
@@ -129,18 +127,6 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
-}
-
-// ofConsumer is a rolling update of prestop-sleep with the lanes of a consumer.
-func ofConsumer(t *testing.T, consumer string) scenarios.Scenario {
-	t.Helper()
-	catalogue, err := scenarios.NewCatalogue()
-	require.NoError(t, err)
-	groups, err := catalogue.Groups([]string{consumer}, 25)
-	require.NoError(t, err)
-	s, err := catalogue.In(groups[0], "prestop-sleep", "rolling-update")
-	require.NoError(t, err)
-	return s
 }
 
 // TestFullDisk: a timeline that can't be saved is told of, and the run is not believed. It mounts a

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/suite"
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -23,13 +24,12 @@ import (
 // TestAttributionTruth holds attribution against the truth: Pods fail requests whose numbers are
 // known beforehand, and each tells in its log which it has failed. Each of those is charged to the
 // Pod that told of it, and to a part of its life in which it took requests; undisturbed, nothing
-// else is dropped.
+// else is dropped. The flag -consumers says through whom the requests go; without it kube-proxy alone.
 //
 // The runs themselves are inconclusive, as they drop requests before the disruption: so their
 // verdicts are kept out of the suite's.
 func TestAttributionTruth(t *testing.T) {
 	long(t, suite.LongTruth)
-	truth := shared.With(func(c *suite.Config) { c.Out = filepath.Join(c.Out, "truth") })
 	tests := []struct {
 		name       string
 		strategy   string
@@ -41,58 +41,108 @@ func TestAttributionTruth(t *testing.T) {
 		{"nothing happens to the Pods", "in-app-delay", 0, "none", 50, []verdict.LifecyclePhase{verdict.BeforeDeletion}},
 		{"Pods go", "prestop-sleep", 3 * time.Second, "pod-deletion", 9, []verdict.LifecyclePhase{verdict.BeforeDeletion, verdict.PreStop}},
 	}
-	for i, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s, err := truth.Find(tt.strategy, tt.disruption)
-			require.NoError(t, err)
-			if tt.delay > 0 {
-				s, err = s.WithDelay(tt.delay)
-				require.NoError(t, err)
+	for _, tt := range tests {
+		truth := shared.With(func(c *suite.Config) {
+			c.Out, c.Delay = filepath.Join(c.Out, "truth"), tt.delay
+			if len(c.Consumers)+len(c.Lanes) == 0 {
+				c.Lanes = []string{"service/new", "service/reused", "service/slow"}
 			}
-			s, err = s.Only([]string{"service/new", "service/reused", "service/slow"})
-			require.NoError(t, err)
-			s.Strategy = s.Strategy.With(fmt.Sprintf("-fail-every=%d", tt.every))
-			v, dir := truth.Attempt(testContext(t), t, scenarios.Run{Scenario: s, Repeat: 1}, i+1, len(tests))
-			require.NotEqual(t, verdict.Infrastructure, v.Outcome, "%v", v.Reasons)
-
-			told := failedOnPurpose(t, filepath.Join(dir, "pods"))
-			planned := 0
-			for _, l := range v.Lanes {
-				require.Zero(t, l.Unsent, l.Name)
-				planned += (l.Planned + tt.every - 1) / tt.every // the first of a lane is number 0
-			}
-			require.Greater(t, len(told), planned*9/10, "the Pods have failed what they were told to")
-			charged := map[failed]string{}
-			evidence := map[verdict.Evidence]int{}
-			phases := map[verdict.LifecyclePhase]int{}
-			for _, l := range v.DroppedRequests {
-				at := failed{l.Lane, l.Seq}
-				assert.NotContains(t, charged, at, "charged once")
-				charged[at] = l.Pod
-				if _, onPurpose := told[at]; onPurpose {
-					evidence[l.Evidence]++
-					phases[l.Phase]++
-					assert.Contains(t, tt.want, l.Phase, "%s %d: %s, %s", l.Lane, l.Seq, l.Cause, l.Why)
-				}
-			}
-			for at, pod := range told {
-				assert.Equal(t, pod, charged[at], "%s %d", at.lane, at.seq)
-			}
-			if tt.disruption == "none" {
-				assert.Len(t, told, planned)
-				assert.Equal(t, told, charged, "nothing else is dropped")
-			}
-			pods := map[string]bool{}
-			for _, pod := range told {
-				pods[pod] = true
-			}
-			assert.Greater(t, len(pods), 1, "with one Pod to name, naming is no art")
-			assert.Positive(t, evidence[verdict.ByRoute], "as on new connections")
-			assert.Positive(t, evidence[verdict.ByConnection], "as on reused ones")
-			assert.Len(t, phases, len(tt.want), "%v", phases)
-			t.Logf("%d requests failed on purpose by %d Pods; named by %v, in %v", len(told), len(pods), evidence, phases)
 		})
+		runs := runsOf(t, truth, tt.strategy, tt.disruption)
+		for i, run := range runs {
+			t.Run(strings.TrimSuffix(tt.name+", through "+run.Group, ", through "), func(t *testing.T) {
+				run.Strategy = run.Strategy.With(fmt.Sprintf("-fail-every=%d", tt.every))
+				// What a client sends again comes to two Pods: which of them failed it last, only the client knows.
+				run.Lanes = slices.DeleteFunc(slices.Clone(run.Lanes), func(l scenarios.Lane) bool { return l.Load.Replayable })
+				v, dir := truth.Attempt(testContext(t), t, run, i+1, len(runs))
+				require.NotEqual(t, verdict.Infrastructure, v.Outcome, "%v", v.Reasons)
+				holdAgainst(t, v, failedOnPurpose(t, filepath.Join(dir, "pods")), tt.every, tt.want)
+			})
+		}
 	}
+}
+
+// runsOf are those of a strategy and a disruption through the consumers that the suite is to measure: one of each group.
+func runsOf(t *testing.T, s *suite.Suite, strategy, disruption string) []scenarios.Run {
+	t.Helper()
+	runs, err := s.With(func(c *suite.Config) {
+		c.Strategies, c.Disruptions, c.Repeat = []string{strategy}, []string{disruption}, 1
+	}).Runs()
+	require.NoError(t, err)
+	runs = slices.DeleteFunc(runs, func(run scenarios.Run) bool {
+		control := run.Strategy.Name == "no-handler" && strategy != "no-handler"
+		return control || run.ProxyMode != "" // nor another kube-proxy
+	})
+	require.NotEmpty(t, runs)
+	return runs
+}
+
+// nameless are the consumers that tell nobody which Pod they sent a request to: what is dropped
+// through them may be charged to no one, with the reason.
+var nameless = []string{
+	"ingress-nativelb", // Traefik sends to the Service's address, and doesn't log from which port
+}
+
+// holdAgainst holds a verdict against what Pods told that they have failed on purpose.
+func holdAgainst(t *testing.T, v verdict.Verdict, told map[failed]string, every int, want []verdict.LifecyclePhase) {
+	t.Helper()
+	planned, consumers := 0, map[string]string{}
+	for _, l := range v.Lanes {
+		require.Zero(t, l.Unsent, l.Name)
+		planned += (l.Planned + every - 1) / every // the first of a lane is number 0
+		consumers[l.Name] = l.Consumer
+	}
+	require.Greater(t, len(told), planned*9/10, "the Pods have failed what they were told to")
+	charged := map[failed]string{}
+	evidence := map[string]map[verdict.Evidence]int{} // by consumer
+	phases := map[verdict.LifecyclePhase]int{}
+	for _, l := range v.DroppedRequests {
+		at, consumer := failed{l.Lane, l.Seq}, consumers[l.Lane]
+		assert.NotContains(t, charged, at, "charged once")
+		charged[at] = l.Pod
+		if _, onPurpose := told[at]; !onPurpose {
+			continue
+		}
+		if evidence[consumer] == nil {
+			evidence[consumer] = map[verdict.Evidence]int{}
+		}
+		evidence[consumer][l.Evidence]++
+		if l.Pod == "" && slices.Contains(nameless, consumer) {
+			charged[at] = told[at] // excused
+			continue
+		}
+		phases[l.Phase]++
+		assert.Contains(t, want, l.Phase, "%s %d: %s %d, %s", l.Lane, l.Seq, l.Cause, l.Code, l.Why)
+	}
+	for at, pod := range told {
+		assert.Equal(t, pod, charged[at], "%s %d", at.lane, at.seq)
+	}
+	if v.Spec.Scope == timeline.ScopeNone {
+		assert.Len(t, told, planned)
+		assert.Equal(t, told, charged, "nothing else is dropped")
+	}
+	pods := map[string]bool{}
+	for _, pod := range told {
+		pods[pod] = true
+	}
+	assert.Greater(t, len(pods), 1, "with one Pod to name, naming is no art")
+	for _, l := range v.Lanes {
+		by := evidence[l.Consumer]
+		switch {
+		case slices.Contains(nameless, l.Consumer):
+		case l.Routing == timeline.ByClient:
+			assert.Positive(t, by[verdict.ByAddress], l.Name)
+		case l.Routing == timeline.PerRequest:
+			assert.Positive(t, by[verdict.ByAccessLog], l.Name)
+			assert.Zero(t, by[verdict.ByConnection], "%s: behind a proxy a connection says nothing", l.Name)
+		case l.Reuses():
+			assert.Positive(t, by[verdict.ByConnection], l.Name)
+		default:
+			assert.Positive(t, by[verdict.ByRoute], l.Name)
+		}
+	}
+	assert.Len(t, phases, len(want), "%v", phases)
+	t.Logf("%d requests failed on purpose by %d Pods; named by %v, in %v", len(told), len(pods), evidence, phases)
 }
 
 // failed is a request that a Pod has failed on purpose.

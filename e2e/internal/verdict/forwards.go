@@ -66,6 +66,16 @@ func accessLogOf(tl timeline.Timeline, component string) timeline.Source {
 	return timeline.Source{}
 }
 
+// lastForward is when a component took what its log tells of last; 0 if that tells of nothing.
+func lastForward(tl timeline.Timeline, component string) (last time.Duration) {
+	for _, f := range tl.Forwards.List {
+		if tl.Forwards.Name(f.Component) == component {
+			last = max(last, f.At)
+		}
+	}
+	return last
+}
+
 // takenBefore is how long before its request a proxy may say that it took it: some date a request by
 // the end of the one before on its connection, and a connection may have been dialled for an earlier
 // request.
@@ -84,7 +94,7 @@ func (a attribution) forwarded(
 	log := accessLogOf(a.tl, lane.Component)
 	slack := uncertainty(sender) + a.clock(log.Node) + clockGrain
 	since, perRequest := d.Sent-slack, lane.Routing == timeline.PerRequest
-	if perRequest || lane.Reuses() {
+	if lane.Reuses() {
 		since -= takenBefore
 	}
 	var found []timeline.Forward
@@ -111,11 +121,13 @@ func (a attribution) forwarded(
 	case !perRequest && slack+lateRoute > portRests:
 		d.Why = whyClock
 		return
-	case len(found) == 0 && log.Missing != "":
-		d.Why = whyNoForward + ": " + log.Missing
-		return
 	case len(found) == 0:
 		d.Why = whyNoForward
+		if last := lastForward(a.tl, lane.Component); log.Missing != "" {
+			d.Why += ": " + log.Missing
+		} else if last < d.Sent {
+			d.Why += fmt.Sprintf(": its last line is of %s", last.Round(time.Millisecond)) // it may have been cut off
+		}
 		return
 	case slices.ContainsFunc(found, func(f timeline.Forward) bool {
 		return f.Target != found[0].Target || f.LocalPort != found[0].LocalPort

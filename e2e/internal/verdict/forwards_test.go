@@ -40,6 +40,12 @@ func proxied() timeline.Timeline {
 	return tl
 }
 
+// lastLines are those of requests that nobody asks for here, after all others.
+func lastLines(tl *timeline.Timeline) {
+	passes(tl, "traefik", "ingress/last", "10.9.0.1", "10.0.0.2", timeline.Forward{At: 19 * sec})
+	passes(tl, "loadbalancer", "", "172.18.0.9", "172.18.0.2", timeline.Forward{At: 19 * sec})
+}
+
 // passes adds a line of a component's access log.
 func passes(tl *timeline.Timeline, component, lane, from, target string, f timeline.Forward) {
 	for _, name := range []struct {
@@ -123,6 +129,10 @@ func TestForwardedPerRequest(t *testing.T) {
 		{"the Service's own address, and no port", changes{line(sent+ms, "10.96.0.7"), func(tl *timeline.Timeline) {
 			tl.Spec.Lanes[ingress].Evidence = append(tl.Spec.Lanes[ingress].Evidence, timeline.EvidenceConntrack)
 		}}, "", whyNoLocalPort},
+		{"the log ended", changes{func(tl *timeline.Timeline) {
+			tl.Forwards = timeline.Forwards{}
+			passes(tl, "traefik", "ingress/reused", "10.9.0.1", "10.0.0.1", timeline.Forward{At: 5 * sec, Seq: 99})
+		}}, "", whyNoForward + ": its last line is of 5s"},
 		{"no line, as lines are lost", changes{source(func(s *timeline.Source) { s.Missing = "lost lines: 2" })}, "", whyNoForward + ": lost lines: 2"},
 		{"a line, though others are lost", changes{line(sent+ms, "10.0.0.1"), source(func(s *timeline.Source) { s.Missing = "lost lines: 2" })}, "app-0", "listener-closed"},
 		{"nobody read the log", changes{source(func(s *timeline.Source) { s.Component = "" })}, "", whyNoAccessLog},
@@ -136,6 +146,7 @@ func TestForwardedPerRequest(t *testing.T) {
 			tl := proxied()
 			r := give(&tl, ingress, sent, done, timeline.HTTP5xx)
 			r.Code = http.StatusBadGateway
+			lastLines(&tl)
 			for _, change := range tt.changes {
 				change(&tl)
 			}
@@ -188,6 +199,7 @@ func TestForwardedPerConnection(t *testing.T) {
 		{"no log", changes{func(tl *timeline.Timeline) { tl.Sources = tl.Sources[:6] }}, "", whyNoAccessLog},
 		{"refused by the balancer", changes{func(tl *timeline.Timeline) { tl.Lanes[balanced].Requests[0].ConnUse = 0 }}, "", whyNotTaken},
 		{"two lines at the time", append(changes{taken(sent, "172.18.0.3", 50001)}, whole...), "", whyTwoForwards},
+		{"two lines at the time, to one node", append(changes{taken(sent, "172.18.0.2", 50001)}, whole...), "", whyTwoForwards},
 		{"a client without an address", append(changes{func(tl *timeline.Timeline) { tl.Senders[2].IP = "" }}, whole...), "", whyNoSender},
 		{"the balancer's clock is known badly", append(changes{func(tl *timeline.Timeline) { known(&tl.Sources[6], 9*sec) }}, whole...), "", whyClock},
 		{"no port of its own", changes{taken(sent+ms, "172.18.0.2", 0), whole[1]}, "", whyNoLocalPort},
@@ -207,6 +219,7 @@ func TestForwardedPerConnection(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tl := proxied()
 			give(&tl, balanced, sent, done, timeline.Reset)
+			lastLines(&tl)
 			for _, change := range tt.changes {
 				change(&tl)
 			}
@@ -214,6 +227,17 @@ func TestForwardedPerConnection(t *testing.T) {
 			assert.Equal(t, tt.pod, d.Pod)
 			assert.Equal(t, tt.want, cmp.Or(d.Why, d.Phase.String()))
 			assert.Equal(t, tt.pod != "", d.Evidence == ByRoute)
+		})
+	}
+	for uncertain, want := range map[time.Duration]string{0: "", 9 * sec: whyClock} {
+		t.Run("a balancer that sends to the Pods themselves, by a clock known to "+uncertain.String(), func(t *testing.T) {
+			tl := proxied()
+			known(&tl.Sources[6], uncertain+ms)
+			give(&tl, balanced, sent, done, timeline.Reset)
+			taken(sent+ms, "10.0.0.1", 50000)(&tl)
+			d := one(t, tl)
+			assert.Equal(t, want, d.Why)
+			assert.Equal(t, want == "", d.Evidence == ByAccessLog)
 		})
 	}
 	t.Run("kept-alive: the Pod that answered before on the connection, which stays with it", func(t *testing.T) {
@@ -244,8 +268,9 @@ func TestProxyMasked(t *testing.T) {
 	line("traefik", 2, 2, 2*sec) // the client had sent it again, too
 	line("nginx", 3, 2, 2*sec)
 	line("traefik", 4, 2, -9*sec) // of another run
-	line("traefik", 6, 2, 2*sec)  // dropped all the same
-	line("traefik", 9, 2, 2*sec)  // of no request
+	line("traefik", 5, 2, 9*sec)
+	line("traefik", 6, 2, 2*sec) // dropped all the same
+	line("traefik", 9, 2, 2*sec) // of no request
 	l := Judge(tl).Lanes[ingress]
 	assert.Equal(t, 2, l.ProxyMasked)
 	assert.Zero(t, l.Masked)

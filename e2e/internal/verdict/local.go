@@ -44,7 +44,7 @@ func notLocal(tl timeline.Timeline, spec timeline.LaneSpec, record timeline.Lane
 	}
 	log := accessLogOf(tl, spec.Component)
 	for _, f := range tl.Forwards.List {
-		if tl.Forwards.Name(f.Component) != spec.Component || f.LocalPort == 0 {
+		if tl.Forwards.Name(f.Component) != spec.Component {
 			continue
 		}
 		node := nodeAt(tl, tl.Forwards.Name(f.Target))
