@@ -59,6 +59,10 @@ type App struct {
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
 var errOtherNeeds = errors.New("the cluster wasn't made with the settings that it needs, or with others")
 
+// ErrComponent says that a program that a consumer needs can't be had on this cluster: its image is
+// missing, or it didn't get ready in its time. Other runs that need it needn't try.
+var ErrComponent = errors.New("what a consumer needs is not there")
+
 // Deploy replaces whatever app is deployed by one with the scenario's strategy, and returns when
 // each Pod of it has answered a request at each consumer. What it has deployed is written to
 // dir/manifests.yaml; the Pods' logs will be in dir/pods. App.Close must be called.
@@ -94,7 +98,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	if a.components, err = a.cluster.useComponents(ctx, componentsOf(s), a.dir); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrComponent, err)
 	}
 	manifests := []any{workload}
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes

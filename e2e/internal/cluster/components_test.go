@@ -213,12 +213,15 @@ func TestComponents(t *testing.T) {
 		assert.Len(t, m.asked, 5, "its image is there")
 
 		c.SetComponentArgs(map[string][]string{"traefik": {"--providers.providersThrottleDuration=10s"}})
+		c.SetComponentEnv(map[string][]string{"traefik": {"DEBOUNCE=1s"}})
 		assert.Equal(t, "traefik-3", use("traefik")["traefik"].pod)
 		d, err := client.AppsV1().Deployments(componentsNamespace).Get(t.Context(), "traefik", metav1.GetOptions{})
 		require.NoError(t, err)
 		args := d.Spec.Template.Spec.Containers[0].Args
 		assert.Equal(t, "--providers.providersThrottleDuration=10s", args[len(args)-1], "the last one counts")
 		assert.Contains(t, args, "--ping")
+		env := d.Spec.Template.Spec.Containers[0].Env
+		assert.Equal(t, corev1.EnvVar{Name: "DEBOUNCE", Value: "1s"}, env[len(env)-1])
 		assert.NoDirExists(t, filepath.Join(dir, componentsDir), "nothing broke down")
 	})
 }
