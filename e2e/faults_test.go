@@ -39,7 +39,8 @@ func TestFaults(t *testing.T) {
 		// itself.
 		fault     func(ctx context.Context) error
 		skew      time.Duration
-		consumers []string // instead of those of every run
+		consumers []string                        // instead of those of every run
+		before    func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
 		outcome   verdict.Outcome
 		reason    string              // in one of the reasons; empty if the run may be believed
 		partial   bool                // the workers' records may end early
@@ -63,6 +64,13 @@ func TestFaults(t *testing.T) {
 		{name: "an access log ends", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "-f", "tail .*traefik.log")
 		}, consumers: []string{"ingress"}, outcome: verdict.Pass, missing: timeline.SourceAccessLog},
+		{name: "a component is killed", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "traefik")
+		}, consumers: []string{"ingress"}, outcome: verdict.Infrastructure, reason: "component traefik", missing: timeline.SourceAccessLog},
+		{name: "the kinds of a component are gone", before: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf",
+				"delete", "crd", "httproutes.gateway.networking.k8s.io")
+		}, consumers: []string{"gateway"}, outcome: verdict.Infrastructure, reason: "of component traefik are missing"},
 		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: verdict.Pass},
 		{name: "nothing is wrong after all that", outcome: verdict.Pass},
 	}
@@ -73,6 +81,9 @@ func TestFaults(t *testing.T) {
 				c.Out, c.Consumers = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-")), tt.consumers
 			})
 			s := runsOf(t, broken, "prestop-sleep", "rolling-update")[0].Scenario
+			if tt.before != nil {
+				require.NoError(t, tt.before(testContext(t)))
+			}
 			update := s.Disruption.Run
 			s.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
 				if tt.fault != nil {
@@ -91,6 +102,9 @@ func TestFaults(t *testing.T) {
 				assert.NotEmpty(t, v.Reasons)
 			}
 			assert.Contains(t, strings.Join(v.Reasons, "\n"), tt.reason)
+			if tt.before != nil {
+				return
+			}
 			for _, l := range v.Lanes {
 				t.Logf("%s: %d of %d sent", l.Name, l.Sent, l.Planned)
 				assert.Greater(t, l.Sent, 50, "%s: what was recorded before is kept", l.Name)
