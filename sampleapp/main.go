@@ -46,6 +46,8 @@ type config struct {
 	shutdownTimeout time.Duration
 	startupDelay    time.Duration
 	failEvery       int
+	webhookAddr     string
+	webhookPEM      string
 }
 
 func main() {
@@ -117,13 +119,20 @@ func (s *server) serve(started time.Time) error {
 		_ = grpcListener.Close()
 		return fmt.Errorf("open the listener: %w", err)
 	}
+	httpServer, grpcServer := s.httpServer(), s.grpcServer()
+	webhookListener, err := s.webhookListener(httpServer)
+	if err != nil {
+		return errors.Join(err, grpcListener.Close(), listener.Close())
+	}
 	s.life.record(time.Now(), protocol.Event{
 		Event: protocol.EventListening, Addr: listener.Addr().String(), GRPC: grpcListener.Addr().String(),
 	})
 
-	httpServer, grpcServer := s.httpServer(), s.grpcServer()
-	served, servedGRPC := make(chan error, 1), make(chan error, 1)
+	served, servedGRPC := make(chan error, 2), make(chan error, 1)
 	go func() { served <- httpServer.Serve(&loggingListener{Listener: listener, life: s.life}) }()
+	if webhookListener != nil {
+		go func() { served <- httpServer.ServeTLS(webhookListener, "", "") }()
+	}
 	go func() { servedGRPC <- grpcServer.Serve(grpcListener) }()
 
 	select {
@@ -205,6 +214,10 @@ func newFlagSet() (*flag.FlagSet, *config) {
 			"/work whose number in its lane is a multiple of this `number`, and tell it by the "+
 			"event failed-request: drops that are known beforehand, to hold against those that a client names. 0: none.",
 	)
+	flags.StringVar(&cfg.webhookAddr, "webhook-addr", fmt.Sprintf(":%d", protocol.PortWebhook),
+		"`host:port` to listen on for the API server, with TLS; port 0 takes any free one. Needs -webhook-pem.")
+	flags.StringVar(&cfg.webhookPEM, "webhook-pem", "",
+		"`base64` of a certificate and its key, each as PEM, to be an admission webhook with. Empty: there is none.")
 	return flags, cfg
 }
 

@@ -79,12 +79,12 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		args []string
 		want config
 	}{
-		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
+		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
 		{
 			"all",
 			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50"},
 			config{
-				addr: "[::1]:0", grpcAddr: "[::1]:1", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
+				addr: "[::1]:0", grpcAddr: "[::1]:1", webhookAddr: ":8443", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
 				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50,
 			},
 		},

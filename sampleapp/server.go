@@ -58,6 +58,7 @@ type server struct {
 func (s *server) httpServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           s,
@@ -88,10 +89,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.prestop(w, r)
 	case protocol.PathLedger:
 		s.ledger(w)
+	case protocol.PathAdmit:
+		s.admit(w, r)
 	case protocol.PathMetrics:
 		s.metrics(w)
 	default:
-		const known = "/work, /readyz, /livez, /prestop, /ledger and /metrics"
+		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger and /metrics"
 		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
 }
@@ -219,7 +222,9 @@ func (s *server) answer(w http.ResponseWriter, code int, body string) error {
 	header := w.Header()
 	header.Set(protocol.HeaderPod, s.pod)
 	header.Set(protocol.HeaderLeaving, s.terminator.milliseconds())
-	header.Set("Content-Type", "text/plain; charset=utf-8")
+	if header.Get("Content-Type") == "" {
+		header.Set("Content-Type", "text/plain; charset=utf-8")
+	}
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	if s.close && s.terminator.begun() {
 		// Per answer, not by SetKeepAlivesEnabled(false): that closes idle connections at once,

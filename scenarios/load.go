@@ -24,7 +24,7 @@ const (
 // whether or not earlier ones were answered.
 type Load struct {
 	Name string
-	// Driver is how one request is made and how its end is told: http, h2, grpc.
+	// Driver is how one request is made and how its end is told: http, h2, grpc, api.
 	Driver string
 	// Class is what the load is there to show; its dropped requests have one each (Classes).
 	Class       Class
@@ -48,10 +48,11 @@ const (
 	HTTP = "http" // HTTP/1.1
 	H2   = "h2"   // HTTP/2 with prior knowledge
 	GRPC = "grpc" // gRPC, unary
+	API  = "api"  // writes to the API server, which asks the app before it allows them
 )
 
 // loads are all there are, by the name that a consumer's folder gives them.
-var loads = []func(rate int) Load{New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary}
+var loads = []func(rate int) Load{New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary, Writes}
 
 // loadNamed is the load of a name at a rate. An unknown name is an error that lists the known ones.
 func loadNamed(name string, rate int) (Load, error) {
@@ -145,6 +146,15 @@ func Unary(rate int) Load {
 	}
 }
 
+// Writes are creations of an object that are only tried, of which the API server asks the app as a
+// webhook. What the app doesn't answer is rejected.
+func Writes(rate int) Load {
+	return Load{
+		Name: "writes", Driver: API, Class: ClassKeptAlive, Rate: rate, Method: http.MethodPost,
+		Connections: ReusedConnections, Clients: 1, Timeout: timeout,
+	}
+}
+
 // timeout is short enough to end a run soon, and long enough for two seconds of work plus a SYN
 // sent again after one and after three seconds.
 const timeout = 5 * time.Second
@@ -178,7 +188,7 @@ func (l Load) Validate() error {
 	}
 	switch l.Connections {
 	case NewConnections:
-		if l.Driver == H2 || l.Driver == GRPC {
+		if slices.Contains([]string{H2, GRPC, API}, l.Driver) {
 			errs = append(errs, fmt.Errorf("has driver %q, which keeps its connections", l.Driver))
 		}
 		if l.Replayable {

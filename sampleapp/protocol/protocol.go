@@ -3,10 +3,11 @@
 package protocol
 
 // Port is where the app listens unless it is told otherwise, for HTTP/1.1 and for HTTP/2 with prior
-// knowledge. PortGRPC is where it does for gRPC.
+// knowledge. PortGRPC is where it does for gRPC, PortWebhook for the API server, which wants TLS.
 const (
-	Port     = 8080
-	PortGRPC = 9090
+	Port        = 8080
+	PortGRPC    = 9090
+	PortWebhook = 8443
 )
 
 // GRPCService and GRPCWork are what PathWork is in gRPC: a unary method that takes a
@@ -24,6 +25,7 @@ const (
 	PathLive    = "/livez"   // liveness probe
 	PathPreStop = "/prestop" // preStop hook of kind httpGet: ?for=15s says how long it waits
 	PathLedger  = "/ledger"  // how many requests to /work were answered, by lane
+	PathAdmit   = "/admit"   // an admission webhook that allows everything; it counts as PathWork does
 	PathMetrics = "/metrics" // the same for Prometheus, and whether the Pod has got its SIGTERM
 )
 
@@ -41,6 +43,17 @@ const (
 	// number of this connection in this process, from 1; probes have connections too
 	HeaderConn        = "Zerodrop-Conn"
 	HeaderConnRequest = "Zerodrop-Conn-Request" // number of this request on this connection, from 1
+)
+
+// WarningPrefix begins the warning of PathAdmit's answers, by which who has made the API server ask
+// knows who answered. Behind it come the values of HeaderPod, HeaderLeaving, HeaderConn and
+// HeaderConnRequest, with a blank between them.
+const WarningPrefix = "zerodrop "
+
+// The annotations of an object by which PathAdmit knows which request of the load it is of.
+const (
+	AnnotationLane = "zerodrop.dev/lane"
+	AnnotationSeq  = "zerodrop.dev/seq"
 )
 
 // The headers of a request by which the load says which it is: for the app's ledger, and for

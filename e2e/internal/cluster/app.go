@@ -94,6 +94,16 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if s.Needs().Key() != a.cluster.config.Needs.Key() {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, errOtherNeeds)
 	}
+	var webhook certificate
+	asked := func(l scenarios.Lane) bool { return l.Consumer.From == fixtures.FromAPI }
+	if i := slices.IndexFunc(s.Lanes, asked); i >= 0 {
+		host := s.Lanes[i].Consumer.Objects[0].GetName() + "." + a.cluster.namespace + ".svc"
+		var err error
+		if webhook, err = newCertificate(host, time.Now()); err != nil {
+			return err
+		}
+		s.Strategy = s.Strategy.With(webhook.arg())
+	}
 	workload, err := a.render(s.Strategy)
 	if err != nil {
 		return err
@@ -116,6 +126,12 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	manifests := []any{workload}
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
 	for _, c := range s.Consumers() {
+		var err error
+		if c.From == fixtures.FromAPI {
+			if c.Objects, err = webhook.forRun(a.cluster.namespace, c.Objects); err != nil {
+				return fmt.Errorf("consumer %s: %w", c.Name, err)
+			}
+		}
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
 			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c, err))
@@ -220,8 +236,14 @@ func (a *App) Close(ctx context.Context) error {
 
 // expose makes a consumer's objects unless the run before has, and works out where it is reached.
 func (a *App) expose(ctx context.Context, c exposed) error {
-	values := map[string]string{"namespace": a.cluster.namespace}
+	values := map[string]string{"namespace": a.cluster.namespace, "api": a.cluster.server}
 	for i, o := range c.objects {
+		if i > 0 && c.From == fixtures.FromAPI { // that of the run before has another certificate
+			if err := o.replace(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		present, err := o.apply(ctx)
 		if err != nil {
 			return err
@@ -384,6 +406,9 @@ func (a *App) probes(consumer fixtures.Consumer) []probe {
 func (a *App) waitConsumer(ctx context.Context, c fixtures.Consumer) error {
 	if len(c.Loads) == 0 {
 		return a.waitScraped(ctx, c)
+	}
+	if c.From == fixtures.FromAPI {
+		return a.waitAsked(ctx, a.urls[c.Name][0])
 	}
 	for _, probe := range a.probes(c) {
 		for _, at := range a.targets(c) {

@@ -387,8 +387,8 @@ func TestAddress(t *testing.T) {
 		{"by address, whatever the one outside", "node.example", at(fixtures.FromCluster, "http://{clusterIP}"), "10.96.0.9", "http://10.96.0.9"},
 		{"IPv6", "", at(fixtures.FromCluster, "http://{clusterIP}:8080"), "fd00:10:96::9", "http://[fd00:10:96::9]:8080"},
 		{"by name", "", at(fixtures.FromCluster, template), "None", "http://app.zerodrop-test.svc.cluster.local.:8080"},
-		{"unknown placeholder", "", at(fixtures.FromCluster, "http://{nodeIP}"), "10.96.0.9", "address http://{nodeIP}: unknown placeholder {nodeIP}: want some of [clusterIP namespace node nodePort port service]"},
-		{"by the address of a headless Service", "", at(fixtures.FromCluster, "http://{clusterIP}"), "None", "address http://{clusterIP}: unknown placeholder {clusterIP}: want some of [namespace node nodePort port service]"},
+		{"unknown placeholder", "", at(fixtures.FromCluster, "http://{nodeIP}"), "10.96.0.9", "address http://{nodeIP}: unknown placeholder {nodeIP}: want some of [api clusterIP namespace node nodePort port service]"},
+		{"by the address of a headless Service", "", at(fixtures.FromCluster, "http://{clusterIP}"), "None", "address http://{clusterIP}: unknown placeholder {clusterIP}: want some of [api namespace node nodePort port service]"},
 		{"no URL", "node.example", at(fixtures.FromOutside, "http://a b"), "10.96.0.9", `address http://a b: parse "http://a b": invalid character " " in host name`},
 	}
 	service := aConsumer(t, "nodeport").Objects[0]

@@ -37,6 +37,8 @@ func (a *App) Sender(from string) traffic.Sender {
 	switch senders := a.senders(from); {
 	case len(senders) > 0:
 		return worker.NewFleet(senders)
+	case from == fixtures.FromAPI:
+		return traffic.Host{API: a.cluster.http}
 	case from == fixtures.FromOutside && !a.cluster.Ours():
 		return traffic.Host{}
 	}
@@ -45,10 +47,13 @@ func (a *App) Sender(from string) traffic.Sender {
 
 // senders are the workers at a place.
 func (a *App) senders(from string) []worker.Worker {
-	if from == fixtures.FromOutside {
+	switch from {
+	case fixtures.FromCluster:
+		return a.workers
+	case fixtures.FromOutside:
 		return a.client
 	}
-	return a.workers
+	return nil
 }
 
 // job is the Job of as many workers as are asked for.

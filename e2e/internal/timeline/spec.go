@@ -119,6 +119,7 @@ type Place string
 const (
 	FromCluster Place = "cluster" // Pods within
 	FromOutside Place = "outside" // a client that is none of the cluster's
+	FromAPI     Place = "api"     // the API server, when the harness writes to it
 )
 
 // Sources that can name the Pod of a dropped request.

@@ -53,7 +53,8 @@ type driverConfig struct {
 	lane   Lane
 	shard  Shard
 	target Target
-	lookup Lookup // for a lane that resolves
+	lookup Lookup       // for a lane that resolves
+	api    *http.Client // to the API server, for a lane that writes there
 }
 
 // Lookup finds the IPv4 addresses of a name.
@@ -64,6 +65,7 @@ var drivers = map[string]func(driverConfig) Driver{
 	scenarios.HTTP: func(c driverConfig) Driver { return newHTTPDriver(c) },
 	scenarios.H2:   func(c driverConfig) Driver { return newHTTPDriver(c) },
 	scenarios.GRPC: func(c driverConfig) Driver { return newGRPCDriver(c) },
+	scenarios.API:  func(c driverConfig) Driver { return apiDriver{lane: c.lane, client: c.api} },
 }
 
 // driverOf finds what makes the lane's driver.

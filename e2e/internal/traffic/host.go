@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +25,10 @@ type Sender interface {
 }
 
 // Host sends from this process.
-type Host struct{}
+type Host struct {
+	// API is the way to the API server, for lanes that write there.
+	API *http.Client
+}
 
 // Sync does nothing: the run's clock is this process' own.
 func (Host) Sync(context.Context, timeline.Clock) error { return nil }
@@ -33,7 +37,8 @@ func (Host) Sync(context.Context, timeline.Clock) error { return nil }
 func (Host) LeadTime() time.Duration { return 100 * time.Millisecond }
 
 // Send sends the lanes all at once.
-func (Host) Send(_ context.Context, lanes []Lane, plan Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
+func (h Host) Send(_ context.Context, lanes []Lane, plan Plan) ([]timeline.LaneRecord, []timeline.Sender, error) {
+	plan.API = h.API
 	pressure := Pressure()
 	records := make([]timeline.LaneRecord, len(lanes))
 	self := timeline.Sender{Name: "host"}

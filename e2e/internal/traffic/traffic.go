@@ -8,6 +8,7 @@ package traffic
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
@@ -66,6 +67,8 @@ type Plan struct {
 	Shard Shard
 	// Lookup resolves names where a lane does; nil asks the system's DNS servers. It is for tests.
 	Lookup Lookup
+	// API is the way to the API server; nil for a sender that has none.
+	API *http.Client
 }
 
 // Shard is one sender's part of a lane's requests where several share its rate: every Count-th one,

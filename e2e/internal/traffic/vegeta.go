@@ -29,7 +29,9 @@ func sendShard(lane Lane, plan Plan, ledger *Ledger) (err error) {
 		lookups.Add(1)
 		return find(ctx, host)
 	}
-	driver := newDriver(driverConfig{lane: lane, shard: plan.Shard, target: sampleApp(lane), lookup: counted})
+	driver := newDriver(driverConfig{
+		lane: lane, shard: plan.Shard, target: sampleApp(lane), lookup: counted, api: plan.API,
+	})
 	p := &pacer{lane: lane, plan: plan}
 	s := &recorder{lane: lane, plan: plan, driver: driver, ledger: ledger}
 	// No option may follow Client: each of vegeta's others changes the transport that it replaces,
