@@ -430,13 +430,16 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 		}
 	}
 	answered := map[string]bool{}
+	n := 0
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
-		const n = 20 // chance picks the Pod
-		// All at once: one after the other a proxy sends on one connection that it keeps, to one Pod.
-		var answers [n]struct {
+		// Chance picks the Pod. All at once: one after the other a proxy sends on one connection that it
+		// keeps, to one Pod. More each time: it keeps as many, and all may have been made before
+		// kube-proxy knew the last Pod.
+		n = min(n+20, 200)
+		answers := make([]struct {
 			pod string
 			err error
-		}
+		}, n)
 		var sent sync.WaitGroup
 		for i := range answers {
 			sent.Go(func() { answers[i].pod, answers[i].err = send(ctx, at) })

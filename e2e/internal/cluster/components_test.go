@@ -119,7 +119,7 @@ func (m *lateMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*me
 	return m.RESTMapper.RESTMapping(kind, versions...)
 }
 
-const traefikImage = "docker.io/library/traefik:v3.7.13"
+const traefikImage = "localhost/zerodrop/traefik:v3.7.13-retries"
 
 // newComponents is a cluster of ours in which Traefik's Deployment gets its Pod, unless that never
 // becomes ready.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,8 +19,8 @@ var errWhichNode = errors.New("its node answers by its own Pods alone, and which
 // as a load balancer does that probes them, and writes down which Pods have to answer there. It
 // doesn't follow what the run does to them: no load balancer is measured here.
 func (a *App) localize(ctx context.Context, c fixtures.Consumer) error {
-	if !c.Local {
-		return nil
+	if !c.Local || !strings.Contains(c.Address, "{node}") {
+		return nil // a load balancer finds out by itself
 	}
 	addresses, urls := a.addresses[c.Name], a.urls[c.Name]
 	if len(addresses) == 0 {

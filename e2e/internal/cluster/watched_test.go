@@ -43,7 +43,7 @@ func TestLocalize(t *testing.T) {
 				aPod("a", at("10.0.0.1", tt.on[0])), aPod("b", at("10.0.0.2", tt.on[1])), aPod("c", at("10.0.0.3", tt.on[2])),
 				aPod("gone", at("10.0.0.4", w1), terminating), aPod("other", at("10.0.0.5", w1), foreign),
 			)
-			c := fixtures.Consumer{Name: "x", Local: true}
+			c := fixtures.Consumer{Name: "x", Local: true, Address: "http://{node}:1"}
 			app.addresses["x"] = []netip.Addr{netip.MustParseAddr(w1), netip.MustParseAddr(w2)}
 			app.urls["x"] = []string{"http://172.18.0.3:1", "http://172.18.0.4:1"}
 			err := app.localize(t.Context(), c)
@@ -58,10 +58,11 @@ func TestLocalize(t *testing.T) {
 				assert.Equal(t, "http://"+address.String()+":1", app.urls["x"][i])
 			}
 			require.NoError(t, app.localize(t.Context(), fixtures.Consumer{Name: "y"}), "any other consumer")
+			require.NoError(t, app.localize(t.Context(), fixtures.Consumer{Name: "z", Local: true}), "a load balancer's")
 		})
 	}
 	app, _ := newApp()
-	require.ErrorIs(t, app.localize(t.Context(), fixtures.Consumer{Name: "x", Local: true}), errWhichNode)
+	require.ErrorIs(t, app.localize(t.Context(), fixtures.Consumer{Name: "x", Local: true, Address: "http://{node}:1"}), errWhichNode)
 }
 
 // TestWaitConsumerLocally: of a node that answers by its own Pods alone nobody else's are waited for.
