@@ -37,12 +37,14 @@ func TestFaults(t *testing.T) {
 		name string
 		// fault happens as the rolling update begins. It returns at once; what it starts is over by
 		// itself.
-		fault   func(ctx context.Context) error
-		skew    time.Duration
-		outcome verdict.Outcome
-		reason  string              // in one of the reasons; empty if the run may be believed
-		partial bool                // the workers' records may end early
-		missing timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
+		fault     func(ctx context.Context) error
+		skew      time.Duration
+		consumers []string                        // instead of those of every run
+		before    func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
+		outcome   verdict.Outcome
+		reason    string              // in one of the reasons; empty if the run may be believed
+		partial   bool                // the workers' records may end early
+		missing   timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
 	}{
 		{name: "a worker is killed", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "loadgen")
@@ -59,6 +61,16 @@ func TestFaults(t *testing.T) {
 		{name: "connection tracking ends", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "conntrack")
 		}, outcome: verdict.Pass, missing: timeline.SourceConntrack},
+		{name: "an access log ends", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "-f", "tail .*traefik.log")
+		}, consumers: []string{"ingress"}, outcome: verdict.Pass, missing: timeline.SourceAccessLog},
+		{name: "a component is killed", fault: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "traefik")
+		}, consumers: []string{"ingress"}, outcome: verdict.Infrastructure, reason: "component traefik", missing: timeline.SourceAccessLog},
+		{name: "the kinds of a component are gone", before: func(ctx context.Context) error {
+			return docker(ctx, "exec", "zerodrop-control-plane", "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf",
+				"delete", "crd", "httproutes.gateway.networking.k8s.io")
+		}, consumers: []string{"gateway"}, outcome: verdict.Infrastructure, reason: "of component traefik are missing"},
 		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: verdict.Pass},
 		{name: "nothing is wrong after all that", outcome: verdict.Pass},
 	}
@@ -66,10 +78,12 @@ func TestFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			broken := shared.With(func(c *suite.Config) {
 				c.Cluster.ClockSkew = tt.skew
-				c.Out = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-"))
+				c.Out, c.Consumers = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-")), tt.consumers
 			})
-			s, err := broken.Find("prestop-sleep", "rolling-update")
-			require.NoError(t, err)
+			s := runsOf(t, broken, "prestop-sleep", "rolling-update")[0].Scenario
+			if tt.before != nil {
+				require.NoError(t, tt.before(testContext(t)))
+			}
 			update := s.Disruption.Run
 			s.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
 				if tt.fault != nil {
@@ -88,6 +102,9 @@ func TestFaults(t *testing.T) {
 				assert.NotEmpty(t, v.Reasons)
 			}
 			assert.Contains(t, strings.Join(v.Reasons, "\n"), tt.reason)
+			if tt.before != nil {
+				return
+			}
 			for _, l := range v.Lanes {
 				t.Logf("%s: %d of %d sent", l.Name, l.Sent, l.Planned)
 				assert.Greater(t, l.Sent, 50, "%s: what was recorded before is kept", l.Name)

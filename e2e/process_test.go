@@ -73,9 +73,9 @@ func TestProcess(t *testing.T) {
 	}{
 		{
 			"bad flags",
-			[]string{"-rate=0", "-repeat=0"},
+			[]string{"-rate=-1", "-repeat=0"},
 			2,
-			"bad flags: -rate 0: want 1 to 1000 requests per second\n-repeat 0: want 1 or more\n",
+			"bad flags: -rate -1: want 1 to 1000 requests per second\n-repeat 0: want 1 or more\n",
 		},
 		{"unknown flag", []string{"-profil=quick"}, 2, "flag provided but not defined: -profil"},
 		{"unknown profile", []string{"-profile=everything"}, 1, `unknown profile "everything": want one of quick, full`},

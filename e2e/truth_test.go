@@ -43,18 +43,12 @@ func TestAttributionTruth(t *testing.T) {
 	}
 	for _, tt := range tests {
 		truth := shared.With(func(c *suite.Config) {
-			c.Out = filepath.Join(c.Out, "truth")
-			c.Strategies, c.Disruptions, c.Delay = []string{tt.strategy}, []string{tt.disruption}, tt.delay
+			c.Out, c.Delay = filepath.Join(c.Out, "truth"), tt.delay
 			if len(c.Consumers)+len(c.Lanes) == 0 {
 				c.Lanes = []string{"service/new", "service/reused", "service/slow"}
 			}
 		})
-		runs, err := truth.Runs()
-		require.NoError(t, err)
-		runs = slices.DeleteFunc(runs, func(run scenarios.Run) bool {
-			return run.Strategy.Name != tt.strategy || run.ProxyMode != "" // controls, and another kube-proxy
-		})
-		require.NotEmpty(t, runs)
+		runs := runsOf(t, truth, tt.strategy, tt.disruption)
 		for i, run := range runs {
 			t.Run(strings.TrimSuffix(tt.name+", through "+run.Group, ", through "), func(t *testing.T) {
 				run.Strategy = run.Strategy.With(fmt.Sprintf("-fail-every=%d", tt.every))
@@ -66,6 +60,21 @@ func TestAttributionTruth(t *testing.T) {
 			})
 		}
 	}
+}
+
+// runsOf are those of a strategy and a disruption through the consumers that the suite is to measure: one of each group.
+func runsOf(t *testing.T, s *suite.Suite, strategy, disruption string) []scenarios.Run {
+	t.Helper()
+	runs, err := s.With(func(c *suite.Config) {
+		c.Strategies, c.Disruptions, c.Repeat = []string{strategy}, []string{disruption}, 1
+	}).Runs()
+	require.NoError(t, err)
+	runs = slices.DeleteFunc(runs, func(run scenarios.Run) bool {
+		control := run.Strategy.Name == "no-handler" && strategy != "no-handler"
+		return control || run.ProxyMode != "" // nor another kube-proxy
+	})
+	require.NotEmpty(t, runs)
+	return runs
 }
 
 // nameless are the consumers that tell nobody which Pod they sent a request to: what is dropped

@@ -97,7 +97,8 @@ func TestSelectGroups(t *testing.T) {
 		err  string
 	}{
 		{
-			"the profile", Selection{Profile: "consumers", Strategies: prestop, Disruptions: rolling},
+			"the profile",
+			Selection{Profile: "consumers", Strategies: prestop, Disruptions: rolling},
 			[]string{
 				"no-handler/none", "prestop-sleep/rolling-update",
 				"ingress/no-handler/none", "ingress/prestop-sleep/rolling-update",
@@ -120,17 +121,20 @@ func TestSelectGroups(t *testing.T) {
 			"",
 		},
 		{
-			"a delay for all", Selection{Profile: "consumers", Strategies: prestop, Disruptions: rolling, Delay: 5 * time.Second, Consumers: []string{"lb-aws"}},
+			"a delay for all",
+			Selection{Profile: "consumers", Strategies: prestop, Disruptions: rolling, Delay: 5 * time.Second, Consumers: []string{"lb-aws"}},
 			[]string{"loadbalancer/no-handler/none", "loadbalancer/prestop-sleep@5s/rolling-update"},
 			"",
 		},
 		{
-			"another strategy has no longer delays", Selection{Profile: "consumers", Strategies: []string{"shutdown-at-once"}, Disruptions: rolling, Consumers: []string{"lb-aws"}},
+			"another strategy has no longer delays",
+			Selection{Profile: "consumers", Strategies: []string{"shutdown-at-once"}, Disruptions: rolling, Consumers: []string{"lb-aws"}},
 			[]string{"loadbalancer/no-handler/none", "loadbalancer/shutdown-at-once/rolling-update"},
 			"",
 		},
 		{
-			"of another profile", Selection{Profile: "smoke", Strategies: prestop, Consumers: []string{"lb-aws", "ingress"}},
+			"of another profile",
+			Selection{Profile: "smoke", Strategies: prestop, Consumers: []string{"lb-aws", "ingress"}},
 			[]string{
 				"ingress/no-handler/none", "ingress/prestop-sleep/rolling-update",
 				"loadbalancer/no-handler/none", "loadbalancer/prestop-sleep/rolling-update",
@@ -138,7 +142,8 @@ func TestSelectGroups(t *testing.T) {
 			"",
 		},
 		{
-			"lanes of some groups", Selection{Profile: "consumers", Strategies: prestop, Disruptions: rolling, OneProxy: true, Lanes: []string{"ingress/slow"}},
+			"lanes of some groups",
+			Selection{Profile: "consumers", Strategies: prestop, Disruptions: rolling, OneProxy: true, Lanes: []string{"ingress/slow"}},
 			[]string{"ingress/no-handler/none", "ingress/prestop-sleep/rolling-update"},
 			"",
 		},

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +60,10 @@ type App struct {
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
 var errOtherNeeds = errors.New("the cluster wasn't made with the settings that it needs, or with others")
 
+// ErrComponent says that a program that a consumer needs can't be had on this cluster: its image is
+// missing, or it didn't get ready in its time. Other runs that need it needn't try.
+var ErrComponent = errors.New("what a consumer needs is not there")
+
 // Deploy replaces whatever app is deployed by one with the scenario's strategy, and returns when
 // each Pod of it has answered a request at each consumer. What it has deployed is written to
 // dir/manifests.yaml; the Pods' logs will be in dir/pods. App.Close must be called.
@@ -93,20 +98,15 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err != nil {
 		return err
 	}
-	var needed []string
-	for _, lane := range s.Lanes {
-		if name := lane.Consumer.Component; name != "" && !slices.Contains(needed, name) {
-			needed = append(needed, name)
-		}
-	}
+	needed := componentsOf(s)
 	if a.balanced = slices.Contains(needed, fixtures.LoadBalancer); a.balanced {
 		needed = slices.DeleteFunc(needed, func(name string) bool { return name == fixtures.LoadBalancer })
 		if err := a.cluster.useBalancer(ctx); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrComponent, err)
 		}
 	}
 	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrComponent, err)
 	}
 	manifests := []any{workload}
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
@@ -117,7 +117,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c, err))
 		}
 		for _, o := range c.Objects {
 			manifests = append(manifests, o)
@@ -163,7 +163,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	for _, c := range consumers {
 		if err := a.expose(ctx, c); err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, err)
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c.Consumer, err))
 		}
 	}
 	if _, err := a.workload.create(ctx); err != nil {
@@ -384,18 +384,27 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 	}
 	answered := map[string]bool{}
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
-		for range 20 { // chance picks the Pod
-			pod, err := send(ctx, at)
-			if ctx.Err() != nil {
+		const n = 20 // chance picks the Pod
+		// All at once: one after the other a proxy sends on one connection that it keeps, to one Pod.
+		var answers [n]struct {
+			pod string
+			err error
+		}
+		var sent sync.WaitGroup
+		for i := range answers {
+			sent.Go(func() { answers[i].pod, answers[i].err = send(ctx, at) })
+		}
+		sent.Wait()
+		for _, answer := range answers {
+			switch err := answer.err; {
+			case ctx.Err() != nil:
 				return "", ctx.Err() // what was missing before tells more than that time is up
-			}
-			if errors.Is(err, worker.ErrEnded) {
+			case errors.Is(err, worker.ErrEnded):
 				return "", fmt.Errorf("%w: %w", errPermanent, err)
-			}
-			if err != nil {
+			case err != nil:
 				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
 			}
-			answered[pod] = true
+			answered[answer.pod] = true
 		}
 		for _, pod := range pods {
 			if !answered[pod] {

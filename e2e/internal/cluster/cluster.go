@@ -66,6 +66,8 @@ type Config struct {
 	Workers int
 	// ComponentArgs are more arguments for the programs of components, by the component's name.
 	ComponentArgs map[string][]string
+	// ComponentEnv are more variables of their environment, as NAME=value.
+	ComponentEnv map[string][]string
 	// ClockSkew makes the clocks of the workers go wrong: a test tries so what nodes do that nobody
 	// synchronises.
 	ClockSkew time.Duration
@@ -231,6 +233,9 @@ func (c *Cluster) SetClockSkew(d time.Duration) { c.config.ClockSkew = d }
 
 // SetComponentArgs changes ComponentArgs of the configuration for the next deployment.
 func (c *Cluster) SetComponentArgs(args map[string][]string) { c.config.ComponentArgs = args }
+
+// SetComponentEnv changes ComponentEnv of the configuration for the next deployment.
+func (c *Cluster) SetComponentEnv(env map[string][]string) { c.config.ComponentEnv = env }
 
 // Environment says where runs on this cluster are measured.
 func (c *Cluster) Environment() timeline.Environment { return c.facts }

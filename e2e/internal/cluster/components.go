@@ -83,6 +83,31 @@ func (c *Cluster) useComponents(ctx context.Context, names []string, dir string)
 	return used, nil
 }
 
+// componentsOf are those that a scenario needs.
+func componentsOf(s scenarios.Scenario) []string {
+	var names []string
+	add := func(c fixtures.Consumer) {
+		if c.Component != "" && !slices.Contains(names, c.Component) {
+			names = append(names, c.Component)
+		}
+	}
+	for _, lane := range s.Lanes {
+		add(lane.Consumer)
+	}
+	for _, c := range s.Watched {
+		add(c)
+	}
+	return names
+}
+
+// missingKind says of a kind that the API server doesn't have who should have defined it.
+func missingKind(c fixtures.Consumer, err error) error {
+	if c.Component != "" && (meta.IsNoMatchError(err) || apierrors.IsNotFound(err)) {
+		return fmt.Errorf("the CustomResourceDefinitions of component %s are missing: %w", c.Component, err)
+	}
+	return err
+}
+
 func (c *Cluster) startComponent(ctx context.Context, component fixtures.Component) (instance, error) {
 	node, err := c.kind.controlPlane()
 	if err != nil {
@@ -94,7 +119,8 @@ func (c *Cluster) startComponent(ctx context.Context, component fixtures.Compone
 			return instance{}, err
 		}
 	}
-	desired, err := withArgs(component.Deployment, 1, c.config.ComponentArgs[component.Name])
+	args, env := c.config.ComponentArgs[component.Name], c.config.ComponentEnv[component.Name]
+	desired, err := withArgs(component.Deployment, 1, args, env)
 	if err != nil {
 		return instance{}, err
 	}
@@ -119,7 +145,7 @@ func (c *Cluster) startComponent(ctx context.Context, component fixtures.Compone
 
 // stopComponent scales a component to zero and waits until its Pod is gone.
 func (c *Cluster) stopComponent(ctx context.Context, component fixtures.Component) error {
-	desired, err := withArgs(component.Deployment, 0, nil)
+	desired, err := withArgs(component.Deployment, 0, nil, nil)
 	if err != nil || reflect.DeepEqual(c.deployed[component.Name], desired) {
 		return err
 	}
@@ -135,21 +161,32 @@ func (c *Cluster) stopComponent(ctx context.Context, component fixtures.Componen
 	})
 }
 
-// withArgs is a Deployment with a number of replicas and more arguments for its program, at the end.
-func withArgs(d *unstructured.Unstructured, replicas int64, args []string) (*unstructured.Unstructured, error) {
+// withArgs is a Deployment with a number of replicas and more arguments and variables for its program,
+// at the end of those that it has.
+func withArgs(d *unstructured.Unstructured, replicas int64, args, env []string) (*unstructured.Unstructured, error) {
 	d = d.DeepCopy()
 	if err := unstructured.SetNestedField(d.Object, replicas, "spec", "replicas"); err != nil {
 		return nil, err
 	}
 	where := []string{"spec", "template", "spec", "containers"}
 	containers, _, err := unstructured.NestedSlice(d.Object, where...)
-	if err != nil || len(args) == 0 {
+	if err != nil || len(args)+len(env) == 0 {
 		return d, err
 	}
 	program := containers[0].(map[string]any)
-	present, _, err := unstructured.NestedStringSlice(program, "args")
-	if err == nil {
-		err = unstructured.SetNestedStringSlice(program, slices.Concat(present, args), "args")
+	if len(args) > 0 {
+		var present []string
+		if present, _, err = unstructured.NestedStringSlice(program, "args"); err == nil {
+			err = unstructured.SetNestedStringSlice(program, slices.Concat(present, args), "args")
+		}
+	}
+	if err == nil && len(env) > 0 {
+		variables, _ := program["env"].([]any)
+		for _, text := range env {
+			name, value, _ := strings.Cut(text, "=")
+			variables = append(variables, map[string]any{"name": name, "value": value})
+		}
+		err = unstructured.SetNestedSlice(program, variables, "env")
 	}
 	if err == nil {
 		err = unstructured.SetNestedSlice(d.Object, containers, where...)

@@ -213,12 +213,15 @@ func TestComponents(t *testing.T) {
 		assert.Len(t, m.asked, 5, "its image is there")
 
 		c.SetComponentArgs(map[string][]string{"traefik": {"--providers.providersThrottleDuration=10s"}})
+		c.SetComponentEnv(map[string][]string{"traefik": {"DEBOUNCE=1s"}})
 		assert.Equal(t, "traefik-3", use("traefik")["traefik"].pod)
 		d, err := client.AppsV1().Deployments(componentsNamespace).Get(t.Context(), "traefik", metav1.GetOptions{})
 		require.NoError(t, err)
 		args := d.Spec.Template.Spec.Containers[0].Args
 		assert.Equal(t, "--providers.providersThrottleDuration=10s", args[len(args)-1], "the last one counts")
 		assert.Contains(t, args, "--ping")
+		env := d.Spec.Template.Spec.Containers[0].Env
+		assert.Equal(t, corev1.EnvVar{Name: "DEBOUNCE", Value: "1s"}, env[len(env)-1])
 		assert.NoDirExists(t, filepath.Join(dir, componentsDir), "nothing broke down")
 	})
 }
@@ -320,6 +323,22 @@ func TestComponentThatBreaksDown(t *testing.T) {
 		})
 	}
 	require.NoError(t, (&App{cluster: &Cluster{}}).Intact(t.Context()), "without components")
+}
+
+// TestMissingKind: an API server without the component's kinds says what is missing, before and
+// after it was asked where they are.
+func TestMissingKind(t *testing.T) {
+	c := fixtures.Consumer{Component: "traefik"}
+	for _, err := range []error{
+		fmt.Errorf("HTTPRoute a: %w", &meta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: "HTTPRoute"}}),
+		apierrors.NewNotFound(schema.GroupResource{Resource: "httproutes"}, "a"),
+	} {
+		got := missingKind(c, err)
+		require.ErrorIs(t, got, err)
+		require.ErrorContains(t, got, "the CustomResourceDefinitions of component traefik are missing: ")
+		assert.Equal(t, err, missingKind(fixtures.Consumer{}, err), "a kind of nobody's")
+	}
+	assert.Equal(t, errDown, missingKind(c, errDown))
 }
 
 // TestDial: the URL stays, and the component's Pod is dialled.

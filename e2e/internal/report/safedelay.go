@@ -178,11 +178,14 @@ func conclusion(s SafeDelay) string {
 		return fmt.Sprintf("No delay is recommended: %s.", Plain(s.Why))
 	}
 	preStop := verdict.WholeSeconds(*d)
-	proved := len(s.Trials) > 0 && !slices.ContainsFunc(s.Trials, func(t Trial) bool { return t.Proof.Outcome != verdict.Pass })
+	proved := len(s.Trials) > 0
+	for _, t := range s.Trials {
+		proved = proved && t.Proof.Outcome == verdict.Pass
+	}
 	switch {
 	case proved && len(s.Missing) > 0:
-		return fmt.Sprintf("%s in the app, or %s of preStop sleep, was run, and no new connection was dropped. %s.", *d, preStop,
-			Plain(s.Why))
+		return fmt.Sprintf("%s in the app, or %s of preStop sleep, was run, and no new connection was dropped. %s.",
+			*d, preStop, Plain(s.Why))
 	case s.Outcome == verdict.Pass && len(s.Trials) == 0:
 		return fmt.Sprintf("%s in the app, or %s of preStop sleep, is recommended; nothing was run to prove it.", *d,
 			preStop)

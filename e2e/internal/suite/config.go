@@ -55,8 +55,8 @@ const (
 func longNames() []string {
 	var names []string
 	for _, l := range []Long{
-		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongKnobs, LongFaults, LongTruth, LongInstants, LongKills, LongSoakRate,
-		LongSoakMemory,
+		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongKnobs, LongFaults, LongTruth, LongInstants, LongKills,
+		LongSoakRate, LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}

@@ -92,7 +92,7 @@ func (s *Suite) report() report.Report {
 		Started: s.started, Elapsed: elapsed, Artifacts: artifacts,
 		Replay: s.Config.Replay != "", Pictures: s.pictures(),
 		ReferenceNotes: verdict.ReferenceDrift(s.verdicts, s.catalogue.Reference()),
-		Phases: []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: elapsed - s.clusterTook}},
+		Phases:         []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: elapsed - s.clusterTook}},
 	}
 }
 

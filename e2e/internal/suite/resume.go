@@ -23,7 +23,7 @@ func (s *Suite) takeOver(r Reporter, run scenarios.Run, i, n int) (verdict.Verdi
 	}
 	progress := s.progress.run(i, n, run)
 	tl, err := timeline.Load(dir)
-	why := ""
+	var why string
 	if err != nil {
 		why = err.Error()
 	} else {

@@ -46,7 +46,9 @@ func TestResume(t *testing.T) {
 		{"damaged", nil, nil, timeline.CSVFile, why + "load timeline from "},
 		{"another rate", []string{"-rate=7"}, nil, "", why + "what is stored was declared otherwise"},
 		{"other lanes", []string{"-lanes=service/new"}, nil, "", why + "what is stored was declared otherwise"},
-		{"other promises", nil, func(tl *timeline.Timeline) { tl.Spec.Lanes[0].Held[timeline.ClassNew] = timeline.Promise{Expect: timeline.Drops} }, "", why + "what is stored was declared otherwise"},
+		{"other promises", nil, func(tl *timeline.Timeline) {
+			tl.Spec.Lanes[0].Held[timeline.ClassNew] = timeline.Promise{Expect: timeline.Drops}
+		}, "", why + "what is stored was declared otherwise"},
 		{"another delay", nil, func(tl *timeline.Timeline) { tl.Spec.Delay = 7 * sec }, "", why + "what is stored was declared otherwise"},
 		{"another repeat", nil, func(tl *timeline.Timeline) { tl.Repeat = 2 }, "", why + "what is stored was declared otherwise"},
 		{"another mode of kube-proxy", []string{"-proxy-mode=nftables"}, nil, "", why + "what is stored was measured with another kube-proxy"},
@@ -68,7 +70,7 @@ func TestResume(t *testing.T) {
 			s.Config.Out = before.Config.Out
 			stopped, stop := context.WithCancel(t.Context())
 			stop() // so that no run can begin
-			s.state.ctx = stopped
+			s.ctx = stopped
 			require.NoError(t, s.PrepareArtifacts())
 			runs, err = s.Runs()
 			require.NoError(t, err)
@@ -91,7 +93,7 @@ func TestResume(t *testing.T) {
 			assert.Equal(t, "v1.37.2", readReport(t, s.Config.Out).Cluster.Kubernetes)
 			assert.FileExists(t, filepath.Join(s.dir(run), "run.html"))
 			s.Announce(runs)
-			assert.Contains(t, out.String(), "2 runs, about 2 min; 1 are stored")
+			assert.Contains(t, out.String(), "2 runs, about 2 min; 1 more are stored")
 			require.NoError(t, s.kindLog.Close())
 		})
 	}
@@ -105,7 +107,7 @@ func TestResumeFresh(t *testing.T) {
 	require.NoError(t, s.PrepareArtifacts())
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	s.state.ctx = stopped
+	s.ctx = stopped
 	runs, err := s.Runs()
 	require.NoError(t, err)
 	s.Measure(t.Context(), &recorder{}, runs[0], 1, 3)

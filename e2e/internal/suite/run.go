@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
@@ -58,7 +59,7 @@ func (s *Suite) Announce(runs []scenarios.Run) {
 	}
 	line := fmt.Sprintf("%d runs, about %.0f min", len(left), max(1, s.estimate(left).Minutes()))
 	if n := len(runs) - len(left); n > 0 {
-		line += fmt.Sprintf("; %d are stored", n)
+		line += fmt.Sprintf("; %d more are stored", n)
 	}
 	s.progress.line("%s", line)
 }
@@ -190,6 +191,8 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 		return failed(fmt.Errorf("not tried again: %w", err))
 	}
 	c.SetClockSkew(s.Config.Cluster.ClockSkew)
+	c.SetComponentArgs(s.Config.Cluster.ComponentArgs)
+	c.SetComponentEnv(s.Config.Cluster.ComponentEnv)
 	began = time.Now()
 	progress.phase("deploy")
 	app, err := c.Deploy(ctx, run.Scenario, dir)
@@ -212,8 +215,7 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 // its image is missing, or it didn't get ready in its time. The others of the group then don't wait
 // for it as well.
 func (s *Suite) noteBroken(group string, err error) {
-	var component interface{ Component() string }
-	if s.ctx.Err() == nil && errors.As(err, &component) {
+	if s.ctx.Err() == nil && errors.Is(err, cluster.ErrComponent) {
 		s.broken[group] = err
 	}
 }

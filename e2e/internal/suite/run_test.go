@@ -50,17 +50,20 @@ func TestRuns(t *testing.T) {
 			"",
 		},
 		{
-			"consumers, on every kube-proxy", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion"},
+			"consumers, on every kube-proxy",
+			[]string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion"},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion", "nftables/no-handler/none", "nftables/prestop-sleep/pod-deletion"},
 			"",
 		},
 		{
-			"consumers, on the one that was chosen", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-proxy-mode=nftables"},
+			"consumers, on the one that was chosen",
+			[]string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-proxy-mode=nftables"},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion"},
 			"",
 		},
 		{
-			"consumers of a cluster that exists", []string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-kubeconfig=/k", "-context=c"},
+			"consumers of a cluster that exists",
+			[]string{"-profile=consumers", "-consumers=nodeport", "-strategies=prestop-sleep", "-disruptions=pod-deletion", "-kubeconfig=/k", "-context=c"},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion"},
 			"",
 		},
@@ -114,7 +117,8 @@ func TestEstimate(t *testing.T) {
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
 		{"another kube-proxy, too", []string{"-profile=consumers", "-consumers=service", "-strategies=shutdown-at-once"}, 220 * sec},
 		{
-			"a longer delay", []string{"-profile=consumers", "-consumers=dns-cached", "-strategies=prestop-sleep", "-proxy-mode=iptables"},
+			"a longer delay",
+			[]string{"-profile=consumers", "-consumers=dns-cached", "-strategies=prestop-sleep", "-proxy-mode=iptables"},
 			50*sec + 20*sec + 2*35*sec + 2*52*sec,
 		},
 	}
@@ -146,11 +150,13 @@ func TestGroupRuns(t *testing.T) {
 		want []string
 	}{
 		{
-			"needs", []scenarios.Run{run("a", "", ""), run("b", "", "", "X"), run("c", "", ""), run("d", "", "", "Y"), run("e", "", "", "X"), run("f", "", "")},
+			"needs",
+			[]scenarios.Run{run("a", "", ""), run("b", "", "", "X"), run("c", "", ""), run("d", "", "", "Y"), run("e", "", "", "X"), run("f", "", "")},
 			[]string{"a", "c", "f", "b", "e", "d"},
 		},
 		{
-			"groups", []scenarios.Run{run("a", "z", ""), run("b", "", ""), run("c", "", "nftables"), run("d", "", ""), run("e", "z", ""), run("f", "z", "nftables")},
+			"groups",
+			[]scenarios.Run{run("a", "z", ""), run("b", "", ""), run("c", "", "nftables"), run("d", "", ""), run("e", "z", ""), run("f", "z", "nftables")},
 			[]string{"a", "e", "b", "d", "f", "c"},
 		},
 	}
@@ -165,32 +171,26 @@ func TestGroupRuns(t *testing.T) {
 	}
 }
 
-// brokenComponent is as package cluster tells of a component that can't be had.
-type brokenComponent struct{}
-
-func (brokenComponent) Error() string     { return "component traefik: no image" }
-func (brokenComponent) Component() string { return "traefik" }
-
 // TestNoteBroken: a group whose component can't be had is not tried again on the same cluster; any
 // other error, and one of a suite that is being stopped, says nothing about the next run.
 func TestNoteBroken(t *testing.T) {
 	s, _ := newTestSuite(t)
 	s.noteBroken("ingress", errors.New("the API server is away"))
 	assert.Empty(t, s.broken)
-	s.noteBroken("ingress", fmt.Errorf("deploy x: %w", brokenComponent{}))
-	require.ErrorContains(t, s.broken["ingress"], "deploy x: component traefik: no image")
+	s.noteBroken("ingress", fmt.Errorf("deploy x: %w: no image", cluster.ErrComponent))
+	require.ErrorContains(t, s.broken["ingress"], "deploy x: what a consumer needs is not there: no image")
 	assert.NoError(t, s.broken["gateway"])
 	s.cluster, s.clusterKey = &cluster.Cluster{}, s.key(scenarios.Needs{}) // one that is there
 	scenario, err := s.Find("prestop-sleep", "rolling-update")
 	require.NoError(t, err)
 	scenario.Group = "ingress"
 	tl := s.run(t.Context(), scenarios.Run{Scenario: scenario}, t.TempDir(), runProgress{progress: s.progress})
-	assert.Equal(t, []string{"not tried again: deploy x: component traefik: no image"}, tl.Errors)
+	assert.Equal(t, []string{"not tried again: deploy x: what a consumer needs is not there: no image"}, tl.Errors)
 	s.cluster = nil
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	s.state.ctx = ctx
-	s.noteBroken("gateway", brokenComponent{})
+	s.ctx = ctx
+	s.noteBroken("gateway", cluster.ErrComponent)
 	assert.NoError(t, s.broken["gateway"])
 }
 

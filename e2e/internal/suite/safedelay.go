@@ -21,8 +21,8 @@ const (
 	delayRepeats    = 3 // unless -repeat asks for more
 )
 
-// How long the procedure may take for one group of consumers. Consumers that say themselves that they need a longer delay than
-// the first one measured with get more.
+// How long the procedure may take for one group of consumers. Consumers that say themselves that they
+// need a longer delay than the first one measured with get more.
 const (
 	delayBudget     = 15 * time.Minute
 	slowDelayBudget = 30 * time.Minute
@@ -31,8 +31,9 @@ const (
 )
 
 // SafeDelay measures how long requests of each consumer go on arriving at a Pod that is to go,
-// recommends the delay that kube-proxy's ask for, proves it by running it, and puts all that on record. An outcome other than a
-// pass says why. An error says that the procedure couldn't be followed.
+// recommends the delay that kube-proxy's ask for, proves it by running it, and puts all that on
+// record. An outcome other than a pass says why. An error says that the procedure couldn't be
+// followed.
 func (s *Suite) SafeDelay(ctx context.Context, r Reporter) (report.SafeDelay, error) {
 	return s.safeDelay(ctx, r, false)
 }

@@ -272,27 +272,36 @@ func TestDelaysOfGroups(t *testing.T) {
 		why     string
 	}{
 		{
-			"every group", []string{"-consumers=service,nodeport,pigeon"}, slow("pigeon", 3*sec),
+			"every group",
+			[]string{"-consumers=service,nodeport,pigeon"},
+			slow("pigeon", 3*sec),
 			slices.Concat(first, []string{"birds/no-handler/none 1"}, three("birds/in-app-delay-close/rolling-update"), proofs),
-			map[string]time.Duration{"service": 1500 * ms, "nodeport": 1500 * ms, "pigeon": 4 * sec}, verdict.Pass, "",
+			map[string]time.Duration{"service": 1500 * ms, "nodeport": 1500 * ms, "pigeon": 4 * sec},
+			verdict.Pass, "",
 		},
 		{
-			"of one group, and its own is proved", []string{"-consumers=pigeon"}, slow("pigeon", 3*sec),
+			"of one group, and its own is proved",
+			[]string{"-consumers=pigeon"},
+			slow("pigeon", 3*sec),
 			slices.Concat(
 				[]string{"birds/no-handler/none 1", "birds/no-handler/rolling-update 1"}, three("birds/in-app-delay-close/rolling-update"),
 				three("birds/in-app-delay-close@4s/rolling-update"), three("birds/prestop-sleep@4s/rolling-update"), three("birds/in-app-delay-close@1.3s/rolling-update"),
 			),
-			map[string]time.Duration{"service": 1500 * ms, "pigeon": 4 * sec}, verdict.Pass, "",
+			map[string]time.Duration{"service": 1500 * ms, "pigeon": 4 * sec},
+			verdict.Pass, "",
 		},
 		{
-			"a component that isn't ready", []string{"-consumers=service,nodeport,pigeon"}, func(run scenarios.Run, _ int) verdict.Verdict {
+			"a component that isn't ready",
+			[]string{"-consumers=service,nodeport,pigeon"},
+			func(run scenarios.Run, _ int) verdict.Verdict {
 				if run.Group == "birds" {
 					return doubt(usual(run), verdict.Infrastructure, "component loft: no image")
 				}
 				return usual(run)
 			},
 			slices.Concat(first, []string{"birds/no-handler/none 1"}, proofs),
-			map[string]time.Duration{"service": 1500 * ms, "nodeport": 1500 * ms}, verdict.Inconclusive,
+			map[string]time.Duration{"service": 1500 * ms, "nodeport": 1500 * ms},
+			verdict.Inconclusive,
 			"not every group could be measured: control failed: birds/no-handler/none: infrastructure: component loft: no image",
 		},
 	}

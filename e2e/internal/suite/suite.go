@@ -115,6 +115,21 @@ func (s *Suite) Find(strategy, disruption string) (scenarios.Scenario, error) {
 	return s.catalogue.Find(strategy, disruption, s.Config.Rate)
 }
 
+// FindIn is Find with the consumers of a group; false if the catalogue has none of that name.
+func (s *Suite) FindIn(group, strategy, disruption string) (scenarios.Scenario, bool, error) {
+	groups, err := s.catalogue.Groups(nil, s.Config.Rate)
+	if err != nil {
+		return scenarios.Scenario{}, false, err
+	}
+	for _, g := range groups {
+		if g.Name == group {
+			scenario, err := s.catalogue.In(g, strategy, disruption)
+			return scenario, true, err
+		}
+	}
+	return scenarios.Scenario{}, false, nil
+}
+
 // openCluster returns a cluster that runs with the given needs can share: the present one if it is
 // of that kind, else another in its place. A run that comes after a failure gets the same error.
 func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluster.Cluster, error) {

@@ -15,8 +15,9 @@ type Arrival struct {
 	// After is from when the Pod's deletion was asked for to the last request that landed on it,
 	// whether answered or dropped. It is known to one interval of the lane, 1/rate.
 	After time.Duration
-	// Censored says that requests arrived until the Pod's own end: After is a lower bound, and
-	// would have been longer had the Pod lived longer.
+	// Censored says that requests arrived until the Pod's own end, or went on to where there was no
+	// endpoint once it was gone: After is a lower bound, and would have been longer had the Pod lived
+	// longer.
 	Censored bool
 }
 
@@ -49,7 +50,9 @@ func arrivals(record timeline.LaneRecord, dropped []DroppedRequest, pods lifecyc
 		}
 		land(life, r.Sent())
 	}
+	missed := map[*PodLifecycle]bool{}
 	for _, d := range dropped {
+		missed[d.instead] = true
 		if d.Evidence != ByAnswer { // those are among the requests
 			land(d.lifecycle, d.Sent)
 		}
@@ -60,7 +63,8 @@ func arrivals(record timeline.LaneRecord, dropped []DroppedRequest, pods lifecyc
 		return cmp.Or(cmp.Compare(deleted(a), deleted(b)), cmp.Compare(a.Pod, b.Pod))
 	}) {
 		at := life.FirstSeen[timeline.PodDeleted] + last[life]
-		out = append(out, Arrival{life.Pod, last[life], pods.endedIt(life, at, record.Rate)})
+		censored := missed[life] || pods.endedIt(life, at, record.Rate)
+		out = append(out, Arrival{life.Pod, last[life], censored})
 	}
 	return out
 }

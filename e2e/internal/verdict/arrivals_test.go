@@ -111,6 +111,35 @@ func TestCensored(t *testing.T) {
 	})
 }
 
+// TestArrivalsBeforeNoEndpoint: where there was no endpoint any more, requests would have gone on to the Pod that had been the last to be one: to it
+// alone. app-0 on n1 is gone from 7.1 s on, app-1 on n2 from 9 s on; app-2 on n1 comes later. Requests are sent to n1.
+func TestArrivalsBeforeNoEndpoint(t *testing.T) {
+	tests := []struct {
+		name  string
+		local bool
+		sent  time.Duration // of the last request, for which nothing was chosen
+		want  bool          // that the arrival of app-0, at 7.05 s, is a lower bound
+	}{
+		{"the other node has an endpoint, which this one doesn't ask", true, 8 * sec, true},
+		{"the other node has one", false, 8 * sec, false},
+		{"no node has one, and the other's was the last", false, 10 * sec, false},
+		{"no node has one, and this one keeps to its own", true, 10 * sec, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			tl.Spec.Lanes[0].Local = tt.local
+			happens(&tl, 9*sec, timeline.EndpointGone, timeline.Event{Pod: "app-1"})
+			happens(&tl, 10500*ms, timeline.EndpointServing, timeline.Event{Pod: "app-2", Node: "n1"})
+			happens(&tl, 12*sec, timeline.EndpointGone, timeline.Event{Pod: "app-2"})
+			chosen(&tl, 7050*ms, "10.9.0.1", give(&tl, 0, 7050*ms, 7051*ms, timeline.Refused).Port, "10.0.0.1")
+			give(&tl, 0, tt.sent, tt.sent+ms, timeline.Timeout)
+			pods := podLifecycles(tl)
+			assert.Equal(t, []Arrival{{"app-0", 3050 * ms, tt.want}}, arrivals(tl.Lanes[0], attribute(tl, pods)[0], pods))
+		})
+	}
+}
+
 // TestArrivalsOfAnUnknownPod: an index that stands for nobody is nobody's arrival.
 func TestArrivalsOfAnUnknownPod(t *testing.T) {
 	tl := leaving()

@@ -44,6 +44,9 @@ type DroppedRequest struct {
 	Why           string // of Unattributed: what is missing
 
 	lifecycle *PodLifecycle // of Pod; nil if it is not known
+	// instead is, of NoEndpoint where kube-proxy chose, the Pod that was the last to be one; it would
+	// have been sent there had that lived longer.
+	instead *PodLifecycle
 }
 
 // Reasons not to charge a request to a Pod or to a phase.
@@ -415,7 +418,7 @@ func (a attribution) route(
 	case len(found) == 0 && a.noEndpoint(lane, sender.Node, d.Sent, d.Done):
 		// However it ended: the kernel sends only a few rejections a second to one client
 		// (icmp_ratelimit), and the rest waits until it times out.
-		d.Phase = NoEndpoint
+		d.Phase, d.instead = NoEndpoint, a.pods.lastEndpoint(lane, sender.Node, d.Done)
 	case len(found) == 0:
 		d.Why = whyNoRoute
 	case slices.ContainsFunc(found, func(r timeline.Route) bool { return r.Target != found[0].Target }):
@@ -644,6 +647,21 @@ func (a attribution) noEndpoint(lane timeline.LaneSpec, node string, sent, done 
 		}
 	}
 	return during(a.withoutEndpoint, sent, done, proxyFollows)
+}
+
+// lastEndpoint is the Pod that was the last to be an endpoint before an instant, of a lane whose nodes
+// keep to their own Pods on that node; nil if nobody knows.
+func (l lifecycles) lastEndpoint(lane timeline.LaneSpec, node string, at time.Duration) *PodLifecycle {
+	var last *PodLifecycle
+	var until time.Duration
+	for _, life := range l.all {
+		if n := len(life.serving); n > 0 && (!lane.Local || life.Node == node) {
+			if end := life.serving[n-1].to; end <= at && end > until {
+				last, until = life, end
+			}
+		}
+	}
+	return last
 }
 
 // during says that a request was under way in one of the spans, or so soon after it that who routes

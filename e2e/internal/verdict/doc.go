@@ -143,9 +143,10 @@
 //
 // NewSafeDelay turns last arrivals (from a Pod's deletion to the last request that landed on it)
 // into one recommended delay. An arrival that the Pod's own end cut off is a lower bound and counts
-// for no recommendation. What n observations are worth is said with the number: with 95 %
-// confidence no more than 1 − 0.05^(1/n) of all removals take longer than the greatest (Wilks
-// 1941).
+// for no recommendation. So is one after which requests found no endpoint, as on a node that keeps to
+// its own Pods and that a load balancer goes on to ask: they would have come to the Pod. What n
+// observations are worth is said with the number: with 95 % confidence no more than 1 − 0.05^(1/n)
+// of all removals take longer than the greatest (Wilks 1941).
 //
 // # What a zero is worth
 //

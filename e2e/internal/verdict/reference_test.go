@@ -66,7 +66,9 @@ func TestReferenceDrift(t *testing.T) {
 		{"none", nil, nil},
 		{"alike", referenceRuns(4, groups{"": usual(1), "local": usual(2), "ingress": usual(3)}, "iptables"), nil},
 		{"one run of each", referenceRuns(1, groups{"": usual(1), "local": usual(2), "ingress": usual(3)}, "iptables"), nil},
-		{"later", referenceRuns(4, groups{"": usual(1), "local": usual(3), "gateway": usual(4), "ingress": later}, "iptables"), []string{
+		{"later", append(
+			referenceRuns(4, groups{"": usual(1), "local": usual(3), "gateway": usual(4), "ingress": later}, "iptables"),
+			referenceRuns(4, groups{"": later, "local": later, "gateway": later}, "nftables")...), []string{
 			"service/new of group ingress had its last arrivals after 2.15s, that of the other groups in the same runs 1.1s (medians; p = ",
 		}},
 		{"another kube-proxy is another matter", append(

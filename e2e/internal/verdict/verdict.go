@@ -282,7 +282,8 @@ type Suite struct {
 }
 
 // JudgeSuite puts runs together. A failed control takes the validity of every other run of its group
-// of consumers away: none of them passes. So does, for the suite as a whole, a strategy that differs from itself (see AA).
+// of consumers away: none of them passes. So does, for the suite as a whole, a strategy that differs
+// from itself (see AA).
 func JudgeSuite(runs []Verdict) Suite {
 	s := Suite{Runs: slices.Clone(runs), AA: AA(runs)}
 	if len(runs) == 0 {

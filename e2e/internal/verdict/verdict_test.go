@@ -707,12 +707,16 @@ func TestSuite(t *testing.T) {
 		{"infrastructure outweighs inconclusive", []Verdict{run("a", Infrastructure, false), run("b", Inconclusive, false), run("c", Fail, false)}, []Outcome{Infrastructure, Inconclusive, Fail}, Infrastructure},
 		{"a control without a measurement", []Verdict{run("no-handler", Infrastructure, true), run("a", Pass, false)}, []Outcome{Infrastructure, Inconclusive}, Infrastructure},
 		{
-			"a control of another group fails", []Verdict{of("ingress", "", run("no-handler", Infrastructure, true)), of("ingress", "", run("a", Pass, false)), run("a", Pass, false)},
-			[]Outcome{Infrastructure, Inconclusive, Pass}, Infrastructure,
+			"a control of another group fails",
+			[]Verdict{of("ingress", "", run("no-handler", Infrastructure, true)), of("ingress", "", run("a", Pass, false)), run("a", Pass, false)},
+			[]Outcome{Infrastructure, Inconclusive, Pass},
+			Infrastructure,
 		},
 		{
-			"a control of another kube-proxy fails", []Verdict{of("", "nftables", run("no-handler", Fail, true)), of("", "nftables", run("a", Pass, false)), run("a", Pass, false)},
-			[]Outcome{Fail, Inconclusive, Pass}, Inconclusive,
+			"a control of another kube-proxy fails",
+			[]Verdict{of("", "nftables", run("no-handler", Fail, true)), of("", "nftables", run("a", Pass, false)), run("a", Pass, false)},
+			[]Outcome{Fail, Inconclusive, Pass},
+			Inconclusive,
 		},
 		{"one control of two fails", []Verdict{run("c", Pass, true), run("no-handler", Inconclusive, true)}, []Outcome{Pass, Inconclusive}, Inconclusive},
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
@@ -120,8 +121,12 @@ func probe(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(a) // who doesn't get it asks again
 }
 
-// probeTimeout is how long the app may take to answer a request that it does no work for.
+// probeTimeout is how long the app may take to answer a probe.
 const probeTimeout = time.Second
+
+// probeWork is how long the app is to work for a probe, so that those that are sent at the same time
+// take a connection each, also of a proxy's own.
+const probeWork = 100 * time.Millisecond
 
 // Probe sends one request to the app and returns the Pod that answered it well.
 func Probe(ctx context.Context, at Target) (pod string, err error) {
@@ -131,6 +136,7 @@ func Probe(ctx context.Context, at Target) (pod string, err error) {
 	if err != nil {
 		return "", err
 	}
+	req.URL.RawQuery = url.Values{protocol.ParamFor: {probeWork.String()}}.Encode()
 	transport := &http.Transport{DisableKeepAlives: true}
 	if at.Dial.IsValid() {
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -151,7 +157,7 @@ func Probe(ctx context.Context, at Target) (pod string, err error) {
 		return "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s", req.URL, resp.Status)
+		return "", fmt.Errorf("%s%s answers %s", at.URL, protocol.PathWork, resp.Status)
 	}
 	return resp.Header.Get(protocol.HeaderPod), nil
 }
