@@ -164,7 +164,7 @@ func (a *App) balancerAddress(ctx context.Context, service object) (string, erro
 		return a.lastEvent(ctx, service.GetName()), nil
 	})
 	if err != nil {
-		return "", errors.Join(err, a.cluster.saveBalancerLog(ctx, a.dir))
+		return "", errors.Join(fmt.Errorf("%w: %w", ErrComponent, err), a.cluster.saveBalancerLog(ctx, a.dir))
 	}
 	return ip, nil
 }

@@ -112,6 +112,7 @@ func TestNoAddress(t *testing.T) {
 			require.NoError(t, err)
 			inBubble(t, func(t *testing.T) {
 				_, err := app.balancerAddress(t.Context(), located[0])
+				require.ErrorIs(t, err, ErrComponent)
 				for _, want := range append(tt.want, "wait for the load balancer to give Service app-lb-azure its address") {
 					require.ErrorContains(t, err, want)
 				}
