@@ -41,9 +41,10 @@ safe-delay: ## Measure how long requests go on arriving at Pods that are to go, 
 
 # The reports that `make results` keeps: make results REPORTS='artifacts/consumers/report.json …'
 REPORTS ?=
+COMMIT ?= $(shell git rev-parse --short HEAD)
 .PHONY: results
-results: ## Keep what reports say of consumers (REPORTS='…/report.json'), and write RESULTS.md's and README's tables from all that is kept
-	@go run -buildvcs=false ./e2e/results -commit "$$(git rev-parse --short HEAD)" $(REPORTS)
+results: ## Keep what reports say of consumers (REPORTS='…/report.json', measured at COMMIT), and write RESULTS.md's and README's tables from all that is kept
+	@go run -buildvcs=false ./e2e/results -commit '$(COMMIT)' $(REPORTS)
 
 .PHONY: nightly
 nightly: ## The regression job: every strategy, then the proof that what is measured follows the periods it depends on. An hour and a half
@@ -63,6 +64,7 @@ soak: ## What takes long or breaks things on purpose: faults in mid-run, kills, 
 	@$(ALL) soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory
 .PHONY: soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory
 soak-faults:
+	@$(MAKE) --no-print-directory images CONSUMERS=traefik
 	@scripts/e2e.sh -long faults -out artifacts/faults $(GO_TEST_FLAGS)
 soak-kills:
 	@scripts/e2e.sh -long kills -timeout 90m -out artifacts/kills $(GO_TEST_FLAGS)

@@ -83,6 +83,7 @@ func annotate(s *scenarios.Scenario, consumer, key, from, to string) {
 		}
 		c.Objects = slices.Clone(c.Objects)
 		c.Objects[0] = c.Objects[0].DeepCopy()
+		c.Probe.Interval *= 2
 		annotations := c.Objects[0].GetAnnotations()
 		annotations[key] = strings.Replace(annotations[key], from, to, 1)
 		c.Objects[0].SetAnnotations(annotations)

@@ -7,20 +7,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+flags=" $* "
 folders=(fixtures/consumers)
-if [[ ${1:-} == -consumers && -n ${2:-} ]]; then
-	IFS=, read -ra names <<<"$2"
+if [[ $flags =~ [[:space:]]--?consumers[=[:space:]]+([^[:space:]]+) ]]; then
+	IFS=, read -ra names <<<"${BASH_REMATCH[1]}"
 	folders=("${names[@]/#/fixtures/consumers/}") # an unknown one has none: the suite lists the known ones
 fi
 recipes=()
-while read -r component; do
-	recipe=scripts/images/$component
-	if [[ ! -d $recipe ]]; then # it has the image of another name, as nginx-dns
-		image=$(grep -rhoPs 'image: *\K\S+' "fixtures/components/$component" | head -n1) || true
-		recipe=$(dirname "$(grep -lxF "image: $image" scripts/images/*/recipe.yaml || true)")
-	fi
-	[[ $recipe == . ]] || recipes+=("${recipe##*/}")
-done < <(grep -rhoPs 'zerodrop\.dev/component: *\K[a-z0-9-]+' "${folders[@]}" | sort -u)
+if [[ ! $flags =~ [[:space:]]--?(replay|kubeconfig)[=[:space:]] ]]; then # those use no image of ours
+	mapfile -t recipes < <(grep -rhoPs 'zerodrop\.dev/component: *\K[a-z0-9-]+' "${folders[@]}" | sort -u)
+fi
 if [[ ${#recipes[@]} -gt 0 ]]; then
 	scripts/docker.sh
 	go -C scripts/images run -buildvcs=false . components "${recipes[@]}" ||

@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	commit := flag.String("commit", "", "the commit that measured, and writes down")
+	commit := flag.String("commit", "", "the commit that measured")
 	command := flag.String("command", "make consumers", "the command that measured")
 	flag.Parse()
 	if err := run(os.Stdout, ".", *commit, *command, flag.Args()); err != nil {

@@ -108,7 +108,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err != nil {
 		return err
 	}
-	job, err := a.job()
+	job, err := a.job(s.Lanes)
 	if err != nil {
 		return err
 	}
@@ -121,16 +121,13 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 	}
 	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
-		return fmt.Errorf("%w: %w", ErrComponent, err)
+		return err
 	}
 	manifests := []any{workload}
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
 	for _, c := range s.Consumers() {
-		var err error
-		if c.From == fixtures.FromAPI {
-			if c.Objects, err = webhook.forRun(a.cluster.namespace, c.Objects); err != nil {
-				return fmt.Errorf("consumer %s: %w", c.Name, err)
-			}
+		if c.Objects, err = webhook.forRun(a.cluster.namespace, c.Objects); err != nil {
+			return fmt.Errorf("consumer %s: %w", c.Name, err)
 		}
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
@@ -167,6 +164,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	if err := errors.Join(a.Close(ctx), a.removeOld(ctx)); err != nil { // what an earlier run has left
+		return err
+	}
+	if err := a.cluster.retire(ctx, consumers); err != nil {
 		return err
 	}
 	if inside {
@@ -445,16 +445,22 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 			sent.Go(func() { answers[i].pod, answers[i].err = send(ctx, at) })
 		}
 		sent.Wait()
+		var failed string
 		for _, answer := range answers {
 			switch err := answer.err; {
 			case ctx.Err() != nil:
 				return "", ctx.Err() // what was missing before tells more than that time is up
 			case errors.Is(err, worker.ErrEnded):
 				return "", fmt.Errorf("%w: %w", errPermanent, err)
-			case err != nil:
-				return err.Error(), nil //nolint:nilerr // what is missing, not a fault of the API server
+			case err != nil: // what is missing, not a fault of the API server
+				failed = err.Error()
+			default:
+				answered[answer.pod] = true
 			}
-			answered[answer.pod] = true
+		}
+		if failed != "" {
+			n = max(0, n-40) // too many at once, maybe
+			return failed, nil
 		}
 		for _, pod := range pods {
 			if !answered[pod] {

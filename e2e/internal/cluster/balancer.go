@@ -77,7 +77,7 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 	if _, err := c.kind.engine.removeContainers(ctx, containerLabel+"="+fixtures.LoadBalancer); err != nil {
 		return err
 	}
-	image, err := c.kind.builtImage(ctx, fixtures.LoadBalancer)
+	image, err := c.kind.builtImage(ctx, fixtures.LoadBalancer, "")
 	if err != nil {
 		return err
 	}
@@ -104,20 +104,6 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 	}
 	c.balancer = &b
 	return nil
-}
-
-// builtImage is the name by which the engine has the image of a component that only scripts/images
-// makes.
-func (k *kindCluster) builtImage(ctx context.Context, component string) (string, error) {
-	label := componentImageLabel + component
-	out, err := k.engine(ctx, nil, "image", "ls", "--filter", "label="+label, "--format", "{{.Repository}}:{{.Tag}}")
-	if err != nil {
-		return "", fmt.Errorf("find its image: %w", err)
-	}
-	if names := strings.Fields(out); len(names) > 0 {
-		return names[0], nil // the newest
-	}
-	return "", fmt.Errorf("there is no image with the label %s: make images CONSUMERS=%s", label, component)
 }
 
 // ended says how the container ended, or that it was started again, which it never is by us; nil if

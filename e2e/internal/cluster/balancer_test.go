@@ -31,7 +31,7 @@ func balancedApp(t *testing.T, state, address string) (*App, *fakeEngine) {
 		ObjectMeta: metav1.ObjectMeta{Name: "e", Namespace: namespace}, Reason: "SyncLoadBalancerFailed", Message: "port 8083 is taken",
 	})
 	app.dir = t.TempDir()
-	f := &fakeEngine{answers: map[string]string{"image": "zerodrop/loadbalancer:v0-1\nolder", "inspect": state, "exec": "w1 is DOWN"}}
+	f := &fakeEngine{answers: map[string]string{"image": "zerodrop/loadbalancer:v0-1", "inspect": state, "exec": "w1 is DOWN"}}
 	app.cluster.kind = &kindCluster{provider: &fakeKind{}, engine: f.run, program: "echo"}
 	app.cluster.config.Step = noStep
 	return app, f

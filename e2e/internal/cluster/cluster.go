@@ -100,6 +100,7 @@ type Cluster struct {
 	opened    bool // Open came to its end: the cluster is worth keeping
 	facts     timeline.Environment
 	added     []object                              // what disruptions need, as long as it is there
+	exposed   []object                              // of consumers, as long as they are there
 	deployed  map[string]*unstructured.Unstructured // Deployments of components, as they are now
 	balancer  *balancer                             // beside the cluster; nil before a run has needed it
 }
@@ -199,7 +200,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 		_, err = c.kind.engine.removeContainers(ctx, containerLabel)
 		c.balancer = nil
 	}
-	if c.client != nil && len(c.deployed) > 0 { // who opens the cluster next waits until it is gone
+	if c.client != nil && c.kind != nil { // who opens the cluster next waits until it is gone
 		gone := c.client.CoreV1().Namespaces().Delete(ctx, componentsNamespace, metav1.DeleteOptions{})
 		if gone == nil || apierrors.IsNotFound(gone) {
 			c.deployed, gone = nil, nil

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -77,7 +78,8 @@ func (c *Cluster) useComponents(ctx context.Context, names []string, dir string)
 			return nil, fmt.Errorf("unknown component %q: want one of %s", name, slices.Sorted(maps.Keys(known)))
 		}
 		if used[name], err = c.startComponent(ctx, component); err != nil {
-			return nil, errors.Join(fmt.Errorf("component %s: %w", name, err), c.saveComponentLog(ctx, component, dir))
+			return nil, errors.Join(
+				fmt.Errorf("%w: component %s: %w", ErrComponent, name, err), c.saveComponentLog(ctx, component, dir))
 		}
 	}
 	return used, nil
@@ -358,14 +360,7 @@ func (c *Cluster) saveComponentLog(ctx context.Context, component fixtures.Compo
 	if len(out) == 0 {
 		return nil
 	}
-	file := filepath.Join(dir, componentsDir, component.Name+".log")
-	if err = os.MkdirAll(filepath.Dir(file), 0o755); err == nil {
-		err = os.WriteFile(file, out, 0o644)
-	}
-	if err != nil {
-		return fmt.Errorf("save the log of component %s: %w", component.Name, err)
-	}
-	return nil
+	return saveComponent(dir, component.Name+".log", string(out))
 }
 
 // controlPlane is the node that components run on.
@@ -416,16 +411,28 @@ func (k *kindCluster) componentImage(ctx context.Context, component fixtures.Com
 	if _, err := k.engine(ctx, nil, "image", "inspect", component.Image); err == nil {
 		return component.Image, nil
 	}
-	label := componentImageLabel + component.Name
+	_, tag, _ := strings.Cut(path.Base(component.Image), ":")
+	return k.builtImage(ctx, component.Name, tag)
+}
+
+// builtImage is the name by which the engine has a component's image that scripts/images has built,
+// for a tag of the official one; empty for any. Of two, nothing says which is meant.
+func (k *kindCluster) builtImage(ctx context.Context, component, tag string) (string, error) {
+	label := componentImageLabel + component
 	out, err := k.engine(ctx, nil, "image", "ls", "--filter", "label="+label, "--format", "{{.Repository}}:{{.Tag}}")
 	if err != nil {
 		return "", fmt.Errorf("find its image: %w", err)
 	}
-	if names := strings.Fields(out); len(names) > 0 {
-		return names[0], nil // the newest
+	names := slices.DeleteFunc(strings.Fields(out), func(name string) bool {
+		return tag != "" && !strings.Contains(name, ":"+tag+"-")
+	})
+	switch len(names) {
+	case 0:
+		return "", fmt.Errorf("there is no image with the label %s: make images CONSUMERS=%s", label, component)
+	case 1:
+		return names[0], nil
 	}
-	return "", fmt.Errorf("there is neither image %s nor one with the label %s: make images CONSUMERS=%s",
-		component.Image, label, component.Name)
+	return "", fmt.Errorf("several images have the label %s, of one recipe and of older ones: %s", label, names)
 }
 
 // loadImage copies an image from the engine to a node.

@@ -126,7 +126,7 @@ const traefikImage = "localhost/zerodrop/traefik:v3.7.13-retries"
 func newComponents(t *testing.T, ready func(*corev1.Pod)) (*Cluster, *fake.Clientset, *machine) {
 	t.Helper()
 	client := fake.NewSimpleClientset()
-	m := &machine{images: []string{componentImageLabel + "traefik=zerodrop/traefik:v3-abc"}}
+	m := &machine{images: []string{componentImageLabel + "traefik=zerodrop/traefik:v3.7.13-retries-abc"}}
 	c := newCluster(client, Config{Step: func(string) {}})
 	c.kind = &kindCluster{provider: &fakeKind{nodes: []nodes.Node{m}}, engine: m.engine}
 	kinds := newMapper().(*meta.DefaultRESTMapper)
@@ -190,9 +190,9 @@ func TestComponents(t *testing.T) {
 		assert.Equal(t, netip.MustParseAddr("10.244.0.1"), first.ip)
 		assert.Equal(t, m.String(), first.node)
 		assert.Equal(t, []string{
-			"save zerodrop/traefik:v3-abc",
+			"save zerodrop/traefik:v3.7.13-retries-abc",
 			"ctr --namespace=k8s.io images import --all-platforms --digests --snapshotter=overlayfs -",
-			"ctr --namespace=k8s.io images tag --force docker.io/zerodrop/traefik:v3-abc " + traefikImage,
+			"ctr --namespace=k8s.io images tag --force docker.io/zerodrop/traefik:v3.7.13-retries-abc " + traefikImage,
 			"rm -f /var/log/zerodrop/traefik.log",
 		}, m.asked)
 		did := actions(client)
@@ -232,7 +232,8 @@ func TestComponentsFail(t *testing.T) {
 		c, _, _ := newComponents(t, pending("CrashLoopBackOff"))
 		dir := t.TempDir()
 		_, err := c.useComponents(t.Context(), []string{"traefik"}, dir)
-		require.EqualError(t, err, "component traefik: wait for its Pod to be ready: not within 1m0s: Pod traefik-1 is Pending: CrashLoopBackOff and not ready")
+		require.ErrorIs(t, err, ErrComponent)
+		require.ErrorContains(t, err, "component traefik: wait for its Pod to be ready: not within 1m0s: Pod traefik-1 is Pending: CrashLoopBackOff and not ready")
 		log, err := os.ReadFile(filepath.Join(dir, componentsDir, "traefik.log"))
 		require.NoError(t, err)
 		assert.Contains(t, string(log), "fake logs")
@@ -243,8 +244,8 @@ func TestComponentsFail(t *testing.T) {
 		c, _, m := newComponents(t, ready)
 		m.images = nil
 		_, err = c.useComponents(t.Context(), []string{"traefik"}, dir)
-		require.EqualError(t, err, "component traefik: there is neither image "+traefikImage+
-			" nor one with the label org.zerodrop.component.traefik: make images CONSUMERS=traefik")
+		require.ErrorContains(t, err, "component traefik: there is no image with the label org.zerodrop.component.traefik: "+
+			"make images CONSUMERS=traefik")
 
 		c, client, _ := newComponents(t, ready)
 		refuse(client, "create", "clusterroles", apierrors.NewBadRequest("unknown field"))
@@ -258,7 +259,7 @@ func TestComponentsFail(t *testing.T) {
 }
 
 func TestLoadComponent(t *testing.T) {
-	const ours, tag = "zerodrop/traefik:v3-abc", "ctr --namespace=k8s.io images tag --force docker.io/zerodrop/traefik:v3-abc " + traefikImage
+	const ours, tag = "zerodrop/traefik:v3.7.13-retries-abc", "ctr --namespace=k8s.io images tag --force docker.io/zerodrop/traefik:v3.7.13-retries-abc " + traefikImage
 	const load = "ctr --namespace=k8s.io images import --all-platforms --digests --snapshotter=overlayfs -"
 	label := componentImageLabel + "traefik="
 	tests := []struct {
@@ -279,6 +280,20 @@ func TestLoadComponent(t *testing.T) {
 			assert.Equal(t, tt.want, m.asked)
 		})
 	}
+}
+
+// TestBuiltImage: of the recipe's tag, and only one.
+func TestBuiltImage(t *testing.T) {
+	const label = "org.zerodrop.component.traefik="
+	m := &machine{images: []string{label + "zerodrop/traefik:v2-old", label + "zerodrop/traefik:v3-abc"}}
+	k := &kindCluster{engine: m.engine}
+	ref, err := k.builtImage(t.Context(), "traefik", "v3")
+	require.NoError(t, err)
+	assert.Equal(t, "zerodrop/traefik:v3-abc", ref)
+	_, err = k.builtImage(t.Context(), "traefik", "v1")
+	require.ErrorContains(t, err, "make images CONSUMERS=traefik")
+	_, err = k.builtImage(t.Context(), "traefik", "")
+	require.ErrorContains(t, err, "several images have the label")
 }
 
 // TestComponentThatBreaksDown: a run is told, and the log is kept.

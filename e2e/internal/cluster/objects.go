@@ -2,12 +2,15 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -60,7 +63,8 @@ func (o object) get(ctx context.Context) (*unstructured.Unstructured, error) {
 	return o.api.Get(ctx, o.GetName(), metav1.GetOptions{})
 }
 
-// apply makes the object unless the run before has, and returns it as it is now.
+// apply makes the object unless the run before has, and returns it as it is now, with the annotations
+// that it is to have: programs read them.
 func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 	present, err := o.get(ctx)
 	switch {
@@ -68,6 +72,22 @@ func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 		return o.create(ctx)
 	case err != nil:
 		return nil, fmt.Errorf("look for %s %s: %w", o.GetKind(), o.GetName(), err)
+	}
+	others := map[string]string{}
+	for key, value := range o.GetAnnotations() {
+		if present.GetAnnotations()[key] != value {
+			others[key] = value
+		}
+	}
+	if len(others) == 0 {
+		return present, nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": others}})
+	if err == nil {
+		present, err = o.api.Patch(ctx, o.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("annotate %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
 	return present, nil
 }
@@ -100,6 +120,32 @@ func (o object) remove(ctx context.Context) error {
 		}
 		return "it is there", err
 	})
+}
+
+// retire takes away what consumers of runs before have had and these haven't: each Service is one
+// more EndpointSlice to be written, and to be followed, at each change of a Pod.
+func (c *Cluster) retire(ctx context.Context, keep []exposed) error {
+	var kept []object
+	for _, e := range keep {
+		kept = append(kept, e.objects...)
+	}
+	if b := c.balancer; b != nil && c.kind.ended(ctx, *b) != nil { // nobody is left who lets go of a Service
+		if err := c.removeFinalizers(ctx, c.namespace); err != nil {
+			return err
+		}
+	}
+	same := func(a, b object) bool { return a.GetKind() == b.GetKind() && a.GetName() == b.GetName() }
+	for len(c.exposed) > 0 {
+		last := c.exposed[len(c.exposed)-1]
+		if !slices.ContainsFunc(kept, func(o object) bool { return same(o, last) }) {
+			if err := last.remove(ctx); err != nil {
+				return err
+			}
+		}
+		c.exposed = c.exposed[:len(c.exposed)-1]
+	}
+	c.exposed = kept
+	return nil
 }
 
 // addObjects makes what a disruption needs beside the app.

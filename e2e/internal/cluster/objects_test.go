@@ -62,6 +62,55 @@ func TestApply(t *testing.T) {
 	require.EqualError(t, err, "IngressClass mine is in no namespace: it is only for a kind cluster of zerodrop's own")
 }
 
+// TestApplyAnnotations: what programs read of an object that is there is what this run wants, and what
+// others have written there stays.
+func TestApplyAnnotations(t *testing.T) {
+	client := fake.NewSimpleClientset()
+	c := newCluster(client, Config{})
+	apply := func(annotations map[string]string) map[string]string {
+		route := anObject("example.dev/v1", "Route", "app")
+		route.SetAnnotations(annotations)
+		objects, err := c.locate([]*unstructured.Unstructured{route})
+		require.NoError(t, err)
+		present, err := objects[0].apply(t.Context())
+		require.NoError(t, err)
+		return present.GetAnnotations()
+	}
+	apply(map[string]string{"interval": "5s", "of-others": "x"})
+	assert.Equal(t, map[string]string{"interval": "10s", "of-others": "x"}, apply(map[string]string{"interval": "10s"}))
+	apply(map[string]string{"interval": "10s"})
+	assert.Equal(t, []string{"create routes", "patch routes"}, actions(client))
+}
+
+// TestRetire: what only consumers of runs before have had goes.
+func TestRetire(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCluster(fake.NewSimpleClientset(), Config{})
+		of := func(names ...string) exposed {
+			var list []*unstructured.Unstructured
+			for _, name := range names {
+				list = append(list, anObject("example.dev/v1", "Route", name))
+			}
+			objects, err := c.locate(list)
+			require.NoError(t, err)
+			for _, o := range objects {
+				_, err := o.apply(t.Context())
+				require.NoError(t, err)
+			}
+			return exposed{objects: objects}
+		}
+		first, second := of("a", "b"), of("b", "c")
+		require.NoError(t, c.retire(t.Context(), []exposed{first}))
+		require.NoError(t, c.retire(t.Context(), []exposed{second}))
+		_, err := first.objects[0].get(t.Context())
+		require.ErrorContains(t, err, "not found")
+		for _, o := range second.objects {
+			_, err := o.get(t.Context())
+			require.NoError(t, err)
+		}
+	})
+}
+
 // TestRemoveObjects: what a disruption has needed goes, the last first; what doesn't is tried
 // again.
 func TestRemoveObjects(t *testing.T) {

@@ -57,13 +57,18 @@ func newCertificate(host string, now time.Time) (certificate, error) {
 // arg is the app's flag that makes it a webhook.
 func (c certificate) arg() string { return "-webhook-pem=" + base64.StdEncoding.EncodeToString(c.all) }
 
-// forRun are a webhook's objects with the namespace and the certificate of this run.
+// forRun are a consumer's objects with the namespace and the certificate of this run. The first has
+// templates of its own.
 func (c certificate) forRun(
 	namespace string, objects []*unstructured.Unstructured,
 ) ([]*unstructured.Unstructured, error) {
 	fill := strings.NewReplacer("{namespace}", namespace, "{caBundle}", base64.StdEncoding.EncodeToString(c.pem))
 	var out []*unstructured.Unstructured
-	for _, o := range objects {
+	for i, o := range objects {
+		if i == 0 {
+			out = append(out, o)
+			continue
+		}
 		raw, err := json.Marshal(o)
 		if err != nil {
 			return nil, err

@@ -24,6 +24,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // loadName is the name of the workers' Job and the value of the label app on their Pods.
@@ -57,7 +58,7 @@ func (a *App) senders(from string) []worker.Worker {
 }
 
 // job is the Job of as many workers as are asked for.
-func (a *App) job() (*batchv1.Job, error) {
+func (a *App) job(lanes []scenarios.Lane) (*batchv1.Job, error) {
 	job, err := fixtures.LoadJob()
 	if err != nil {
 		return nil, err
@@ -70,6 +71,10 @@ func (a *App) job() (*batchv1.Job, error) {
 	if skew := a.cluster.config.ClockSkew; skew != 0 {
 		job.Spec.Template.Spec.Containers[0].Args = []string{"-clock-skew=" + skew.String()}
 	}
+	watches := slices.ContainsFunc(lanes, func(l scenarios.Lane) bool {
+		return strings.HasPrefix(l.Consumer.Address, "kubernetes:")
+	})
+	job.Spec.Template.Spec.AutomountServiceAccountToken = &watches
 	return job, nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // newProxied is an app in a cluster that holds these objects, and whose API server passes requests
@@ -46,7 +47,7 @@ func TestJob(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			job, err := (&App{cluster: &Cluster{config: tt.config}}).job()
+			job, err := (&App{cluster: &Cluster{config: tt.config}}).job(nil)
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, *job.Spec.Completions)
 			assert.Equal(t, tt.want, *job.Spec.Parallelism, "all at once")
@@ -338,4 +339,14 @@ func TestClose(t *testing.T) {
 		refuse(client, "list", "jobs", errDown)
 		require.ErrorContains(t, app.Close(t.Context()), "wait for the workers to go: ")
 	})
+}
+
+// TestJobToken: the workers get the token of a ServiceAccount only where a consumer's client watches.
+func TestJobToken(t *testing.T) {
+	for address, want := range map[string]bool{"http://{clusterIP}": false, "kubernetes:///{service}.{namespace}:grpc": true} {
+		lanes := []scenarios.Lane{{Consumer: fixtures.Consumer{Address: address}}}
+		job, err := (&App{cluster: &Cluster{}}).job(lanes)
+		require.NoError(t, err)
+		assert.Equal(t, want, *job.Spec.Template.Spec.AutomountServiceAccountToken, address)
+	}
 }

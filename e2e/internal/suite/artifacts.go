@@ -45,6 +45,33 @@ func (s *Suite) PrepareArtifacts() (err error) {
 	return nil
 }
 
+// setAside moves what there is of a run that doesn't stand for the one to be made: it may be measured,
+// if not as it would be now. The first attempt of a run whose second one was cut off stays.
+func (s *Suite) setAside(run scenarios.Run) error {
+	dir := s.dir(run)
+	from := []string{dir}
+	if tl, err := timeline.Load(dir + firstAttempt); isStored(dir) || err != nil || s.otherwise(run, tl) != "" {
+		from = append(from, dir+firstAttempt)
+	}
+	for _, dir := range from {
+		name, err := filepath.Rel(s.Config.Out, dir)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(s.Config.Out, previousDir, name)
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := errors.Join(os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o755)); err != nil {
+			return err
+		}
+		if err := os.Rename(dir, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rotateArtifacts moves what a suite before has left into a folder beside it: its reports, its
 // logs, and the folders of its runs. Whatever else there is stays, in case somebody uses a folder
 // that they need for something else; and without a report nothing is touched.

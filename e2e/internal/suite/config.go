@@ -213,6 +213,7 @@ func (c *Config) Validate() error {
 		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
 		"-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is",
 	)
+	check(c.Resume && k.Kubeconfig != "", "-resume is for a kind cluster: nothing says on which other one a run was made")
 	check(strings.ContainsAny(k.Address, "/[]") || strings.Count(k.Address, ":") == 1,
 		"-address %q: want a host without a port, which the API server chooses", k.Address)
 	if c.Replay != "" {

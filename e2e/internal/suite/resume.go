@@ -57,6 +57,8 @@ func (s *Suite) otherwise(run scenarios.Run, tl timeline.Timeline) string {
 		return "not measured: " + tl.Errors[0]
 	case tl.Repeat != run.Repeat || !sameSpec(tl.Spec, harness.NewSpec(run.Scenario, tl.Environment)):
 		return "what is stored was declared otherwise"
+	case s.environment.Kubernetes != "" && tl.Environment.Kubernetes != s.environment.Kubernetes:
+		return "what is stored was measured on Kubernetes " + tl.Environment.Kubernetes
 	case !s.sameProxy(run, tl.Environment):
 		return "what is stored was measured with another kube-proxy"
 	}
@@ -70,13 +72,9 @@ func sameSpec(a, b timeline.Spec) bool {
 	return errA == nil && errB == nil && bytes.Equal(rawA, rawB)
 }
 
-// sameProxy says whether kube-proxy was set up as it would be; that of a cluster that exists is taken
-// as it is.
+// sameProxy says whether kube-proxy was set up as it would be.
 func (s *Suite) sameProxy(run scenarios.Run, e timeline.Environment) bool {
 	c := s.Config.Cluster
-	if c.Kubeconfig != "" {
-		return true
-	}
 	mode := cmp.Or(run.Needs().ProxyMode, c.ProxyMode, "iptables")
 	return e.ProxyMode == mode && e.MinSyncPeriod == cmp.Or(c.ProxyMinSync, time.Second).String()
 }

@@ -84,6 +84,7 @@ func TestResume(t *testing.T) {
 				assert.Contains(t, out.String(), "run 3 of 3: prestop-sleep/rolling-update"+tt.said)
 				assert.Equal(t, []string{"not run: stopped by a signal"}, v.Reasons)
 				assert.NoFileExists(t, filepath.Join(s.dir(run), "pods", "app-0.log"))
+				assert.FileExists(t, filepath.Join(s.Config.Out, previousDir, "prestop-sleep/rolling-update/pods/app-0.log"))
 				return
 			}
 			tl, err := timeline.Load(s.dir(run))
@@ -97,6 +98,31 @@ func TestResume(t *testing.T) {
 			require.NoError(t, s.kindLog.Close())
 		})
 	}
+}
+
+// TestResumeSecondAttempt: a run whose second attempt was cut off has no third.
+func TestResumeSecondAttempt(t *testing.T) {
+	s, _ := newTestSuite(t, "-profile=smoke", "-lanes=service/new,nodeport/new", "-resume")
+	runs, err := s.Runs()
+	require.NoError(t, err)
+	dir := s.dir(runs[2])
+	busy := recorded(runs[2], func(tl *timeline.Timeline) {
+		for i := range tl.Lanes[0].Requests {
+			tl.Lanes[0].Requests[i].Lag = sec
+		}
+	})
+	require.NoError(t, timeline.Save(dir+firstAttempt, busy))
+	require.NoError(t, s.setAside(runs[2]))
+	made := 0
+	s.repeatOnce(&recorder{}, dir, s.progress.run(3, 3, runs[2]), func() timeline.Timeline {
+		made++
+		return busy
+	})
+	assert.Equal(t, 1, made)
+	tl, err := timeline.Load(dir)
+	require.NoError(t, err)
+	assert.NotEmpty(t, tl.Retry)
+	assert.DirExists(t, dir+firstAttempt)
 }
 
 // TestResumeFresh: where nothing is stored it is a suite as any other, but for what was cut off in

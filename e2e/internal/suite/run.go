@@ -114,9 +114,8 @@ func (s *Suite) Measure(ctx context.Context, r Reporter, run scenarios.Run, i, n
 		if v, ok := s.takeOver(r, run, i, n); ok {
 			return v
 		}
-		// What was cut off in mid-run is not to be mixed with what comes.
-		if err := errors.Join(os.RemoveAll(s.dir(run)), os.RemoveAll(s.dir(run)+firstAttempt)); err != nil {
-			r.Errorf("take away what is left of a run: %s", err)
+		if err := s.setAside(run); err != nil {
+			r.Errorf("move away what is left of a run: %s", err)
 		}
 	}
 	v, dir := s.Attempt(ctx, r, run, i, n)
@@ -155,6 +154,9 @@ func (s *Suite) repeatOnce(r Reporter, dir string, progress runProgress, run fun
 		}
 		progress.done(v)
 		return v
+	}
+	if cut, err := timeline.Load(dir + firstAttempt); s.Config.Resume && err == nil { // its second attempt was cut off
+		return attempt(verdict.Judge(cut).RetryReasons())
 	}
 	v := attempt(nil)
 	if !v.MachineBusy || s.ctx.Err() != nil {

@@ -178,7 +178,7 @@ func (c *channel) charge(err error) (*dial, timeline.Cause) {
 	switch named := dialPort.FindStringSubmatch(text); {
 	case named != nil:
 		port, _ := strconv.ParseUint(named[1], 10, 16)
-		if d := c.dials[uint16(port)]; d != nil {
+		if d := c.dials[uint16(port)]; d != nil && d.err != nil { // and not a later one from the same port
 			return d, classify(d.err)
 		}
 		return nil, timeline.Other

@@ -318,7 +318,8 @@ func (a attribution) lane(
 				break
 			}
 			a.name(&d, last.pod, ByConnection)
-		case spec.Routing == timeline.ByClient && a.noEndpoint(spec, "", d.Sent, d.Done):
+		// DNS, xDS and the like give no addresses of Pods that terminate, even if no other is left.
+		case spec.Routing == timeline.ByClient && during(a.withoutReady, d.Sent, d.Done, componentFollows):
 			d.Phase = NoEndpoint
 		case spec.Routing == timeline.ByClient:
 			d.Why = whyNoAddress
