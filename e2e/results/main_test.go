@@ -32,6 +32,7 @@ func measured(t *testing.T, day int, last time.Duration) string {
 			Arrivals: []verdict.Arrival{{Pod: "app-1", After: last}},
 		}},
 	}
+	v.Spec.Lanes = []timeline.LaneSpec{v.Lanes[0].LaneSpec}
 	r := report.Report{
 		Suite: verdict.JudgeSuite([]verdict.Verdict{v}), Profile: report.ConsumersProfile, Started: time.Date(2026, 11, day, 9, 0, 0, 0, time.UTC),
 	}

@@ -17,7 +17,8 @@ func arrivals(m model) section {
 	if len(parts) == 0 {
 		return section{}
 	}
-	list := []string{"without: Pods that got nothing of the lane after their deletion, which count as 0"}
+	list := []string{"without: Pods that got nothing of the lane after their deletion, which count as 0; those that " +
+		"ended too soon for anything to come don't count"}
 	var apart []time.Duration
 	for _, a := range slices.Concat(parts...) {
 		apart = append(apart, a.Apart...)
@@ -47,12 +48,14 @@ func lowerBounds(parts [][]aggregate) string {
 		out += "; ≥ where dropped requests can't be charged to a Pod, as these may have come later"
 	}
 	if slices.ContainsFunc(all, aggregate.censored) {
-		out += "; ≥ …, until it ended: requests came until the Pod's own end, and are in no percentile"
+		out += "; ≥ …, until it ended: requests came until the Pod's own end, or would have come to it, and are in no " +
+			"percentile"
 	}
 	return out
 }
 
-// silent is how many of the deleted Pods got nothing of the lane after their deletion.
+// silent is how many of the deleted Pods got nothing of the lane after their deletion, but for those of
+// which nobody knows whether they would have.
 func (a aggregate) silent() int { return max(0, a.Deleted-len(a.Arrivals)) }
 
 // arrival is the time within which a share of the deleted Pods had their last request. Pods that

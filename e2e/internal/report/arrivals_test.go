@@ -29,6 +29,8 @@ func rolled(lanes ...verdict.Lane) verdict.Verdict {
 func TestArrivals(t *testing.T) {
 	vague := arrived("service/new", 300*ms)
 	vague.Phases = map[verdict.LifecyclePhase]int{verdict.Unattributed: 1, verdict.AfterExit: 5}
+	soon := arrived("service/new", second)
+	soon.Arrivals = append(soon.Arrivals, verdict.Arrival{Owner: 1, Censored: true})
 	tests := []struct {
 		name string
 		runs []verdict.Verdict
@@ -50,6 +52,7 @@ func TestArrivals(t *testing.T) {
 		{"one that ended earlier says nothing of the longest", []verdict.Verdict{rolled(arrived("service/new", -second, 15*second, 15*second))}, "3 0 15.00s 15.00s 15.00s"},
 		{"of equals, the one that is a lower bound counts", []verdict.Verdict{rolled(arrived("service/new", -second, second, second))}, "3 0 1.00s 1.00s ≥ 1.00s"},
 		{"nothing but such", []verdict.Verdict{rolled(arrived("service/new", -second, -second, -second))}, "3 0 – – ≥ 1.00s"},
+		{"one that ended too soon to get any is in no percentile", []verdict.Verdict{rolled(soon)}, "3 1 0.00s 1.00s 1.00s"},
 		{"some dropped requests are charged to nobody", []verdict.Verdict{rolled(vague)}, "3 2 0.00s 0.30s ≥ 0.30s"},
 		{"no Pod was deleted", []verdict.Verdict{run("a", "none", 0, 0, arrived("service/new"))}, ""},
 	}

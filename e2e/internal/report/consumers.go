@@ -11,7 +11,7 @@ import (
 // tables of consumers are made of it, in a report and in RESULTS.md alike.
 type FileConsumer struct {
 	Consumer     string         `json:"consumer"`
-	Group        string         `json:"group,omitempty"` // measured in the same runs; none: in every run
+	Group        string         `json:"group,omitempty"` // measured in the same runs; none: in every run, or in several
 	ProxyMode    string         `json:"proxyMode"`
 	From         timeline.Place `json:"from,omitempty"`
 	Watched      bool           `json:"watched,omitempty"` // it brings no requests
@@ -27,16 +27,21 @@ type FileConsumer struct {
 	MaxSeconds *float64       `json:"maxSeconds"`
 	// the longest of the censored
 	AtLeastSeconds *float64 `json:"atLeastSeconds,omitempty"`
-	// the longest time from the last deletion to a dropped request that is charged to nobody
-	LaterSeconds      float64 `json:"laterSeconds,omitempty"`
+	// the longest time from the last deletion to a dropped request that is charged to nobody, or to one
+	// that was answered late
+	LaterSeconds float64 `json:"laterSeconds,omitempty"`
+	// requests on these lanes that its own program sent again: where it had sent them before, nobody knows
+	ArrivalsMasked    int     `json:"arrivalsMasked,omitempty"`
 	ResolutionSeconds float64 `json:"resolutionSeconds"`
 	// the smallest delay after which nothing arrived; null if there is none, and why says why
-	SafeSeconds *float64               `json:"safeSeconds"`
-	SafeAtLeast bool                   `json:"safeAtLeast,omitempty"` // safeSeconds is a lower bound
-	Why         string                 `json:"why,omitempty"`
-	Bound       float64                `json:"bound"` // share of removals that may take longer than the greatest, 95 %
-	Strategies  []FileConsumerStrategy `json:"strategies"`
-	Dropped     int                    `json:"dropped"`
+	SafeSeconds *float64 `json:"safeSeconds"`
+	SafeAtLeast bool     `json:"safeAtLeast,omitempty"` // safeSeconds is a lower bound
+	Why         string   `json:"why,omitempty"`
+	Rollouts    int      `json:"rollouts,omitempty"` // with a removal that is known
+	// share of rollouts in which one may take longer than the greatest, 95 %
+	Bound      float64                `json:"bound"`
+	Strategies []FileConsumerStrategy `json:"strategies"`
+	Dropped    int                    `json:"dropped"`
 	// of the dropped requests: charged to nobody, and the most frequent reason
 	Unattributed        int    `json:"unattributed"`
 	UnattributedBecause string `json:"unattributedBecause,omitempty"`
@@ -55,16 +60,17 @@ type FileRemoval struct {
 
 // FileConsumerStrategy is what became of a consumer's requests under one strategy.
 type FileConsumerStrategy struct {
-	Strategy      string                       `json:"strategy"`
-	DelaySeconds  float64                      `json:"delaySeconds"`
-	Control       bool                         `json:"control,omitempty"`
-	SingleReplica bool                         `json:"singleReplica,omitempty"`
-	Rollouts      int                          `json:"rollouts"`
-	Dropping      int                          `json:"dropping"` // rollouts that dropped, or masked, on new connections
-	Bound         float64                      `json:"bound"`    // share of all rollouts that may, 95 %
+	Strategy      string  `json:"strategy"`
+	DelaySeconds  float64 `json:"delaySeconds"`
+	Control       bool    `json:"control,omitempty"`
+	SingleReplica bool    `json:"singleReplica,omitempty"`
+	Rollouts      int     `json:"rollouts"`
+	// rollouts that dropped, or masked, on new connections, or on all it has if none are new
+	Dropping      int                          `json:"dropping"`
+	Bound         float64                      `json:"bound"` // share of all rollouts that may, 95 %
 	Classes       map[timeline.Class]FileTally `json:"classes"`
 	Loads         []FileConsumerLoad           `json:"loads"`
-	OutageSeconds float64                      `json:"outageSeconds,omitempty"` // the longest, on new connections
+	OutageSeconds float64                      `json:"outageSeconds,omitempty"` // the longest of one of these lanes
 	OutageUnder   string                       `json:"outageUnder,omitempty"`   // disruption
 }
 
@@ -102,8 +108,9 @@ func newFileConsumers(runs []verdict.Verdict) []FileConsumer {
 		f := FileConsumer{
 			Consumer: c.Consumer, Group: c.Group, ProxyMode: c.ProxyMode, From: c.From, Watched: c.Watched, Runs: c.Runs,
 			Inconclusive: c.Inconclusive, ArrivalsOn: c.ArrivalsOn, Removals: []FileRemoval{}, Known: c.Known,
-			Censored: c.Censored, LaterSeconds: seconds(c.Later), ResolutionSeconds: seconds(c.Resolution),
-			SafeAtLeast: c.SafeAtLeast, Why: Plain(c.Why), Bound: c.Bound, Strategies: []FileConsumerStrategy{},
+			Censored: c.Censored, LaterSeconds: seconds(c.Later), ArrivalsMasked: c.ProxyMasked,
+			ResolutionSeconds: seconds(c.Resolution), SafeAtLeast: c.SafeAtLeast, Why: Plain(c.Why),
+			Rollouts: c.Rollouts, Bound: c.Bound, Strategies: []FileConsumerStrategy{},
 			Dropped: c.Dropped, Unattributed: c.Unattributed, UnattributedBecause: Plain(c.TopReason()),
 		}
 		if c.Known > 0 {

@@ -17,13 +17,13 @@ func TestConsumerTables(t *testing.T) {
 	text := written(t, Text, everyConsumer())
 	for _, row := range []string{
 		// A: removals, p50, p90, max, until it ended, safe, may be longer, clean with, outage, charged
-		"service iptables │ 18 1.16s 1.29s 1.29s 0 │ 1.31s 15 % 15s 0/4 ≤ 53 % │ none │ 100 %",
-		"service nftables │ 18 0.91s 1.01s 1.01s 0 │ 1.03s 15 % 15s 0/4 ≤ 53 % │ none │ 100 %",
+		"service iptables │ 18 1.16s 1.29s 1.29s 0 │ 1.31s 39 % 15s 0/4 ≤ 53 % │ none │ 100 %",
+		"service nftables │ 18 0.91s 1.01s 1.01s 0 │ 1.03s 39 % 15s 0/4 ≤ 53 % │ none │ 100 %",
 		"dns-cached iptables │ 0 – – ≥ 15.00s 18 │ ≥ 15.02s – none │ 4.0s │ 100 %",
-		"ingress iptables │ 18 2.23s 2.48s 2.48s 0 │ 2.50s 15 % 15s 0/4 ≤ 53 % │ 4.0s │ 99.2 %",
+		"ingress iptables │ 18 2.23s 2.48s 2.48s 0 │ 2.50s 39 % 15s 0/4 ≤ 53 % │ 4.0s │ 99.2 %",
 		"service-h2 iptables │ 0 – – – 0 │ – – none │ 4.0s │ 100 %",
-		"lb-gcp-l4 iptables │ 12 21.51s 24.20s 24.20s 12 │ 24.22s 22 % 30s 0/2 ≤ 78 % │ – │ 100 %",
-		"nodeport-local iptables │ 18 1.30s 1.45s 1.45s 0 │ 1.47s 15 % 15s 0/4 ≤ 53 % │ – │ 100 %", // its inconclusive lane had 29 s
+		"lb-gcp-l4 iptables │ 12 21.51s 24.20s 24.20s 12 │ 24.22s 53 % 30s 0/2 ≤ 78 % │ – │ 100 %",
+		"nodeport-local iptables │ 18 1.30s 1.45s 1.45s 0 │ 1.47s 39 % 15s 0/4 ≤ 53 % │ – │ 100 %", // its inconclusive lane had 29 s
 		// by strategy: new, kept-alive, in-flight, late, masked, proxy, rollouts, outage
 		"ingress · iptables single-replica-prestop-sleep 205/2400 205/2400 0/4800 0 0 0 1/2 ≤ 97 % 4.0s",
 		"ingress-retry · iptables in-app-delay 0/2400 4/2400 0/4800 0 0 164 2/2 ≤ 100 % 0s",
@@ -43,10 +43,29 @@ func TestConsumerTables(t *testing.T) {
 	for _, note := range []string{
 		"ingress: 5 requests of 666 charged to nobody, most because its line of the access log is missing",
 		"nodeport-local: nothing is taken from 1 inconclusive run",
+		"≥, as its program sent requests again, and nobody knows where it had sent them before: ingress-retry",
 	} {
 		assert.Contains(t, unwrapped(text), note)
 	}
 	assert.NotContains(t, written(t, Text, quick()), "Consumer by consumer", "where no consumers are compared")
+}
+
+// TestLabels: consumers are named once, and with the mode of kube-proxy where they have a row for several.
+func TestLabels(t *testing.T) {
+	row := func(name, mode string) FileConsumer {
+		return FileConsumer{Consumer: name, ProxyMode: mode, Why: "of a reason"}
+	}
+	all := []FileConsumer{row("b", "iptables"), row("a", "iptables"), row("b", "nftables")}
+	assert.Contains(t, consumerNotes(all), "no safe delay for a, b (iptables) and b (nftables): of a reason")
+}
+
+// TestStrategyTable: there are rules between consumers only where one has several rows.
+func TestStrategyTable(t *testing.T) {
+	one := FileConsumer{Strategies: make([]FileConsumerStrategy, 1)}
+	two := FileConsumer{Strategies: make([]FileConsumerStrategy, 2)}
+	assert.Len(t, strategyTable([]FileConsumer{one, one, {}}).Parts, 1)
+	assert.Len(t, strategyTable([]FileConsumer{one, two}).Parts, 2)
+	assert.Empty(t, strategyTable([]FileConsumer{{}}).Parts)
 }
 
 // TestConsumerPicture: a mark for each removal, lower bounds by their shape.

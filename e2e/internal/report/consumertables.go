@@ -16,6 +16,14 @@ import (
 // length is a number of seconds as a length.
 func length(s float64) time.Duration { return time.Duration(math.Round(s * float64(time.Second))) }
 
+// value is a number of seconds; 0 where there is none.
+func value(s *float64) float64 {
+	if s == nil {
+		return 0
+	}
+	return *s
+}
+
 // arrival is a percentile in a cell: a lower bound where a removal whose end nobody saw took longer.
 func (c FileConsumer) arrival(s *float64) string {
 	switch {
@@ -32,8 +40,8 @@ func (c FileConsumer) greatest() string {
 	switch {
 	case c.AtLeastSeconds != nil && (c.MaxSeconds == nil || *c.AtLeastSeconds > *c.MaxSeconds):
 		return atLeast + hundredths(length(*c.AtLeastSeconds))
-	case c.MaxSeconds != nil && c.LaterSeconds > *c.MaxSeconds:
-		return atLeast + c.arrival(c.MaxSeconds)
+	case c.MaxSeconds != nil && (c.LaterSeconds > *c.MaxSeconds || c.ArrivalsMasked > 0):
+		return atLeast + hundredths(length(*c.MaxSeconds))
 	}
 	return c.arrival(c.MaxSeconds)
 }
@@ -48,7 +56,7 @@ func (c FileConsumer) safe() string {
 	return hundredths(length(*c.SafeSeconds))
 }
 
-// bound is the share of removals that may take longer than the greatest.
+// bound is the share of rollouts in which a removal may take longer than the greatest.
 func (c FileConsumer) bound() string {
 	if c.Known == 0 {
 		return None
@@ -92,8 +100,9 @@ func (s FileConsumerStrategy) delayed() bool {
 // freshClass is the class by which a consumer is judged: new connections, or what it has instead.
 func (c FileConsumer) freshClass() timeline.Class { return cmp.Or(c.ArrivalsOn, timeline.ClassNew) }
 
-// cleanWith is the shortest delay with which, as with all longer ones, no rollout dropped anything
-// on new connections, and how many there were: "15s 0/4 ≤ 53 %"; "none" if the longest dropped some.
+// cleanWith is the shortest delay with which, as with all longer ones, no rollout dropped anything on
+// new connections, or on all it has if none are new, and how many there were: "15s 0/4 ≤ 53 %"; "none"
+// if the longest dropped some.
 func (c FileConsumer) cleanWith(bounds bool) string {
 	dropping, rollouts := map[float64]int{}, map[float64]int{}
 	for _, s := range c.Strategies {
@@ -221,8 +230,8 @@ func arrivalsOfConsumers(m model) section {
 		Number("charged", FileConsumer.charged).under("dropped", "charged"),
 	})
 	return section{Title: "Consumer by consumer", Blocks: []block{{
-		Text: "From a Pod's deletion to the last new connection that the consumer brought to it, over all disruptions, " +
-			"strategies and repeats.",
+		Text: "From a Pod's deletion to the last request that the consumer brought to it on a new connection, or on any " +
+			"where it chooses the Pod of each request; over all disruptions, strategies and repeats.",
 		Table: Tabulate(columns, byMode(all)), List: consumerNotes(all),
 	}}}
 }
@@ -238,9 +247,8 @@ func droppedByConsumers(m model) section {
 		Table: strategyTable(all), List: []string{
 			"dropped/sent of each class; in flight counts the requests of all lanes, as each can be",
 			"masked: succeeded only because the client, or the consumer's own program (proxy), sent it again",
-			"rollouts: x of n dropped something on new connections, or masked it; ≤ the share of all that do, with 95 % " +
-				"confidence",
-			"outage: the longest time in which every request on new connections was dropped",
+			"rollouts: x of n dropped something " + onNew + ", or masked it; ≤ the share of all that do, with 95 % confidence",
+			"outage: the longest time in which every request of one lane was dropped, " + onNew,
 		},
 	}}}
 	for _, more := range []block{protocolBlock(all), retryBlock(all), watchedBlock(all)} {
@@ -251,16 +259,41 @@ func droppedByConsumers(m model) section {
 	return out
 }
 
+// onNew says which lanes a consumer is judged by.
+const onNew = "on new connections, or on all it has if none are new"
+
+// label names a consumer, with its mode of kube-proxy where it has a row for each of several.
+func label(all []FileConsumer, c FileConsumer) string {
+	if slices.ContainsFunc(all, func(o FileConsumer) bool {
+		return o.Consumer == c.Consumer && o.ProxyMode != c.ProxyMode
+	}) {
+		return fmt.Sprintf("%s (%s)", Plain(c.Consumer), known(c.ProxyMode))
+	}
+	return Plain(c.Consumer)
+}
+
+// labels names those of the consumers for which something holds.
+func labels(all []FileConsumer, of func(FileConsumer) bool) string {
+	var out []string
+	for _, c := range all {
+		if of(c) {
+			out = append(out, label(all, c))
+		}
+	}
+	slices.Sort(out)
+	return Enumerate(slices.Compact(out))
+}
+
 // consumerNotes explains what stands in table A.
 func consumerNotes(all []FileConsumer) []string {
 	list := []string{
 		"n: Pods removed with others beside them, whose last arrival is known; one that got nothing after its deletion " +
 			"counts as 0",
-		"safe: the greatest and one interval of the lane; may be longer: the share of removals that may take longer, with " +
-			"95 % confidence (1 − 0.05^(1/n)); clean with: the shortest delay that was run, whose rollouts dropped nothing " +
-			"on new connections",
-		"1 replica: the longest outage of new connections while the only Pod is replaced; its removals are not among n, as " +
-			"there is no other Pod to go to",
+		"safe: the greatest and one interval of the lane; may be longer: the share of rollouts in which a removal may take " +
+			"longer, with 95 % confidence (1 − 0.05^(1/rollouts): removals of one rollout are not independent); clean " +
+			"with: the shortest delay that was run, whose rollouts dropped nothing " + onNew,
+		"1 replica: the longest outage of a lane while the only Pod is replaced, " + onNew + "; its removals are not " +
+			"among n, as there is no other Pod to go to",
 		"charged: the share of the dropped requests that is charged to a Pod and a phase of its life, or to there being " +
 			"no Pod",
 	}
@@ -268,34 +301,32 @@ func consumerNotes(all []FileConsumer) []string {
 		list = append(list, "until it ended: so many removals more got requests until the Pod's own end; they are in no "+
 			"percentile, and what is shorter than one of them is marked ≥")
 	}
-	if slices.ContainsFunc(all, func(c FileConsumer) bool { return c.ArrivalsOn == timeline.ClassKeptAlive }) {
-		var on []string
-		for _, c := range all {
-			if c.ArrivalsOn == timeline.ClassKeptAlive {
-				on = append(on, Plain(c.Consumer))
-			}
-		}
-		slices.Sort(on)
-		list = append(list, "on kept connections, as it has no new ones and chooses the Pod of each request: "+
-			Enumerate(slices.Compact(on)))
+	later := func(c FileConsumer) bool {
+		return c.SafeSeconds != nil && c.LaterSeconds > max(value(c.MaxSeconds), value(c.AtLeastSeconds))
+	}
+	if who := labels(all, later); who != "" {
+		list = append(list, "≥, as a request came later that was charged to nobody or answered late, and may first have "+
+			"gone to a Pod that was gone: "+who)
+	}
+	if who := labels(all, func(c FileConsumer) bool { return c.ArrivalsMasked > 0 }); who != "" {
+		list = append(list, "≥, as its program sent requests again, and nobody knows where it had sent them before: "+who)
+	}
+	if who := labels(all, func(c FileConsumer) bool { return c.ArrivalsOn == timeline.ClassKeptAlive }); who != "" {
+		list = append(list, "on kept connections, as it has no new ones and chooses the Pod of each request: "+who)
 	}
 	for _, same := range groupBy(all, func(c FileConsumer) string { return c.Why }) {
-		var who []string
-		for _, c := range same.items {
-			who = append(who, Plain(c.Consumer))
-		}
 		if same.key != "" {
-			list = append(list, fmt.Sprintf("no safe delay for %s: %s", Enumerate(slices.Compact(who)),
-				strings.TrimPrefix(same.key, "no delay: ")))
+			who := labels(all, func(c FileConsumer) bool { return c.Why == same.key })
+			list = append(list, fmt.Sprintf("no safe delay for %s: %s", who, same.key))
 		}
 	}
 	for _, c := range all {
 		if c.Unattributed > 0 {
-			list = append(list, fmt.Sprintf("%s: %s of %d charged to nobody, most because %s", Plain(c.Consumer),
+			list = append(list, fmt.Sprintf("%s: %s of %d charged to nobody, most because %s", label(all, c),
 				Count(c.Unattributed, "request"), c.Dropped, cmp.Or(c.UnattributedBecause, "of no reason that was told")))
 		}
 		if c.Inconclusive > 0 {
-			list = append(list, fmt.Sprintf("%s: nothing is taken from %s", Plain(c.Consumer),
+			list = append(list, fmt.Sprintf("%s: nothing is taken from %s", label(all, c),
 				Count(c.Inconclusive, "inconclusive run")))
 		}
 	}
@@ -319,6 +350,9 @@ func strategyTable(all []FileConsumer) Table {
 		if len(rows) > 0 {
 			parts = append(parts, rows)
 		}
+	}
+	if !slices.ContainsFunc(parts, func(rows []consumerStrategy) bool { return len(rows) > 1 }) && len(parts) > 0 {
+		parts = [][]consumerStrategy{slices.Concat(parts...)} // no rule between single rows
 	}
 	columns := []Column[consumerStrategy]{
 		Key("consumer", func(r consumerStrategy) string {
@@ -427,7 +461,7 @@ func loadColumns(strategies []string, keys ...Column[loadRow]) []Column[loadRow]
 	return keys
 }
 
-// protocolBlock is table D: the same rollouts through HTTP/1.1, HTTP/2 and gRPC, on connections that
+// protocolBlock is table D: the same strategies through HTTP/1.1, HTTP/2 and gRPC, on connections that
 // are kept. Empty where nothing but HTTP/1.1 was sent.
 func protocolBlock(all []FileConsumer) block {
 	rows, strategies := loadRows(all, protocolConsumers, func(l FileConsumerLoad) bool {
@@ -442,7 +476,10 @@ func protocolBlock(all []FileConsumer) block {
 			Key("consumer", func(r loadRow) string { return r.Consumer }),
 			Key("protocol", func(r loadRow) string { return cmp.Or(protocols[r.Driver], r.Driver) }),
 			Key("load", func(r loadRow) string { return r.Load })), [][]loadRow{rows}),
-		List: []string{"on kept connections; masked: it went well when it was sent again without a word, as after GOAWAY"},
+		List: []string{
+			"on kept connections; masked: it went well when it was sent again without a word, as after GOAWAY",
+			"rows of two consumers are of two rollouts: compare strategies within a consumer",
+		},
 	}
 }
 
@@ -504,8 +541,11 @@ func watchedBlock(all []FileConsumer) block {
 			if len(c.BlindSeconds) == 0 {
 				return None
 			}
-			rank := max(0, int(math.Ceil(share*float64(len(c.BlindSeconds))))-1)
-			return hundredths(length(c.BlindSeconds[rank]))
+			var all []time.Duration
+			for _, s := range c.BlindSeconds {
+				all = append(all, length(s))
+			}
+			return hundredths(verdict.Percentile(all, share))
 		}
 	}
 	columns := slices.Concat(consumerKeys(watched), arrivalColumns(), []Column[FileConsumer]{

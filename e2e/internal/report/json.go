@@ -77,7 +77,8 @@ type FileRun struct {
 	Outcome         verdict.Outcome `json:"outcome"`
 	Conclusive      bool            `json:"conclusive"`
 	Reasons         []string        `json:"reasons"`
-	Retry           []string        `json:"retry,omitempty"` // why it was made again, if it was
+	Retry           []string        `json:"retry,omitempty"`  // why it was made again, if it was
+	Unseen          []string        `json:"unseen,omitempty"` // what proxies' access logs did not tell
 	PodsReplaced    int             `json:"podsReplaced"`
 	PodsDeleted     int             `json:"podsDeleted"`
 	RolloutSeconds  float64         `json:"rolloutSeconds"`
@@ -159,7 +160,7 @@ type FileOutage struct {
 type FileArrival struct {
 	Pod      string  `json:"pod"`
 	Seconds  float64 `json:"seconds"`
-	Censored bool    `json:"censored"` // requests came until the Pod's own end: a lower bound
+	Censored bool    `json:"censored"` // requests came until the Pod's own end, or would have come: a lower bound
 }
 
 // mostOutages is how many outages of a lane are told. Where one of three Pods drops what it gets, a
@@ -314,7 +315,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption,
 		ConsumerGroup: v.Spec.ConsumerGroup, Repeat: v.Repeat,
 		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
-		Retry: v.Retry, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
+		Retry: v.Retry, Unseen: v.Unseen, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),

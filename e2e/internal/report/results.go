@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -165,14 +166,16 @@ const (
 	agreeSeconds = 0.5
 )
 
-// disagreement says how two measurements of a consumer differ; "" if they agree, or there is none to
-// compare.
+// bothKnown says that two measurements of a consumer have a safe delay each that can be compared: a
+// number, and no lower bound.
+func bothKnown(a, b FileConsumer) bool {
+	return a.SafeSeconds != nil && b.SafeSeconds != nil && !a.SafeAtLeast && !b.SafeAtLeast
+}
+
+// disagreement says how two measurements of a consumer differ; "" if they agree, or can't be compared.
 func disagreement(a, b FileConsumer) string {
-	switch {
-	case a.SafeSeconds == nil && b.SafeSeconds == nil:
-		return ""
-	case a.SafeSeconds == nil || b.SafeSeconds == nil || a.SafeAtLeast != b.SafeAtLeast:
-	case math.Abs(*a.SafeSeconds-*b.SafeSeconds) <= max(agreeShare*min(*a.SafeSeconds, *b.SafeSeconds), agreeSeconds):
+	if !bothKnown(a, b) ||
+		math.Abs(*a.SafeSeconds-*b.SafeSeconds) <= max(agreeShare*min(*a.SafeSeconds, *b.SafeSeconds), agreeSeconds) {
 		return ""
 	}
 	return fmt.Sprintf("%s (kube-proxy %s): safe delay %s, and %s before",
@@ -180,10 +183,10 @@ func disagreement(a, b FileConsumer) string {
 }
 
 // Disagreements names the consumers of which the last two measurements don't agree on the safe
-// delay, and how many were measured twice.
+// delay, and how many were measured twice with a safe delay that is known.
 func Disagreements(files []ResultsFile) (lines []string, twice int) {
 	for _, k := range newest(files) {
-		if k.Before == nil {
+		if k.Before == nil || !bothKnown(*k.Before, k.FileConsumer) {
 			continue
 		}
 		twice++
@@ -204,9 +207,8 @@ func (k kept) safeBefore() string {
 	return k.Before.safe()
 }
 
-func (k kept) outside() string {
-	return map[bool]string{true: "outside", false: "cluster"}[k.From == timeline.FromOutside]
-}
+// from is where the consumer's requests come from; None for one that is only watched.
+func (k kept) from() string { return cmp.Or(string(k.From), None) }
 
 // keptKeys say which consumer a row is about, in a document.
 func keptKeys() []Column[kept] {
@@ -244,9 +246,10 @@ func ResultsTables(files []ResultsFile) string {
 			}
 		}
 	}
-	table("Table A. Last arrival of new connections after a Pod's deletion, and the delay that outlasts it",
+	table("Table A. Last arrival after a Pod's deletion, and the delay that outlasts it",
 		arrivalResults(all), append(consumerNotes(consumers),
-			"before: the measurement before; "+doubtMark+": further away than 25 % and half a second"))
+			"before: the measurement before; "+doubtMark+": further away than 25 % and half a second",
+			"last arrivals are those on new connections, or on any where the consumer chooses the Pod of each request"))
 	table("Table A, dropped of sent on new connections · kept ones · in flight, by strategy", droppedResults(all), nil)
 	d, f, watched := protocolBlock(consumers), retryBlock(consumers), watchedBlock(consumers)
 	table("Table D. "+d.Heading, d.Table, d.List)
@@ -260,7 +263,7 @@ func arrivalResults(all []kept) Table {
 		return func(k kept) string { return cell(k.FileConsumer) }
 	}
 	return Tabulate(append(keptKeys(),
-		Words("from", kept.outside),
+		Words("from", kept.from),
 		Number("removals", func(k kept) string { return integer(k.Known) }),
 		Number("until the Pod ended", func(k kept) string { return integer(k.Censored) }),
 		Number("p50", func(k kept) string { return k.arrival(k.P50Seconds) }),
@@ -272,9 +275,11 @@ func arrivalResults(all []kept) Table {
 		Number("clean with", func(k kept) string { return k.cleanWith(true) }),
 		Number("outage of 1 replica", of(FileConsumer.outage)),
 		Number("charged", of(FileConsumer.charged)),
-		Words("measured", func(k kept) string { return k.Of.Measured.Format(time.DateOnly) }),
+		Words("measured", kept.day),
 	), [][]kept{all})
 }
+
+func (k kept) day() string { return k.Of.Measured.Format(time.DateOnly) }
 
 // droppedResults has a column for each strategy, so that a consumer is one row.
 func droppedResults(all []kept) Table {
@@ -342,6 +347,11 @@ func ShortResults(files []ResultsFile) string {
 			return "**" + strings.Replace(cell, "/", "**/", 1)
 		}
 	}
+	commands, days := each(rows, func(k kept) string { return "`" + k.Of.Command + "`" }), each(rows, kept.day)
+	measured := days[0]
+	if last := days[len(days)-1]; last != measured {
+		measured += " to " + last
+	}
 	t := Tabulate([]Column[kept]{
 		Key("consumer", func(k kept) string { return k.Consumer }),
 		Number("last arrival: p50", func(k kept) string { return k.arrival(k.P50Seconds) }),
@@ -350,13 +360,23 @@ func ShortResults(files []ResultsFile) string {
 		Number("dropped at once", fresh(FileConsumerStrategy.atOnce)),
 		Number("with a delay", fresh(FileConsumerStrategy.delayed)),
 		Number("1 replica: outage", func(k kept) string { return k.outage() }),
+		Words("measured", kept.day).Unless(func(kept) bool { return len(days) == 1 }),
 	}, [][]kept{rows})
 	var out strings.Builder
-	fmt.Fprintf(&out, "How long each consumer of endpoints goes on sending new connections to a Pod that was deleted,\n"+
-		"and what it drops meanwhile (`%s`, %s; kube-proxy with %s):\n\n", rows[0].Of.Command,
-		rows[0].Of.Measured.Format(time.DateOnly), rows[0].ProxyMode)
+	fmt.Fprintf(&out, "How long each consumer of endpoints goes on sending to a Pod that was deleted, and what it drops\n"+
+		"meanwhile (%s, %s; kube-proxy with %s):\n\n", strings.Join(commands, ", "), measured, rows[0].ProxyMode)
 	writeMarkdownTable(&out, t)
 	return out.String()
+}
+
+// each is what rows have, every value once, in order.
+func each(rows []kept, of func(kept) string) []string {
+	var out []string
+	for _, k := range rows {
+		out = append(out, of(k))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // writeMarkdownTable writes a table whose cells are Markdown already.

@@ -86,8 +86,9 @@ func TestDisagreements(t *testing.T) {
 		{"a quarter", []ResultsFile{at(2, "a", 20), at(1, "a", 25)}, 1, nil},
 		{"more than a quarter", []ResultsFile{at(2, "a", 20), at(1, "a", 25.1)}, 1, []string{"a (kube-proxy iptables): safe delay 20.00s, and 25.10s before"}},
 		{"the last two", []ResultsFile{at(1, "a", 9), at(2, "a", 1), at(3, "a", 1)}, 1, nil},
-		{"none and one", []ResultsFile{at(1, "a", 0), at(2, "a", 1)}, 1, []string{"a (kube-proxy iptables): safe delay 1.00s, and – before"}},
-		{"none at all", []ResultsFile{at(1, "a", 0), at(2, "a", 0)}, 1, nil},
+		{"none and one", []ResultsFile{at(1, "a", 0), at(2, "a", 1)}, 0, nil},
+		{"none at all", []ResultsFile{at(1, "a", 0), at(2, "a", 0)}, 0, nil},
+		{"a lower bound", []ResultsFile{at(1, "a", 9), at(2, "a", -1)}, 0, nil},
 		{"others", []ResultsFile{at(1, "a", 1), at(2, "b", 9)}, 0, nil},
 		{"as a reference", []ResultsFile{at(1, "a", 1, "new", "reused"), at(2, "a", 9, "new")}, 0, nil},
 		{"first as a reference", []ResultsFile{at(1, "a", 9, "new"), at(2, "a", 1, "new", "reused")}, 0, nil},
@@ -142,6 +143,11 @@ func TestResultsTables(t *testing.T) {
 	earlier.Consumers = append([]FileConsumer{}, earlier.Consumers...)
 	earlier.Consumers[0].SafeSeconds, earlier.Consumers[2].SafeSeconds = new(1.5), new(3.5)
 	golden(t, "results.md", ResultsTables([]ResultsFile{earlier, f})+"\n"+ShortResults([]ResultsFile{earlier, f}))
+	later := f
+	later.Measured, later.Command, later.Consumers = f.Measured.Add(24*time.Hour), "make ingress", f.Consumers[2:3]
+	short := ShortResults([]ResultsFile{f, later})
+	assert.Contains(t, short, "(`make consumers`, `make ingress`, 2026-10-01 to 2026-10-02; kube-proxy with iptables)")
+	assert.Regexp(t, `(?m)^\| ingress \|.*\| 2026-10-02 \|$`, short)
 	assert.LessOrEqual(t, len(shortResults), 12)
 	assert.Empty(t, ShortResults(nil))
 }

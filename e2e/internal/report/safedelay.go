@@ -149,8 +149,7 @@ func safeDelaySections(s SafeDelay) []section {
 			}
 		}
 		if len(lanes) > 0 {
-			why := strings.TrimPrefix(Plain(same.key), "no delay: ")
-			list = append(list, fmt.Sprintf("No delay for %s: %s.", Enumerate(lanes), why))
+			list = append(list, fmt.Sprintf("No delay for %s: %s.", Enumerate(lanes), Plain(same.key)))
 		}
 	}
 	if slices.ContainsFunc(e.Lanes, func(l verdict.LaneDelay) bool { return l.Censored > 0 }) {

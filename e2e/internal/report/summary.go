@@ -171,6 +171,11 @@ func findings(m model) []string {
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
 	}
+	for _, v := range m.Suite.Runs {
+		for _, gap := range v.Unseen {
+			out = append(out, m.name(v)+": "+Plain(gap))
+		}
+	}
 	for _, part := range m.Parts {
 		out = append(out, slices.DeleteFunc(m.compare(part), func(line string) bool {
 			return !strings.HasPrefix(line, moreThanNoise)

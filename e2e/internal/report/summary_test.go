@@ -210,6 +210,8 @@ func TestFindings(t *testing.T) {
 	retried.Retry = []string{"CPU pressure 62 %\non zerodrop-worker"}
 	late := run("prestop-sleep", "pod-deletion", second, 1, lane("service/new", clean, 100, nil, 0))
 	late.Lanes[0].Late = 7
+	gap := usual("prestop-sleep", "pod-deletion")
+	gap.Unseen = []string{"the access log of traefik is not whole: lost lines: 2"}
 	masked := run("prestop-http", "pod-deletion", second, 1, lane("service/reused", measured, 100, nil, 0))
 	masked.Lanes[0].Masked = 7
 	tests := []struct {
@@ -223,6 +225,9 @@ func TestFindings(t *testing.T) {
 		{"late", []verdict.Verdict{late}, []string{
 			"late: 7 requests answered over a second late, not counted as dropped; most (7) on service/new in prestop-sleep/pod-deletion",
 			"✓ clean: prestop-sleep",
+		}},
+		{"a log that is not whole", []verdict.Verdict{gap}, []string{
+			"prestop-sleep/pod-deletion: the access log of traefik is not whole: lost lines: 2",
 		}},
 		{"masked", []verdict.Verdict{masked}, []string{"◆ dropped by prestop-http: only what the client sent again by itself (masked)"}},
 		{"strategies that dropped alike", []verdict.Verdict{usual("in-app-delay", "rolling-update"), usual("prestop-sleep", "pod-deletion"), usual("shutdown-at-once", "pod-deletion")}, []string{

@@ -179,13 +179,17 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 		return interrupted(harness.Failed(run, began, err), err)
 	}
 	defer release()
+	var environment timeline.Environment // of the cluster, once there is one: reports keep modes of kube-proxy apart
 	failed := func(err error) timeline.Timeline {
-		return interrupted(harness.Failed(run, began, err), context.Cause(ctx))
+		tl := harness.Failed(run, began, err)
+		tl.Environment = environment
+		return interrupted(tl, context.Cause(ctx))
 	}
 	c, err := s.openCluster(ctx, run.Needs())
 	if err != nil {
 		return failed(err)
 	}
+	environment = s.environment
 	if err := run.Allowed(c.Ours()); err != nil {
 		return failed(err)
 	}

@@ -181,11 +181,13 @@ func TestNoteBroken(t *testing.T) {
 	require.ErrorContains(t, s.broken["ingress"], "deploy x: what a consumer needs is not there: no image")
 	assert.NoError(t, s.broken["gateway"])
 	s.cluster, s.clusterKey = &cluster.Cluster{}, s.key(scenarios.Needs{}) // one that is there
+	s.environment = timeline.Environment{ProxyMode: "nftables"}
 	scenario, err := s.Find("prestop-sleep", "rolling-update")
 	require.NoError(t, err)
 	scenario.Group = "ingress"
 	tl := s.run(t.Context(), scenarios.Run{Scenario: scenario}, t.TempDir(), runProgress{progress: s.progress})
 	assert.Equal(t, []string{"not tried again: deploy x: what a consumer needs is not there: no image"}, tl.Errors)
+	assert.Equal(t, s.environment, tl.Environment, "its consumers stand under the right kube-proxy")
 	s.cluster = nil
 	ctx, stop := context.WithCancel(t.Context())
 	stop()

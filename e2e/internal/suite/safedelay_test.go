@@ -390,7 +390,7 @@ func TestLongerDelays(t *testing.T) {
 			map[string]lane{
 				"service/new": {15 * sec, 1500 * ms, ""},
 				"dns/new":     {60 * sec, 0, "none up to 1m0s: requests went on arriving for ≥ 1m0s"},
-				"dns/reused":  {15 * sec, 0, "no delay: a connection stays until the Pod closes it, however fast everybody follows the endpoints"},
+				"dns/reused":  {15 * sec, 0, "a connection stays until the Pod closes it, however fast everybody follows the endpoints"},
 			},
 			1500 * ms, delayBudget,
 		},

@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -11,27 +10,32 @@ import (
 
 // Arrival says how long traffic went on arriving at a Pod that was to go.
 type Arrival struct {
-	Pod string
+	Pod   string
+	Owner int // index of the Pod's lifecycle in Verdict.Pods
 	// After is from when the Pod's deletion was asked for to the last request that landed on it,
-	// whether answered or dropped. It is known to one interval of the lane, 1/rate.
+	// whether answered or dropped; 0 if none did. It is known to one interval of the lane, 1/rate.
 	After time.Duration
-	// Censored says that requests arrived until the Pod's own end, or went on to where there was no
-	// endpoint once it was gone: After is a lower bound, and would have been longer had the Pod lived
-	// longer.
+	// Censored says that After is a lower bound: requests arrived until the Pod's own end, or that
+	// came too soon for any to arrive, or Missed. After would have been longer had the Pod lived longer.
 	Censored bool
+	// Missed says that requests went on to where there was no endpoint once the Pod was gone. They
+	// would have arrived at it, nobody knows for how long: what other lanes saw is no upper end.
+	Missed bool
 }
 
-// arrivals are those of a lane: of each Pod that was deleted and that got a request afterwards, in
-// the order of the deletions. A request has landed on the Pod that answered it, or that it is
-// charged to.
-func arrivals(record timeline.LaneRecord, dropped []DroppedRequest, pods lifecycles) []Arrival {
+// arrivals are those of a lane: of each Pod that was deleted and that got a request afterwards, or
+// that nobody knows whether it would have, in the order of the deletions. A request has landed on
+// the Pod that answered it, or that it is charged to. A Pod that is left out got nothing.
+func arrivals(
+	tl timeline.Timeline, spec timeline.LaneSpec, record timeline.LaneRecord, dropped []DroppedRequest, pods lifecycles,
+) []Arrival {
 	last := map[*PodLifecycle]time.Duration{}
-	land := func(life *PodLifecycle, sent time.Duration) {
+	land := func(life *PodLifecycle, at time.Duration) {
 		if life == nil {
 			return
 		}
-		if deleted, ok := life.At(timeline.PodDeleted); ok && sent > deleted {
-			last[life] = max(last[life], sent-deleted)
+		if deleted, ok := life.At(timeline.PodDeleted); ok && at > deleted {
+			last[life] = max(last[life], at-deleted)
 		}
 	}
 	known := make([]*PodLifecycle, len(record.Pods)) // nil where a name needs the instant to tell whose it is
@@ -50,29 +54,62 @@ func arrivals(record timeline.LaneRecord, dropped []DroppedRequest, pods lifecyc
 		}
 		land(life, r.Sent())
 	}
-	missed := map[*PodLifecycle]bool{}
+	missed := pods.missedByLate(tl, spec, record)
 	for _, d := range dropped {
 		missed[d.instead] = true
 		if d.Evidence != ByAnswer { // those are among the requests
-			land(d.lifecycle, d.Sent)
+			land(d.lifecycle, d.landed)
 		}
 	}
 	var out []Arrival
-	for _, life := range slices.SortedFunc(maps.Keys(last), func(a, b *PodLifecycle) int {
-		deleted := func(l *PodLifecycle) time.Duration { return l.FirstSeen[timeline.PodDeleted] }
-		return cmp.Or(cmp.Compare(deleted(a), deleted(b)), cmp.Compare(a.Pod, b.Pod))
-	}) {
-		at := life.FirstSeen[timeline.PodDeleted] + last[life]
-		censored := missed[life] || pods.endedIt(life, at, record.Rate)
-		out = append(out, Arrival{life.Pod, last[life], censored})
+	for i, life := range pods.all {
+		deleted, ok := life.At(timeline.PodDeleted)
+		if !ok {
+			continue
+		}
+		after, came := last[life]
+		a := Arrival{Pod: life.Pod, Owner: i, After: after, Missed: missed[life]}
+		a.Censored = a.Missed || pods.endedIt(life, deleted+after, record.Rate)
+		if served, ok := life.At(timeline.EndpointServing); came || a.Censored && ok && served <= deleted {
+			out = append(out, a)
+		}
 	}
+	slices.SortStableFunc(out, func(a, b Arrival) int {
+		deleted := func(a Arrival) time.Duration { return pods.all[a.Owner].FirstSeen[timeline.PodDeleted] }
+		return cmp.Or(cmp.Compare(deleted(a), deleted(b)), cmp.Compare(a.Pod, b.Pod))
+	})
 	return out
+}
+
+// missedByLate are the Pods that late answers hide arrivals at, where nodes keep to their own Pods. A
+// node without an endpoint drops what comes for it, and leaves no choice to see. The client, or the
+// balancer, sends its SYN again after 1 s and after 3 s. A Pod that has come meanwhile answers, and
+// nothing is dropped: but the node was asked, and the Pod that was its last endpoint would have got it.
+func (l lifecycles) missedByLate(
+	tl timeline.Timeline, spec timeline.LaneSpec, record timeline.LaneRecord,
+) map[*PodLifecycle]bool {
+	missed := map[*PodLifecycle]bool{}
+	if !spec.Local {
+		return missed
+	}
+	lateAndNew := func(r timeline.Request) bool { return isLate(spec, r) && r.ConnUse <= 1 } // it began with a SYN
+	without := map[string][]span{}
+	for seq, node := range nodesAsked(tl, spec, record, lateAndNew) {
+		if _, known := without[node]; !known {
+			without[node] = l.withoutOn(node)
+		}
+		if r := record.Requests[seq]; during(without[node], r.Sent(), r.Done(), proxyFollows) {
+			missed[l.lastEndpoint(spec, node, r.Done())] = true
+		}
+	}
+	return missed
 }
 
 // endedIt says whether the last arrival at a Pod came so near to the Pod's own end that nobody
 // knows whether more would have come: within the time in which one of as many Pods as served at
-// that instant gets a request with 95 %, if it still gets its share. An arrival after the end, as
-// of a request that was refused, shows by itself how long requests went on coming.
+// that instant gets a request with 95 %, if it still gets its share. Without an arrival it is the
+// deletion that came so near. An arrival after the end, as of a request that was refused, shows by
+// itself how long requests went on coming.
 func (l lifecycles) endedIt(life *PodLifecycle, at time.Duration, rate int) bool {
 	end, ok := life.stopped()
 	if !ok || rate <= 0 {

@@ -38,12 +38,15 @@ type DroppedRequest struct {
 	Phase    LifecyclePhase
 	// Class is in-flight if that is known of the request, else that of its connection.
 	Class timeline.Class
-	// SinceDeletion is from when the Pod's deletion was asked for to when the request left; nil if that
-	// is not known.
+	// SinceDeletion is from when the Pod's deletion was asked for to when the request left, or failed
+	// where a proxy had sent it more than once; nil if that is not known.
 	SinceDeletion *time.Duration
 	Why           string // of Unattributed: what is missing
 
 	lifecycle *PodLifecycle // of Pod; nil if it is not known
+	// landed is when it came to Pod: Sent, or Done where a proxy sent it again. Its last attempt is the
+	// one that is charged, and is later than the request by all attempts before.
+	landed time.Duration
 	// instead is, of NoEndpoint where kube-proxy chose, the Pod that was the last to be one; it would
 	// have been sent there had that lived longer.
 	instead *PodLifecycle
@@ -73,6 +76,7 @@ const (
 	whyTwoForwards = "the proxy's access log has it twice, and sent to two places"
 	whyNoTarget    = "the proxy sent it to nobody, though the Service had a ready endpoint"
 	whyNoLocalPort = "the proxy doesn't tell which port it sent it from"
+	whyService     = "the proxy left the choice to the Service, and its log doesn't tell from which port it asked"
 )
 
 // attribution charges dropped requests to Pods.
@@ -294,7 +298,7 @@ func (a attribution) lane(
 		sender := senderOf(from, seq)
 		d := DroppedRequest{
 			Lane: lane.Name, Seq: seq, Sent: r.Sent(), Done: r.Done(), Cause: r.Cause, Code: r.Code,
-			Port: r.Port, ConnUse: r.ConnUse, Class: spec.ConnectionClass(),
+			Port: r.Port, ConnUse: r.ConnUse, Class: spec.ConnectionClass(), landed: r.Sent(),
 		}
 		switch {
 		case lane.PodOf(r) != "":
@@ -337,7 +341,7 @@ func (a attribution) lane(
 		}
 		if d.lifecycle != nil {
 			if deleted, ok := d.lifecycle.At(timeline.PodDeleted); ok {
-				d.SinceDeletion = new(d.Sent - deleted)
+				d.SinceDeletion = new(d.landed - deleted)
 			}
 		}
 		out = append(out, d)
@@ -606,6 +610,16 @@ func (l lifecycles) withoutEndpoint() []span {
 	return l.without(func(life *PodLifecycle) []span { return life.serving })
 }
 
+// withoutOn are the times in which a node had none of its own.
+func (l lifecycles) withoutOn(node string) []span {
+	return l.without(func(life *PodLifecycle) []span {
+		if life.Node != node {
+			return nil
+		}
+		return life.serving
+	})
+}
+
 // without are the times after the first endpoint in which there was none, by when each was one.
 func (l lifecycles) without(is func(*PodLifecycle) []span) []span {
 	steps := map[time.Duration]int{}
@@ -637,16 +651,8 @@ const proxyFollows = 2 * time.Second
 // noEndpoint says that there was no endpoint meanwhile, or that the node didn't know better yet. Of
 // a lane whose nodes keep to their own Pods, those count.
 func (a attribution) noEndpoint(lane timeline.LaneSpec, node string, sent, done time.Duration) bool {
-	if lane.Local && node != "" {
-		within := a.pods.without(func(l *PodLifecycle) []span {
-			if l.Node != node {
-				return nil
-			}
-			return l.serving
-		})
-		if during(within, sent, done, proxyFollows) {
-			return true
-		}
+	if lane.Local && node != "" && during(a.pods.withoutOn(node), sent, done, proxyFollows) {
+		return true
 	}
 	return during(a.withoutEndpoint, sent, done, proxyFollows)
 }

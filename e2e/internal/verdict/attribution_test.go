@@ -815,7 +815,7 @@ func TestNeverTwo(t *testing.T) {
 	}
 	for _, why := range []string{
 		whyOutside, whyPerRequest, whyNoAddress, whyNoPort, whyNoConntrack, whyNoRoute, whyTwoRoutes, whyForeignIP, whyConnection,
-		whyNotSeen, whyClock, whyNotTaken, whyNoAccessLog, whyNoForward, whyTwoForwards, whyNoTarget, whyNoLocalPort,
+		whyNotSeen, whyClock, whyNotTaken, whyNoAccessLog, whyNoForward, whyTwoForwards, whyNoTarget, whyNoLocalPort, whyService,
 	} {
 		assert.Positive(t, reasons[why], "%s: never came", why)
 	}

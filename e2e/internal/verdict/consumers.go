@@ -15,7 +15,7 @@ import (
 // disruptions count, and only conclusive runs.
 type ConsumerResult struct {
 	Consumer  string
-	Group     string // of consumers that are measured in the same runs; empty for those of every run
+	Group     string // of consumers that are measured in the same runs; empty for those of every run, and of several
 	ProxyMode string // iptables, nftables
 	From      timeline.Place
 	Watched   bool // it brings no requests: its own scrapes are its arrivals
@@ -23,9 +23,10 @@ type ConsumerResult struct {
 	Runs         int // that were conclusive
 	Inconclusive int // that were not: nothing is taken from them
 
-	// ArrivalsOn is the class of the lanes whose last arrivals count: new. Where a consumer has no
-	// such lane and chooses the Pod of each request all the same, kept-alive; empty where only the
-	// end of a connection would tell.
+	// ArrivalsOn is the class of the lanes whose last arrivals count: new. A proxy that chooses the Pod
+	// of each request has the others beside them. Where a consumer has no lane of new connections and
+	// chooses the Pod of each request all the same, kept-alive; empty where only the end of a connection
+	// would tell.
 	ArrivalsOn timeline.Class
 	// Removals are the Pods that were deleted while the consumer could reach them, with others
 	// beside them. A single replica is none: its consumer has nowhere else to go.
@@ -36,16 +37,23 @@ type ConsumerResult struct {
 	P50, P90, Max time.Duration
 	AtLeast       time.Duration // the longest of the censored
 	// Later is the longest time from the last deletion to a dropped request that is charged to
-	// nobody. Where it is longer than Max, an arrival may have been missed.
-	Later      time.Duration
-	Resolution time.Duration // how finely a lane tells an arrival from the one before: 1/rate
+	// nobody, or to one that was answered late (Lane.LastLate). Where it is longer than Max, an arrival
+	// may have been missed.
+	Later time.Duration
+	// ProxyMasked counts the requests of these lanes that the consumer's own program sent again: nobody
+	// knows where it had sent them before.
+	ProxyMasked int
+	Resolution  time.Duration // how finely a lane tells an arrival from the one before: 1/rate
 	// Safe is the smallest delay after which nothing arrived: the longest arrival and one interval.
 	// It is a lower bound if SafeAtLeast; nil if there is none, and Why says why.
 	Safe        *time.Duration
 	SafeAtLeast bool
 	Why         string
-	// Bound is the share of removals that may take longer than Max, as that of a LaneDelay.
-	Bound float64
+	// Rollouts are the runs with a removal whose last arrival is known. Bound is the share of all
+	// rollouts in which one may take longer than Max, as SafeDelay.RunBound: removals of one rollout wait
+	// for the same updates, and are not independent.
+	Rollouts int
+	Bound    float64
 
 	Strategies []ConsumerStrategy // in the order of first appearance
 
@@ -80,8 +88,8 @@ type ConsumerStrategy struct {
 	Bound   float64 // share of all rollouts that may do so (ClopperPearson)
 	Classes map[timeline.Class]Tally
 	Loads   []ConsumerLoad
-	// Outage is the longest time in which every request on these was dropped, Under which disruption;
-	// 0 for none.
+	// Outage is the longest time in which every request of one of these lanes was dropped, Under which
+	// disruption; 0 for none.
 	Outage time.Duration
 	Under  string
 }
@@ -141,6 +149,9 @@ func Consumers(runs []Verdict) []ConsumerResult {
 					Consumer: name, Group: v.Spec.ConsumerGroup, ProxyMode: mode, Because: map[string]int{},
 				})
 			}
+			if c := found[mode][i]; c.Group != v.Spec.ConsumerGroup {
+				c.Group = ""
+			}
 			found[mode][i].add(v)
 		}
 	}
@@ -154,67 +165,83 @@ func Consumers(runs []Verdict) []ConsumerResult {
 	return out
 }
 
-// consumers are those of the run's lanes, in their order, and those that are only watched.
+// consumers are those of the run's lanes, in their order, and those that are only watched: as declared,
+// so that one that could not be measured is told, too.
 func (v Verdict) consumers() []string {
 	var out []string
-	for _, l := range v.Lanes {
+	for _, l := range v.Spec.Lanes {
 		if !slices.Contains(out, l.Consumer) {
 			out = append(out, l.Consumer)
 		}
 	}
-	for _, w := range v.Watched {
-		if !slices.Contains(out, w.Consumer) {
-			out = append(out, w.Consumer)
+	for _, name := range v.Spec.Watched {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
 		}
 	}
 	return out
 }
 
 func (c *ConsumerResult) add(v Verdict) {
+	declared := false
+	for _, l := range v.Spec.Lanes {
+		if l.Consumer == c.Consumer {
+			c.From, declared = l.From, true
+		}
+	}
+	c.Watched = c.Watched || !declared
 	var lanes []Lane
 	for _, l := range v.Lanes {
 		if l.Consumer == c.Consumer {
-			c.From = l.From
 			lanes = append(lanes, l)
 		}
 	}
-	c.Watched = c.Watched || len(lanes) == 0
 	// A lane has an outcome of its own, where its own evidence doesn't hold.
 	conclusive := slices.DeleteFunc(slices.Clone(lanes), func(l Lane) bool { return !l.Outcome.Conclusive() })
-	if !v.Conclusive() || len(lanes) > 0 && len(conclusive) == 0 {
+	if !v.Conclusive() || declared && len(conclusive) == 0 {
 		c.Inconclusive++
 		return
 	}
 	c.Runs++
 	on := c.arrivalLanes(conclusive)
-	if v.Replicas != 1 {
+	if before := len(c.Removals); v.Replicas != 1 {
 		c.addArrivals(v, on)
 		c.addWatched(v)
+		if slices.ContainsFunc(c.Removals[before:], func(r Removal) bool { return !r.Censored }) {
+			c.Rollouts++
+		}
 	}
-	if len(lanes) > 0 {
+	if declared {
 		c.addDropped(v, conclusive)
 	}
 }
 
-// arrivalLanes are the lanes whose last arrivals tell how long the consumer goes on sending.
+// arrivalLanes are the lanes whose last arrivals tell how long the consumer goes on sending: those of
+// new connections. A proxy that chooses the Pod of each request does so whatever the client's
+// connection is: all of its lanes tell, and each by itself might see some of the Pods only, where the
+// proxy picks in turn and the lane is strictly periodic. What the API server keeps is its own.
 func (c *ConsumerResult) arrivalLanes(lanes []Lane) []Lane {
 	var fresh, chosen []Lane
 	for _, l := range lanes {
-		switch {
-		case l.Class == timeline.ClassNew:
+		perRequest := l.Routing == timeline.PerRequest
+		switch class := l.ConnectionClass(); {
+		case l.From == timeline.FromAPI, class == timeline.ClassHeld:
+		case l.Class == timeline.ClassNew, perRequest && class == timeline.ClassNew:
 			fresh = append(fresh, l)
-		case l.Routing != timeline.PerConnection && l.ConnectionClass() == timeline.ClassKeptAlive:
+		case perRequest, l.Routing == timeline.ByClient && class == timeline.ClassKeptAlive:
 			chosen = append(chosen, l)
 		}
 	}
 	switch {
 	case len(fresh) > 0:
 		c.ArrivalsOn = timeline.ClassNew
-		return fresh
-	case len(chosen) > 0:
+	case len(chosen) > 0 && c.ArrivalsOn == "":
 		c.ArrivalsOn = timeline.ClassKeptAlive
 	}
-	return chosen
+	if len(fresh) > 0 {
+		chosen = slices.DeleteFunc(chosen, func(l Lane) bool { return l.Routing != timeline.PerRequest })
+	}
+	return append(fresh, chosen...)
 }
 
 // addArrivals takes the longest arrival at each Pod over the lanes. A Pod that could be reached, and
@@ -223,61 +250,64 @@ func (c *ConsumerResult) addArrivals(v Verdict, lanes []Lane) {
 	if len(lanes) == 0 {
 		return
 	}
+	rate := 0
+	for _, l := range lanes {
+		rate = max(rate, l.Rate)
+		c.ProxyMasked += l.ProxyMasked
+		if l.LastLate != nil {
+			c.Later = max(c.Later, *l.LastLate)
+		}
+	}
+	c.Resolution = max(c.Resolution, apart(rate))
 	var pods lifecycles
 	for i := range v.Pods {
 		pods.all = append(pods.all, &v.Pods[i])
 	}
-	rate := 0
-	for _, l := range lanes {
-		rate = max(rate, l.Rate)
-	}
-	c.Resolution = max(c.Resolution, apart(rate))
-	seen := map[string]int{} // arrivals may name a Pod several times, in the order of the deletions
-	for _, life := range pods.all {
+	for i, life := range pods.all {
 		deleted, ok := life.At(timeline.PodDeleted)
 		if !ok {
 			continue
 		}
-		removal := Removal{
-			Strategy: v.Spec.Strategy, Disruption: v.Spec.Disruption, Pod: life.Pod, Delay: v.Spec.Delay,
-			Censored: pods.endedIt(life, deleted, rate),
-		}
-		served, reachable := life.At(timeline.EndpointServing)
-		reachable = reachable && served <= deleted
-		for _, l := range lanes {
-			nth := 0
-			for _, a := range l.Arrivals {
-				if a.Pod != life.Pod {
-					continue
-				}
-				if nth++; nth <= seen[life.Pod] {
-					continue
-				}
-				if reachable = true; a.After > removal.After || a.After == removal.After && a.Censored {
-					removal.After, removal.Censored = a.After, a.Censored
-				}
-				break
-			}
-		}
-		seen[life.Pod]++
-		if reachable {
-			c.Removals = append(c.Removals, removal)
+		served, ok := life.At(timeline.EndpointServing)
+		if longest, came := longestArrival(lanes, i); came || ok && served <= deleted {
+			c.Removals = append(c.Removals, Removal{
+				Strategy: v.Spec.Strategy, Disruption: v.Spec.Disruption, Pod: life.Pod, Delay: v.Spec.Delay,
+				After: longest.After, Censored: longest.Censored || longest.Missed,
+			})
 		}
 	}
 	for _, d := range v.DroppedRequests {
 		if d.Phase != Unattributed || !slices.ContainsFunc(lanes, func(l Lane) bool { return l.Name == d.Lane }) {
 			continue
 		}
-		last, found := time.Duration(0), false
-		for _, life := range pods.all {
-			if at, ok := life.At(timeline.PodDeleted); ok && at <= d.Sent {
-				last, found = max(last, at), true
-			}
-		}
-		if found {
-			c.Later = max(c.Later, d.Sent-last)
+		if since, ok := pods.sinceDeletion(d.Sent); ok {
+			c.Later = max(c.Later, since)
 		}
 	}
+}
+
+// longestArrival is the longest arrival of the lanes at a Pod, and whether any is on record. Where nothing
+// arrived, one lane that would have seen it is enough to know. What one lane missed has no upper end,
+// whatever another saw.
+func longestArrival(lanes []Lane, owner int) (longest Arrival, came bool) {
+	missed := false
+	for n, l := range lanes {
+		var a Arrival
+		if i := slices.IndexFunc(l.Arrivals, func(a Arrival) bool { return a.Owner == owner }); i >= 0 {
+			a, came = l.Arrivals[i], true
+		}
+		missed = missed || a.Missed
+		switch {
+		case n == 0 || a.After > longest.After:
+			longest = a
+		case a.After == longest.After && a.After > 0:
+			longest.Censored = longest.Censored || a.Censored
+		case a.After == longest.After:
+			longest.Censored = longest.Censored && a.Censored
+		}
+	}
+	longest.Missed = missed
+	return longest, came
 }
 
 func (c *ConsumerResult) addWatched(v Verdict) {
@@ -289,7 +319,9 @@ func (c *ConsumerResult) addWatched(v Verdict) {
 			Strategy: v.Spec.Strategy, Disruption: v.Spec.Disruption, Pod: w.Pod, Delay: v.Spec.Delay,
 			After: w.After, Censored: w.Censored,
 		})
-		c.Blind = append(c.Blind, w.Blind)
+		if w.Blind > 0 { // else the end of its process was not seen
+			c.Blind = append(c.Blind, w.Blind)
+		}
 	}
 }
 
@@ -384,7 +416,7 @@ func (c *ConsumerResult) conclude() {
 	slices.Sort(known)
 	c.Known = len(known)
 	c.P50, c.P90, c.Max = Percentile(known, 0.5), Percentile(known, 0.9), Percentile(known, 1)
-	c.Bound = ClopperPearson(0, c.Known)
+	c.Bound = ClopperPearson(0, c.Rollouts)
 	for i, s := range c.Strategies {
 		c.Strategies[i].Bound = ClopperPearson(s.Lossy, s.Rollouts)
 	}
@@ -400,7 +432,7 @@ func (c *ConsumerResult) conclude() {
 		c.Why = "no Pod was removed that it could reach"
 	default:
 		c.Safe = new(max(c.Max, c.AtLeast) + c.Resolution)
-		c.SafeAtLeast = c.Censored > 0 && c.AtLeast >= c.Max || c.Later > c.Max
+		c.SafeAtLeast = c.Censored > 0 && c.AtLeast >= c.Max || c.Later > c.Max || c.ProxyMasked > 0
 	}
 }
 

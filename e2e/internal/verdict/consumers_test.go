@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func brought(consumer, strategy string, delay time.Duration, after ...Arrival) V
 		}})
 	}
 	for i := range after {
-		after[i].Pod = v.Pods[i].Pod
+		after[i].Pod, after[i].Owner = v.Pods[i].Pod, i
 	}
 	v.Lanes = []Lane{{
 		LaneSpec: timeline.LaneSpec{
@@ -34,6 +35,7 @@ func brought(consumer, strategy string, delay time.Duration, after ...Arrival) V
 		},
 		Outcome: Pass, Sent: 1000, OK: 1000, Arrivals: after,
 	}}
+	v.Spec.Lanes = []timeline.LaneSpec{v.Lanes[0].LaneSpec}
 	return v
 }
 
@@ -76,10 +78,8 @@ func TestConsumers(t *testing.T) {
 		{"only censored", []Verdict{brought("service", "a", sec, until(sec), until(sec), until(sec))}, 0, 3, 0, 0, 0, 1020 * ms, true, "", 1, 0},
 		{"a Pod that got nothing", []Verdict{brought("service", "a", 15*sec, at(sec))}, 3, 0, 0, sec, sec, 1020 * ms, false, "", 1, 0},
 		{
-			"a Pod that got nothing, and ended at once", // within the 9 intervals in which one of 3 Pods gets a request
-			[]Verdict{brought("service", "a", 15*sec, at(sec)).with(func(v *Verdict) {
-				v.Pods[2].FirstSeen[timeline.ProcessExit] = v.Pods[2].FirstSeen[timeline.PodDeleted] + 10*ms
-			})},
+			"a Pod that got nothing, and ended at once",
+			[]Verdict{brought("service", "a", 15*sec, at(sec), at(0), until(0))},
 			2, 1, 0, sec, sec, 1020 * ms, false, "", 1, 0,
 		},
 		{
@@ -113,6 +113,29 @@ func TestConsumers(t *testing.T) {
 			3, 0, 2 * sec, 3 * sec, 3 * sec, 3020 * ms, false, "", 1, 0,
 		},
 		{
+			"an answer that came late, later than all arrivals",
+			[]Verdict{usual.with(func(v *Verdict) { change(v, func(l *Lane) { l.LastLate = new(3001 * ms) }) })},
+			3, 0, 2 * sec, 3 * sec, 3 * sec, 3020 * ms, true, "", 1, 0,
+		},
+		{
+			"and one that is no later",
+			[]Verdict{usual.with(func(v *Verdict) { change(v, func(l *Lane) { l.LastLate = new(3 * sec) }) })},
+			3, 0, 2 * sec, 3 * sec, 3 * sec, 3020 * ms, false, "", 1, 0,
+		},
+		{
+			"a proxy that sent a request again, nobody knows from where",
+			[]Verdict{usual.with(func(v *Verdict) { change(v, func(l *Lane) { l.ProxyMasked = 1 }) })},
+			3, 0, 2 * sec, 3 * sec, 3 * sec, 3020 * ms, true, "", 1, 0,
+		},
+		{
+			"the API server's kept connections, which are its own",
+			[]Verdict{usual.with(func(v *Verdict) {
+				reuse(v, timeline.PerRequest)
+				v.Lanes[0].From = timeline.FromAPI
+			})},
+			0, 0, 0, 0, 0, 0, false, whyReused, 1, 0,
+		},
+		{
 			"kept connections, of a Pod that was chosen once",
 			[]Verdict{usual.with(func(v *Verdict) { reuse(v, timeline.PerConnection) })},
 			0, 0, 0, 0, 0, 0, false, whyReused, 1, 0,
@@ -141,6 +164,95 @@ func TestConsumers(t *testing.T) {
 	}
 }
 
+// change takes the run's first lane anew.
+func change(v *Verdict, of func(*Lane)) {
+	v.Lanes = slices.Clone(v.Lanes)
+	of(&v.Lanes[0])
+}
+
+// TestArrivalsOfSeveralLanes: at the first of the Pods, by two lanes of one consumer, at what the second has.
+func TestArrivalsOfSeveralLanes(t *testing.T) {
+	missed := func(after time.Duration) Arrival { return Arrival{After: after, Censored: true, Missed: true} }
+	none := Arrival{Owner: 2} // of another Pod
+	tests := []struct {
+		name          string
+		routing       timeline.Routing
+		reused        bool // the second lane
+		first, second Arrival
+		want          Removal
+	}{
+		{"a proxy chooses for each request: the greatest", timeline.PerRequest, true, at(400 * ms), at(3 * sec), Removal{After: 3 * sec}},
+		{"a proxy: the greatest, whichever lane", timeline.PerRequest, true, at(3 * sec), at(400 * ms), Removal{After: 3 * sec}},
+		{"a connection stays", timeline.PerConnection, true, at(400 * ms), at(3 * sec), Removal{After: 400 * ms}},
+		{"a client that chooses itself", timeline.ByClient, true, at(400 * ms), at(3 * sec), Removal{After: 400 * ms}},
+		{"two of new connections", timeline.PerConnection, false, at(400 * ms), at(3 * sec), Removal{After: 3 * sec}},
+		{"the longest is cut off", timeline.PerConnection, false, at(sec), until(3 * sec), Removal{After: 3 * sec, Censored: true}},
+		{"a shorter one is", timeline.PerConnection, false, until(sec), at(3 * sec), Removal{After: 3 * sec}},
+		{"a shorter one has no upper end", timeline.PerConnection, false, missed(sec), at(1200 * ms), Removal{After: 1200 * ms, Censored: true}},
+		{"nothing came where some was missed", timeline.PerConnection, false, at(sec), missed(0), Removal{After: sec, Censored: true}},
+		{"nothing came, and one lane would have seen it", timeline.PerConnection, false, until(0), none, Removal{}},
+		{"nothing came, and neither would have", timeline.PerConnection, false, until(0), until(0), Removal{Censored: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := brought("ingress", "a", 15*sec, tt.first)
+			second := v.Lanes[0]
+			second.Name, second.Arrivals = "ingress/second", []Arrival{tt.second}
+			v.Lanes = append(v.Lanes, second)
+			for i := range v.Lanes {
+				v.Lanes[i].Routing = tt.routing
+			}
+			if tt.reused {
+				v.Lanes[1].Class, v.Lanes[1].Connections = timeline.ClassKeptAlive, timeline.Reused
+			}
+			c := Consumers([]Verdict{v})[0]
+			require.NotEmpty(t, c.Removals)
+			assert.Equal(t, []any{tt.want.After, tt.want.Censored}, []any{c.Removals[0].After, c.Removals[0].Censored})
+			assert.Equal(t, timeline.ClassNew, c.ArrivalsOn)
+		})
+	}
+}
+
+// TestRemovalsOfOneName: an arrival is that of its Pod, whatever others are called.
+func TestRemovalsOfOneName(t *testing.T) {
+	v := brought("service", "a", 15*sec, at(0), at(2*sec))
+	v.Lanes[0].Arrivals = v.Lanes[0].Arrivals[1:] // the first Pod got nothing
+	v.Pods[0].Pod, v.Pods[1].Pod, v.Lanes[0].Arrivals[0].Pod = "app-0", "app-0", "app-0"
+	var got []time.Duration
+	for _, r := range Consumers([]Verdict{v})[0].Removals {
+		got = append(got, r.After)
+	}
+	assert.Equal(t, []time.Duration{0, 2 * sec, 0}, got)
+}
+
+// TestConsumerBound: removals of one rollout are not independent; rollouts with a known one count.
+func TestConsumerBound(t *testing.T) {
+	usual := brought("service", "a", 15*sec, at(sec), at(2*sec), at(3*sec))
+	cut := brought("service", "a", 15*sec, until(sec), until(sec), until(sec))
+	for want, runs := range [][]Verdict{{cut}, {usual, cut}, {usual, usual}} {
+		c := Consumers(runs)[0]
+		assert.Equal(t, want, c.Rollouts)
+		assert.InDelta(t, ClopperPearson(0, want), c.Bound, 1e-9)
+	}
+}
+
+// TestConsumersNotMeasured: a run that failed before anything was sent counts for those that it was to measure.
+func TestConsumersNotMeasured(t *testing.T) {
+	failed := brought("ingress", "a", 15*sec).with(func(v *Verdict) {
+		v.Lanes, v.Outcome, v.Spec.Watched = nil, Infrastructure, []string{"prometheus"}
+	})
+	all := Consumers([]Verdict{failed, failed})
+	require.Len(t, all, 2)
+	for i, name := range []string{"ingress", "prometheus"} {
+		c := all[i]
+		assert.Equal(t, []any{name, 0, 2, i == 1}, []any{c.Consumer, c.Runs, c.Inconclusive, c.Watched})
+		assert.Equal(t, "none of 2 runs is conclusive", c.Why)
+	}
+	both := Consumers([]Verdict{failed, brought("ingress", "a", 15*sec, at(sec))})[0]
+	assert.False(t, both.Watched)
+	assert.NotNil(t, both.Safe)
+}
+
 func reuse(v *Verdict, routing timeline.Routing) {
 	l := v.Lanes[0]
 	l.Class, l.Connections, l.Routing = timeline.ClassKeptAlive, timeline.Reused, routing
@@ -155,7 +267,8 @@ func TestConsumersApart(t *testing.T) {
 		return v
 	}
 	ingress := brought("ingress", "a", 15*sec, at(4*sec))
-	ingress.Lanes = append(ingress.Lanes, brought("service", "a", 15*sec, at(7*sec)).Lanes...)
+	service := brought("service", "a", 15*sec, at(7*sec))
+	ingress.Lanes, ingress.Spec.Lanes = append(ingress.Lanes, service.Lanes...), append(ingress.Spec.Lanes, service.Spec.Lanes...)
 	runs := []Verdict{
 		in("ingress", "iptables", ingress),
 		in("", "iptables", brought("service", "a", 15*sec, at(sec))),
@@ -167,6 +280,8 @@ func TestConsumersApart(t *testing.T) {
 	}
 	assert.Equal(t, []string{`iptables "ingress": ingress 4s`, `iptables "": service 1s`, `nftables "": service 2s`}, got)
 	assert.Equal(t, 7*sec, Consumers(runs[:1])[1].Max, "a reference whose own group was not measured")
+	two := Consumers([]Verdict{in("http2", "iptables", ingress), runs[0], in("http2", "iptables", ingress)})
+	assert.Equal(t, []string{"", ""}, []string{two[0].Group, two[1].Group}, "of several groups")
 }
 
 // TestConsumerStrategies: what was dropped, masked and late, by strategy.
@@ -212,11 +327,13 @@ func TestConsumerWatched(t *testing.T) {
 			{Consumer: "prometheus", Pod: "app-0", After: -2 * sec, Blind: 17 * sec},
 			{Consumer: "prometheus", Pod: "app-1", After: 3 * sec, Blind: 12 * sec},
 			{Consumer: "prometheus", Pod: "app-2", After: 14 * sec, Censored: true, Blind: sec},
+			{Consumer: "prometheus", Pod: "app-3", After: 14 * sec, Censored: true}, // whose end was not seen
 		}
+		v.Spec.Watched = []string{"prometheus"}
 	})
 	c := Consumers([]Verdict{v})[1]
 	assert.True(t, c.Watched)
-	assert.Equal(t, []int{1, 2, 1}, []int{c.Runs, c.Known, c.Censored})
+	assert.Equal(t, []int{1, 2, 2}, []int{c.Runs, c.Known, c.Censored})
 	assert.Equal(t, []time.Duration{-2 * sec, 3 * sec}, []time.Duration{c.P50, c.Max})
 	assert.Equal(t, []time.Duration{sec, 12 * sec, 17 * sec}, c.Blind)
 	assert.Nil(t, c.Safe)

@@ -52,7 +52,8 @@
 // Late answers are not dropped, and are counted apart (Lane.Late): those that came more than a
 // second after the planned instant and the work that was asked for. A Service without endpoints
 // makes its clients wait for a SYN to be sent again instead of failing; counts of dropped requests
-// hide that.
+// hide that. Such a request may have gone to a Pod that was gone, or to a node that had none: where it
+// was sent later than the last arrival, the safe delay is a lower bound.
 //
 // # Attribution: which Pod
 //
@@ -87,16 +88,18 @@
 //	client's port ─▶ the balancer's log: node, and the port of its own connection there ─▶ connection
 //	tracking of that node: the Pod for that port
 //
-// The log has a connection when it has ended, dated by when it was taken.
+// The log has a connection when the balancer's own has been made, or has failed (HAProxy's option
+// logasap); dated by when it was taken.
 //
 // What a proxy sends again is seen as far as its log has it, and counted apart (Lane.ProxyMasked):
 // it breaks no promise, as sending again is what this consumer does for its clients. The log has the
-// last attempt only. So an earlier attempt counts neither for the Pod that dropped it nor for its last
-// arrival. What net/http in Traefik sends again, a request without a body on a connection that the Pod
-// has closed, nobody tells: lanes through it POST, but for replayable.
+// last attempt only, which is dated by when the request failed. So an earlier attempt counts neither for
+// the Pod that dropped it nor for its last arrival, and the consumer's safe delay is a lower bound. What
+// net/http in Traefik sends again, a request without a body on a connection that the Pod has closed,
+// nobody tells: lanes through it POST, but for replayable.
 //
-// A line that is missing leaves its request unattributed. A lane that was answered, and of which the
-// log has no line at all, is not believed.
+// A line that is missing leaves its request unattributed, and the report says that the log is not whole
+// (Verdict.Unseen). A lane that was answered, and of which the log has no line at all, is not believed.
 //
 // Where a consumer says that nodes keep to their own Pods (LaneSpec.Local), connection tracking has
 // to show it: a Pod of another node, or no choice at all, makes the lane inconclusive.
@@ -147,7 +150,8 @@
 // for no recommendation. So is one after which requests found no endpoint, as on a node that keeps to
 // its own Pods and that a load balancer goes on to ask: they would have come to the Pod. What n
 // observations are worth is said with the number: with 95 % confidence no more than 1 − 0.05^(1/n)
-// of all removals take longer than the greatest (Wilks 1941).
+// of all removals take longer than the greatest (Wilks 1941). Consumers counts rollouts instead of
+// removals, as Pods of one rollout wait for the same updates.
 //
 // # What a zero is worth
 //

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -45,15 +46,58 @@ func (a attribution) forwardsOfDropped() map[forwardKey][]timeline.Forward {
 		return nil
 	}
 	for _, f := range a.tl.Forwards.List {
-		k := forwardKey{component: a.tl.Forwards.Name(f.Component), from: a.tl.Forwards.Name(f.Lane), seq: f.Seq}
-		if f.Lane == 0 {
-			k.from, k.port = a.tl.Forwards.Name(f.Client), f.ClientPort
-		}
+		k := keyOfLine(a.tl.Forwards, f)
 		if _, ok := wanted[k]; ok {
 			wanted[k] = append(wanted[k], f)
 		}
 	}
 	return wanted
+}
+
+// keyOfLine is that of a line of an access log.
+func keyOfLine(all timeline.Forwards, f timeline.Forward) forwardKey {
+	k := forwardKey{component: all.Name(f.Component), from: all.Name(f.Lane), seq: f.Seq}
+	if f.Lane == 0 {
+		k.from, k.port = all.Name(f.Client), f.ClientPort
+	}
+	return k
+}
+
+// nodesAsked are, by its number, the nodes that a lane's requests of some kind were brought to: that of
+// the client, or that of the address that it asked, or that which a load balancer chose.
+func nodesAsked(
+	tl timeline.Timeline, spec timeline.LaneSpec, record timeline.LaneRecord, of func(timeline.Request) bool,
+) map[int]string {
+	nodes, logged := map[int]string{}, map[forwardKey][]int{}
+	from := senders(tl, record.Name)
+	for seq, r := range record.Requests {
+		if !of(r) {
+			continue
+		}
+		sender := senderOf(from, seq)
+		if spec.Logged() {
+			k := keyOf(spec, sender, seq, r)
+			logged[k] = append(logged[k], seq)
+		} else if node := cmp.Or(sender.Node, nodeAt(tl, record.AddressOf(r))); node != "" {
+			nodes[seq] = node
+		}
+	}
+	if len(logged) == 0 {
+		return nodes
+	}
+	for _, f := range tl.Forwards.List {
+		for _, seq := range logged[keyOfLine(tl.Forwards, f)] {
+			r := record.Requests[seq]
+			since := r.Sent() - clockGrain
+			if spec.Reuses() {
+				since -= takenBefore
+			}
+			if node := nodeAt(tl, tl.Forwards.Name(f.Target)); node != "" && f.At >= since && f.At <= r.Done()+lateRoute {
+				nodes[seq] = node
+			}
+		}
+	}
+	return nodes
 }
 
 // accessLogOf is the source of a component's lines; its Kind is empty where there is none.
@@ -136,6 +180,9 @@ func (a attribution) forwarded(
 		return
 	}
 	f := found[0]
+	if f.Attempts > 1 && d.Cause != timeline.Timeout && d.Code != http.StatusGatewayTimeout {
+		d.landed = d.Done // of what timed out, nobody knows when it was sent for the last time
+	}
 	switch target := a.tl.Forwards.Name(f.Target); {
 	case target == "" && during(a.withoutReady, d.Sent, d.Done, componentFollows):
 		d.Phase = NoEndpoint
@@ -144,7 +191,9 @@ func (a attribution) forwarded(
 	case len(a.pods.byIP[target]) > 0:
 		a.address(d, target, max(f.At, d.Sent), ByAccessLog)
 	case !slices.Contains(lane.Evidence, timeline.EvidenceConntrack):
-		d.Why = whyForeignIP
+		if d.Why = whyService; nodeAt(a.tl, target) != "" {
+			d.Why = whyForeignIP
+		}
 	case f.LocalPort == 0:
 		d.Why = whyNoLocalPort
 	default:
@@ -209,4 +258,16 @@ func accessLogsCame(tl timeline.Timeline, _ findings) []string {
 		why = append(why, text)
 	}
 	return why
+}
+
+// unseen is what the access logs of a run did not tell, a sentence each. It makes no run inconclusive:
+// what it hides leaves dropped requests unattributed, or a proxy's own attempts uncounted.
+func unseen(tl timeline.Timeline) []string {
+	var out []string
+	for _, s := range tl.Sources {
+		if s.Kind == timeline.SourceAccessLog && s.Missing != "" {
+			out = append(out, fmt.Sprintf("the access log of %s is not whole: %s", s.Component, s.Missing))
+		}
+	}
+	return out
 }

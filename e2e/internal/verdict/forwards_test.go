@@ -125,7 +125,7 @@ func TestForwardedPerRequest(t *testing.T) {
 		{"another program's log", changes{func(tl *timeline.Timeline) {
 			passes(tl, "nginx", "ingress/reused", "10.9.0.1", "10.0.0.1", timeline.Forward{At: sent})
 		}}, "", whyNoForward},
-		{"an address that is none of the app's, as the Service's own", changes{line(sent+ms, "10.96.0.7")}, "", whyForeignIP},
+		{"an address that is none of the app's, as the Service's own", changes{line(sent+ms, "10.96.0.7")}, "", whyService},
 		{"the Service's own address, and no port", changes{line(sent+ms, "10.96.0.7"), func(tl *timeline.Timeline) {
 			tl.Spec.Lanes[ingress].Evidence = append(tl.Spec.Lanes[ingress].Evidence, timeline.EvidenceConntrack)
 		}}, "", whyNoLocalPort},
@@ -249,6 +249,48 @@ func TestForwardedPerConnection(t *testing.T) {
 		d := one(t, tl)
 		assert.Equal(t, []any{"app-0", ByConnection}, []any{d.Pod, d.Evidence})
 	})
+}
+
+// TestSentAgain: what a proxy sent again is dated by its last attempt, but for what timed out. app-0 was deleted at 4 s.
+func TestSentAgain(t *testing.T) {
+	const sent, done = 6400 * ms, 8 * sec
+	tests := []struct {
+		name     string
+		attempts uint8
+		cause    timeline.Cause
+		code     uint16
+		want     time.Duration // since the deletion
+	}{
+		{"once", 1, timeline.HTTP5xx, http.StatusBadGateway, 2400 * ms},
+		{"twice", 2, timeline.HTTP5xx, http.StatusBadGateway, 4 * sec},
+		{"twice, reset", 2, timeline.Reset, 0, 4 * sec},
+		{"twice, timed out", 2, timeline.Timeout, 0, 2400 * ms},
+		{"twice, timed out in the proxy", 2, timeline.HTTP5xx, http.StatusGatewayTimeout, 2400 * ms},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := proxied()
+			give(&tl, ingress, sent, done, tt.cause).Code = tt.code
+			passes(&tl, "traefik", "ingress/reused", "10.9.0.1", "10.0.0.1", timeline.Forward{
+				At: sent + ms, ClientPort: 40000, Code: tt.code, Attempts: tt.attempts,
+			})
+			d := one(t, tl)
+			require.NotNil(t, d.SinceDeletion)
+			assert.Equal(t, tt.want, *d.SinceDeletion)
+			pods := podLifecycles(tl)
+			got := arrivals(tl, tl.Spec.Lanes[ingress], tl.Lanes[ingress], attribute(tl, pods)[ingress], pods)
+			assert.Equal(t, []Arrival{{Pod: "app-0", After: tt.want}}, got)
+		})
+	}
+}
+
+// TestUnseen: what an access log did not tell is told, and makes no run inconclusive by itself.
+func TestUnseen(t *testing.T) {
+	tl := proxied()
+	assert.Empty(t, Judge(tl).Unseen)
+	tl.Sources[3].Missing = "conntrack ended" // whose reason stands with the requests
+	tl.Sources[5].Missing = "lost lines: 2"
+	assert.Equal(t, []string{"the access log of traefik is not whole: lost lines: 2"}, Judge(tl).Unseen)
 }
 
 // TestProxyMasked: what the proxy sent again and was answered, once for each request. It breaks no promise: the consumer does so.

@@ -13,6 +13,18 @@ import (
 // of failing: such requests are not dropped, and a count of those hides them.
 const lateAfter = time.Second
 
+// isLate says that a request of a lane was answered late.
+func isLate(spec timeline.LaneSpec, r timeline.Request) bool {
+	return r.Cause == timeline.OK && r.Latency > spec.Work+lateAfter
+}
+
+// noteLate remembers how long after a deletion a late request was sent.
+func (l *Lane) noteLate(sent time.Duration, pods lifecycles) {
+	if since, ok := pods.sinceDeletion(sent); ok && (l.LastLate == nil || since > *l.LastLate) {
+		l.LastLate = &since
+	}
+}
+
 // judgeLane counts what became of a lane's requests and compares it with what was promised.
 func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 	record, punctual, dropped := tl.Lanes[lane], found.punctuality[lane], found.dropped[lane]
@@ -21,11 +33,12 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		LaneSpec: spec, Planned: record.Planned, Lookups: record.Lookups, Causes: map[timeline.Cause]int{},
 		LagP50: punctual.lagP50, LagP99: punctual.lagP99, LagMax: punctual.lagMax,
 		MinDetectableOutage: punctual.minDetectableOutage(record.Rate),
-		Arrivals:            arrivals(record, dropped, found.pods), Outages: outages(record, dropped, tl.Events),
-		Phases: map[LifecyclePhase]int{}, Unattributed: map[string]int{},
+		Arrivals:            arrivals(tl, spec, record, dropped, found.pods),
+		Outages:             outages(record, dropped, tl.Events),
+		Phases:              map[LifecyclePhase]int{}, Unattributed: map[string]int{},
 	}
 	for _, a := range l.Arrivals {
-		if l.LastArrival == nil || a.After > l.LastArrival.After {
+		if a.After > 0 && (l.LastArrival == nil || a.After > l.LastArrival.After) {
 			l.LastArrival = &a
 		}
 	}
@@ -53,8 +66,9 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		default:
 			l.OK++
 			latencies = append(latencies, r.Latency)
-			if r.Latency > spec.Work+lateAfter {
+			if isLate(spec, r) {
 				l.Late++
+				l.noteLate(r.Sent(), found.pods)
 			}
 		}
 		if r.Masked() {

@@ -244,6 +244,16 @@ func onlyOne(same []*PodLifecycle, at time.Duration, since timeline.Kind) *PodLi
 	return last
 }
 
+// sinceDeletion is how long before an instant the last deletion was; false if none was.
+func (l lifecycles) sinceDeletion(at time.Duration) (since time.Duration, ok bool) {
+	for _, life := range l.all {
+		if deleted, was := life.At(timeline.PodDeleted); was && deleted <= at && (!ok || at-deleted < since) {
+			since, ok = at-deleted, true
+		}
+	}
+	return since, ok
+}
+
 // sorted are the Pods by name, so that it comes in one order.
 func (l lifecycles) sorted() []*PodLifecycle {
 	return slices.SortedStableFunc(

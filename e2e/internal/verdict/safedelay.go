@@ -98,10 +98,12 @@ func NewSafeDelay(runs []Verdict, with time.Duration) SafeDelay {
 			}
 			dropped[l.Name] += l.Dropped + l.Masked
 			for _, a := range l.Arrivals {
-				if a.Censored {
+				switch {
+				case a.After == 0 && !a.Missed: // nothing arrived, which is no observation
+				case a.Censored:
 					d.Censored++
 					d.AtLeast = max(d.AtLeast, a.After)
-				} else {
+				default:
 					after[l.Name] = append(after[l.Name], a.After)
 				}
 			}
@@ -161,7 +163,7 @@ const (
 	whyNothingArrived = "no request arrived at a Pod after its deletion"
 	// whyReused: seen were 2.2 s and, in the same run, 14.2 s, on a connection that a pool had kept
 	// as a spare one.
-	whyReused = "no delay: a connection stays until the Pod closes it, however fast everybody follows the endpoints"
+	whyReused = "a connection stays until the Pod closes it, however fast everybody follows the endpoints"
 )
 
 // TooShort names the lanes that a longer delay would show more of.

@@ -243,7 +243,7 @@ func TestSafeDelayOfTimelines(t *testing.T) {
 func TestCensoredArrivals(t *testing.T) {
 	censor := func(v Verdict, lane int, at ...time.Duration) Verdict {
 		for _, after := range at {
-			v.Lanes[lane].Arrivals = append(v.Lanes[lane].Arrivals, Arrival{"app", after, true})
+			v.Lanes[lane].Arrivals = append(v.Lanes[lane].Arrivals, Arrival{Pod: "app", After: after, Censored: true})
 		}
 		return v
 	}
@@ -274,6 +274,19 @@ func TestCensoredArrivals(t *testing.T) {
 			assert.Nil(t, l.Delay)
 			assert.Equal(t, tt.short, got.Delay == nil, "the other lane's 1s has the say, unless a longer delay has to show an end")
 		})
+	}
+}
+
+// TestNothingIsNoObservation: a Pod that ended before anything could come says nothing of how long requests arrive; one that requests were missed
+// at does.
+func TestNothingIsNoObservation(t *testing.T) {
+	for _, missed := range []bool{false, true} {
+		v := arrived(after(400 * ms))
+		v.Lanes[0].Arrivals = append(v.Lanes[0].Arrivals, Arrival{Pod: "app", Censored: true, Missed: missed})
+		l := NewSafeDelay([]Verdict{v}, 15*sec).Lanes[0]
+		assert.Equal(t, 1, l.N)
+		assert.Equal(t, missed, l.TooShort)
+		assert.Equal(t, missed, l.Delay == nil)
 	}
 }
 

@@ -99,6 +99,9 @@ type Verdict struct {
 	// so much. Of runs that etcd's log dated, to the instant, there is no width.
 	DeletionLate, DeletionWidth []time.Duration
 
+	// Unseen is what proxies' access logs did not tell of the run, a sentence each.
+	Unseen []string
+
 	Watched         []Watched        // removals, as consumers without load saw them
 	Pods            []PodLifecycle   // all, in the order in which they were first seen
 	DroppedRequests []DroppedRequest // every one, lane by lane
@@ -169,8 +172,11 @@ type Lane struct {
 	// They break no promise: sending again is what this consumer does.
 	ProxyMasked int
 	Late        int // of OK: those answered more than a second after their planned instant and the lane's work
-	Lookups     int // DNS queries that its clients sent
-	Causes      map[timeline.Cause]int
+	// LastLate is the longest time from a deletion, the last before it, to when a late request was sent.
+	// That request may first have gone to a Pod that was gone. nil without any.
+	LastLate *time.Duration
+	Lookups  int // DNS queries that its clients sent
+	Causes   map[timeline.Cause]int
 
 	LagP50, LagP99, LagMax   time.Duration
 	LatencyP50, LatencyP99   time.Duration          // of the ok requests, from the due instant
@@ -179,8 +185,8 @@ type Lane struct {
 	Unattributed             map[string]int         // of those that are charged to no phase: what is missing
 	Outages                  []Outage
 	// Arrivals are, for each Pod of the run that was deleted, how long requests of this lane went
-	// on arriving at it. LastArrival is the longest; nil if no Pod was deleted or none of them got
-	// anything of this lane afterwards.
+	// on arriving at it; Pods that got none, and would not have, are left out. LastArrival is the
+	// longest; nil if no Pod was deleted or none of them got anything of this lane afterwards.
 	Arrivals    []Arrival
 	LastArrival *Arrival
 	// MinDetectableOutage is the shortest outage that one run of this lane is sure enough to have
@@ -226,7 +232,7 @@ func Judge(tl timeline.Timeline) Verdict {
 			v.DeletionWidth = append(v.DeletionWidth, life.deletionWidth)
 		}
 	}
-	v.Watched = watched(tl, pods)
+	v.Watched, v.Unseen = watched(tl, pods), unseen(tl)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {

@@ -101,6 +101,32 @@ func TestLate(t *testing.T) {
 	}
 }
 
+// TestLastLate: the longest time from the last deletion, of which there are at 4, 6 and 8 s, to a request that was answered late.
+func TestLastLate(t *testing.T) {
+	tests := []struct {
+		name string
+		late []int // numbers of requests, ten a second
+		want *time.Duration
+	}{
+		{"none", nil, nil},
+		{"before any deletion", []int{30}, nil},
+		{"by the last deletion before it", []int{70}, new(sec)},
+		{"the longest, not the last", []int{50, 80}, new(sec)},
+		{"long after the last", []int{30, 80, 110}, new(3 * sec)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := rollout()
+			for _, seq := range tt.late {
+				tl.Lanes[0].Requests[seq].Latency = sec + ms
+			}
+			v := Judge(tl)
+			assert.Equal(t, tt.want, v.Lanes[0].LastLate)
+			assert.Nil(t, v.Lanes[1].LastLate, "lanes are apart")
+		})
+	}
+}
+
 func TestPromises(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -662,7 +688,7 @@ func TestLastArrival(t *testing.T) {
 	arrive(65, 2, timeline.OK)
 	v := Judge(tl)
 	require.NotNil(t, v.Lanes[0].LastArrival)
-	assert.Equal(t, Arrival{"app-1", 807 * ms, false}, *v.Lanes[0].LastArrival, "the last one, by when it left, of the Pod with the longest time")
+	assert.Equal(t, Arrival{Pod: "app-1", Owner: 1, After: 807 * ms}, *v.Lanes[0].LastArrival, "the last one, by when it left, of the Pod with the longest time")
 	assert.Nil(t, v.Lanes[1].LastArrival, "lanes are apart")
 }
 
