@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,7 @@ func nodes(all ...string) []*corev1.Node {
 
 // fake is a HAProxy with what it was told.
 type fake struct {
+	mu                sync.Mutex // of commands: a node that is drained is told later, by a timer
 	configs, commands []string
 	stopped           int
 	answers           map[string]string
@@ -63,6 +65,8 @@ func (f *fake) start(config string) (*session, error) {
 	f.configs = append(f.configs, config)
 	return &session{
 		ask: func(command string) (string, error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			f.commands = append(f.commands, command)
 			return f.answers[command], nil
 		},
@@ -71,6 +75,8 @@ func (f *fake) start(config string) (*session, error) {
 }
 
 func (f *fake) told() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	out := f.commands
 	f.commands = nil
 	return out
