@@ -48,10 +48,7 @@ func (c conntrack) Run(ctx context.Context, to Recorder) error {
 	source.Missing = cmp.Or(source.Missing, lost)
 	to.AtEnd(func(all *Record) {
 		all.Sources = append(all.Sources, source)
-		ips := map[string]bool{}
-		for _, e := range all.Events {
-			ips[e.IP] = e.IP != ""
-		}
+		ips := all.podIPs()
 		for _, r := range routes {
 			if ips[r.target] {
 				all.routes = append(all.routes, r)

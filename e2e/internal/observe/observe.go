@@ -261,6 +261,15 @@ func (r *Record) OwnContainer(id string, of timeline.Event) {
 	r.containers[id] = timeline.Event{Pod: of.Pod, UID: of.UID, Node: of.Node}
 }
 
+// podIPs are the addresses that the app's Pods have had. It is for functions that run at the end.
+func (r *Record) podIPs() map[string]bool {
+	ips := map[string]bool{}
+	for _, e := range r.Events {
+		ips[e.IP] = e.IP != ""
+	}
+	return ips
+}
+
 // merge runs the sources' functions for the end and sorts. All sources must have ended: nothing is
 // locked.
 func (r *Record) merge() {

@@ -88,10 +88,7 @@ func (s scraping) Run(ctx context.Context, to Recorder) error {
 	}
 	to.AtEnd(func(all *Record) {
 		all.Sources = append(all.Sources, source)
-		ips := map[string]bool{}
-		for _, e := range all.Events {
-			ips[e.IP] = e.IP != ""
-		}
+		ips := all.podIPs()
 		for _, scrape := range scrapes {
 			if ips[scrape.IP] {
 				all.Scrapes = append(all.Scrapes, scrape)
