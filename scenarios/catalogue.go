@@ -40,7 +40,7 @@ type Profile struct {
 	Name        string
 	Summary     string
 	Strategies  []string // by name. Empty means all there are
-	Disruptions []string // by name. Empty means all that make Pods go away
+	Disruptions []string // by name. Empty means a release and the loss of each Pod
 	AA          bool     // each strategy runs under two names
 	Rate        int      // requests per second of each lane, unless others are asked for
 	// Groups says that every group of consumers has runs of its own; else there are those of the
@@ -58,13 +58,13 @@ func Profiles() []Profile {
 	return []Profile{
 		{
 			Name:    "quick",
-			Summary: "the strategies that most teams choose from, under every disruption",
+			Summary: "the strategies that most teams choose from, under a release and the loss of each Pod",
 			Rate:    DefaultRate,
 			Strategies: []string{
 				"no-handler", "shutdown-at-once", "in-app-delay", "prestop-exec-sleep", "prestop-sleep",
 			},
 		},
-		{Name: "full", Summary: "every strategy under every disruption", Rate: DefaultRate},
+		{Name: "full", Summary: "every strategy under a release and the loss of each Pod", Rate: DefaultRate},
 		{
 			Name:        "smoke",
 			Summary:     "one strategy that drops requests and one that doesn't: does the instrument work?",
@@ -345,10 +345,8 @@ const nftables = "nftables"
 func (c Catalogue) selectIn(group Group, p Profile, sel Selection) ([]Scenario, error) {
 	strategies := firstNotEmpty(sel.Strategies, p.Strategies, slices.Sorted(maps.Keys(c.strategies)))
 	var disruptive []string
-	for _, d := range Disruptions() {
-		if d.Scope != ScopeNone {
-			disruptive = append(disruptive, d.Name)
-		}
+	for _, d := range replacements() {
+		disruptive = append(disruptive, d.Name)
 	}
 	disruptions := firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive)
 	control, err := c.In(group, controlStrategy, controlDisruption)

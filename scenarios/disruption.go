@@ -118,8 +118,13 @@ type App interface {
 
 // Disruptions are all there are, in the order in which reports show them.
 func Disruptions() []Disruption {
+	return slices.Concat([]Disruption{Quiet(10 * time.Second)}, replacements())
+}
+
+// replacements are the two that every strategy is held against: a release, and the loss of one Pod
+// after the other.
+func replacements() []Disruption {
 	return []Disruption{
-		Quiet(10 * time.Second),
 		{
 			Name:    "rolling-update",
 			Summary: "the Pod template changes, as with a new release, and the workload replaces its Pods",
