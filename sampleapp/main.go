@@ -48,6 +48,7 @@ type config struct {
 	failEvery       int
 	webhookAddr     string
 	webhookPEM      string
+	scratch         string
 }
 
 func main() {
@@ -218,6 +219,8 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		"`host:port` to listen on for the API server, with TLS; port 0 takes any free one. Needs -webhook-pem.")
 	flags.StringVar(&cfg.webhookPEM, "webhook-pem", "",
 		"`base64` of a certificate and its key, each as PEM, to be an admission webhook with. Empty: there is none.")
+	flags.StringVar(&cfg.scratch, "scratch", "",
+		"`folder` that a POST to /fill writes its body to: a volume whose limit is to be exceeded. Empty: there is none.")
 	return flags, cfg
 }
 

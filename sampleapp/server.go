@@ -93,8 +93,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.admit(w, r)
 	case protocol.PathMetrics:
 		s.metrics(w)
+	case protocol.PathFill:
+		s.fill(w, r)
 	default:
-		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger and /metrics"
+		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics and /fill"
 		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
 }

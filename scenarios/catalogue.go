@@ -11,7 +11,7 @@ import (
 	"github.com/zerodrop/zerodrop/fixtures"
 )
 
-// The controls: runs whose result is known beforehand.
+// The controls: runs whose result is known beforehand, as is that of a grace period of 0.
 const (
 	controlStrategy   = "no-handler" // must drop requests under every disruption
 	controlDisruption = "none"       // must drop nothing, even with that strategy
@@ -266,8 +266,8 @@ func (c Catalogue) In(group Group, strategy, disruption string) (Scenario, error
 		return Scenario{}, err
 	}
 	scenario := Scenario{
-		Strategy: s, Disruption: d, Group: group.Name, Lanes: group.Lanes, Watched: group.Watched,
-		Control: strategy == controlStrategy || disruption == controlDisruption,
+		Strategy: s, Disruption: d, Group: group.Name, Lanes: d.lanes(group.Lanes), Watched: group.Watched,
+		Control: strategy == controlStrategy || disruption == controlDisruption || d.GraceZero,
 	}
 	return scenario, scenario.Validate()
 }

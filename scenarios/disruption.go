@@ -18,8 +18,21 @@ type Disruption struct {
 	Scope Scope
 	// Reach is how far its effect goes. Beyond the namespace it needs a cluster of zerodrop's own.
 	Reach Reach
-	// GraceZero says that Pods get no grace period: requests in flight must be dropped.
+	// GraceZero says that Pods get no grace period: requests in flight must be dropped. It needs Work
+	// that outlasts what the kubelet gives them all the same.
 	GraceZero bool
+	// Breaks are the classes for which no strategy can promise anything under it; the summary says
+	// why. What is dropped of them is a finding.
+	Breaks []Class
+	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
+	Workload string
+	// Patch is a strategic-merge patch, as YAML, on the workload of its runs. Each run deploys the
+	// workload anew: nothing has to be taken back.
+	Patch string
+	// Args are more arguments of the app in its runs.
+	Args []string
+	// Work is what loads with work ask for in its runs; 0 for their own.
+	Work time.Duration
 	// Objects is the YAML of what it needs beside the app, as a PodDisruptionBudget; made before
 	// the run and removed after it.
 	Objects string
@@ -114,11 +127,16 @@ type App interface {
 	DeletePod(ctx context.Context, name string) error
 	// WaitReady waits until as many Pods as asked for are available, terminating ones not counted.
 	WaitReady(ctx context.Context) error
+	Rollouts
 }
 
 // Disruptions are all there are, in the order in which reports show them.
 func Disruptions() []Disruption {
-	return slices.Concat([]Disruption{Quiet(10 * time.Second)}, replacements())
+	return slices.Concat(
+		[]Disruption{Quiet(10 * time.Second)},
+		replacements(),
+		rollouts(),
+	)
 }
 
 // replacements are the two that every strategy is held against: a release, and the loss of one Pod
@@ -161,21 +179,4 @@ func keepQuiet(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func deleteInTurn(ctx context.Context, app App) error {
-	pods, err := app.Pods(ctx)
-	if err != nil {
-		return err
-	}
-	if len(pods) == 0 {
-		return fmt.Errorf("delete Pods in turn: there are none")
-	}
-	for _, pod := range pods {
-		if err := app.DeletePod(ctx, pod); err != nil {
-			return err
-		}
-		if err := app.WaitReady(ctx); err != nil {
-			return fmt.Errorf("replacement of Pod %s: %w", pod, err)
-		}
-	}
-	return nil
-}
+func deleteInTurn(ctx context.Context, app App) error { return inTurn(ctx, app, app.DeletePod) }

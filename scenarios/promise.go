@@ -44,11 +44,12 @@ type Promise struct {
 // has the given minimum sync period (0: not known). The first that has a say decides:
 //
 //  1. the trial that asks for it (Asked);
-//  2. the disruption: without one nothing may be dropped, and a grace period of 0 must drop requests
-//     in flight;
+//  2. the disruption: where no Pod may go nothing may be dropped, a grace period of 0 must drop
+//     requests in flight, and what it breaks nobody can promise;
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
-//  4. the strategy's word for the class.
+//  4. the strategy's word for the class. That connections must be dropped is asked where every Pod
+//     is replaced: it is about the start of new Pods, or about a time without any.
 //
 // "drops" is asked of the reference consumer alone, by the load whose class it is: behind a proxy
 // that tries again, a control may drop nothing. A request of a load without work is in flight for
@@ -69,6 +70,12 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	word, err := s.word(as)
 	if err != nil { // Validate tells
 		return Promise{Measured, err.Error()}
+	}
+	switch d := s.Disruption; {
+	case word == Clean && slices.Contains(d.Breaks, as):
+		return Promise{Measured, "disruption " + d.Name + ": no strategy can promise that"}
+	case word == Drops && as != ClassInFlight && d.Scope == ScopeSome:
+		return Promise{Measured, "disruption " + d.Name + ": not every Pod is replaced"}
 	}
 	if word == Clean && as != ClassInFlight {
 		from, why := l.Consumer.HoldsFrom.At(minSync)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -116,6 +117,26 @@ func (s Scenario) Only(names []string) (Scenario, error) {
 	return s, nil
 }
 
+// Render is what is deployed: the strategy on the workload that the disruption needs, or else on the
+// named one; if that is empty, on fixtures.DefaultWorkload.
+func (s Scenario) Render(workload string) (fixtures.Rendered, error) {
+	workloads, err := fixtures.Workloads()
+	if err != nil {
+		return fixtures.Rendered{}, err
+	}
+	name := cmp.Or(s.Disruption.Workload, workload, fixtures.DefaultWorkload)
+	w, ok := workloads[name]
+	if !ok {
+		return fixtures.Rendered{}, unknown("workload", name, slices.Sorted(maps.Keys(workloads)))
+	}
+	if s.Disruption.Patch != "" {
+		if w, err = w.With(s.Disruption.Patch); err != nil {
+			return fixtures.Rendered{}, fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
+		}
+	}
+	return s.Strategy.With(s.Disruption.Args...).Render(w)
+}
+
 // Validate says what is wrong with the scenario, for one all at once.
 func (s Scenario) Validate() error {
 	var errs []error
@@ -123,6 +144,10 @@ func (s Scenario) Validate() error {
 		errs = append(errs, errors.New("has no strategy"))
 	}
 	errs = append(errs, s.Disruption.validate())
+	if s.Disruption.Workload != "" { // not every strategy fits every kind
+		_, err := s.Render("")
+		errs = append(errs, err)
+	}
 	if len(s.Lanes) == 0 {
 		errs = append(errs, errors.New("has no lanes"))
 	}

@@ -27,6 +27,7 @@ const (
 	PathLedger  = "/ledger"  // how many requests to /work were answered, by lane
 	PathAdmit   = "/admit"   // an admission webhook that allows everything; it counts as PathWork does
 	PathMetrics = "/metrics" // the same for Prometheus, and whether the Pod has got its SIGTERM
+	PathFill    = "/fill"    // the body is written to a file in the folder of -scratch
 )
 
 // ParamFor is the query parameter of PathWork and PathPreStop that holds a duration.

@@ -48,7 +48,9 @@ type App struct {
 	container  string // that the app runs in
 	grace      time.Duration
 	replicas   int
-	services   []string // of all consumers
+	before     map[string]any // the Pod template before the last change; nil if there was none, or if it is taken back
+	release    string         // that the last change of the Pod template has named
+	services   []string       // of all consumers
 	watched    []fixtures.Consumer
 	urls       map[string][]string     // of consumers, by name; several where each node is asked
 	addresses  map[string][]netip.Addr // of those nodes
@@ -104,7 +106,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		s.Strategy = s.Strategy.With(webhook.arg())
 	}
-	workload, err := a.render(s.Strategy)
+	workload, err := a.render(s)
 	if err != nil {
 		return err
 	}
@@ -553,9 +555,13 @@ func (a *App) Pods(ctx context.Context) ([]string, error) {
 
 // DeletePod deletes a Pod with its own grace period and doesn't wait for it to go.
 func (a *App) DeletePod(ctx context.Context, name string) error {
+	return a.deletePod(ctx, name, metav1.DeleteOptions{})
+}
+
+func (a *App) deletePod(ctx context.Context, name string, how metav1.DeleteOptions) error {
 	asked := false
 	return poll(ctx, deployWithin, "Pod "+name+" to be deleted", func(ctx context.Context) (string, error) {
-		err := a.cluster.pods().Delete(ctx, name, metav1.DeleteOptions{})
+		err := a.cluster.pods().Delete(ctx, name, how)
 		if apierrors.IsNotFound(err) && asked {
 			return "", nil // the answer before was lost, and not the deletion
 		}

@@ -61,7 +61,7 @@
 // Its name begins with zerodrop-; it has the label app.kubernetes.io/managed-by=zerodrop and
 // enforces Pod Security's level restricted. In it are
 //
-//	the workload    of fixtures/base, patched by the strategy
+//	the workload    of fixtures/base, patched by the strategy, and by what a disruption needs of it
 //	consumers       the objects of each folder in fixtures/consumers; the programs that they need
 //	                are in zerodrop-components, on the control plane of a cluster of its own alone:
 //	                deployed at the first run that needs them, at zero replicas while others are

@@ -68,7 +68,7 @@ func newApp(objects ...runtime.Object) (*App, *fake.Clientset) {
 	app := &App{cluster: newCluster(client, Config{}), services: []string{"app"}, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}, own: map[string][]string{}}
 	strategies, err := fixtures.Strategies()
 	if err == nil {
-		_, err = app.render(strategies["prestop-sleep"])
+		_, err = app.render(scenarios.Scenario{Strategy: strategies["prestop-sleep"]})
 	}
 	if err != nil {
 		panic(err)

@@ -6,8 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,24 +17,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // releaseKey is the annotation of the Pod template that changes with a new release.
 const releaseKey = "zerodrop.dev/release"
 
-// render puts a strategy on the workload that is asked for. manifest is what is deployed.
-func (a *App) render(strategy fixtures.Strategy) (manifest *unstructured.Unstructured, err error) {
-	workloads, err := fixtures.Workloads()
-	if err != nil {
-		return nil, err
-	}
-	name := cmp.Or(a.cluster.config.Workload, fixtures.DefaultWorkload)
-	workload, ok := workloads[name]
-	if !ok {
-		return nil, fmt.Errorf("unknown workload %q: want one of %s", name, slices.Sorted(maps.Keys(workloads)))
-	}
-	rendered, err := strategy.Render(workload)
+// render puts a scenario's strategy on its workload, or on the one that is asked for. manifest is what
+// is deployed.
+func (a *App) render(s scenarios.Scenario) (manifest *unstructured.Unstructured, err error) {
+	rendered, err := s.Render(a.cluster.config.Workload)
 	if err != nil {
 		return nil, err
 	}
@@ -47,11 +38,11 @@ func (a *App) render(strategy fixtures.Strategy) (manifest *unstructured.Unstruc
 		err = errors.New("is empty: it would select every Pod")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("selector of workload %s: %w", name, err)
+		return nil, fmt.Errorf("selector of the workload: %w", err)
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(rendered.Object)
 	if err != nil {
-		return nil, fmt.Errorf("workload %s: %w", name, err)
+		return nil, fmt.Errorf("workload: %w", err)
 	}
 	manifest = &unstructured.Unstructured{Object: content}
 	// The workload itself is found by the selector, too, when the next run removes it.
@@ -100,6 +91,21 @@ func (c *Cluster) removeSelected(ctx context.Context, what, selector string, res
 // ChangeTemplate changes the Pod template and waits until the workload is complete, as kubectl
 // rollout status does.
 func (a *App) ChangeTemplate(ctx context.Context) error {
+	if err := a.BeginChange(ctx); err != nil {
+		return err
+	}
+	return poll(ctx, a.replaceWithin(), "the rollout", a.rolledOut)
+}
+
+// BeginChange changes the Pod template, and waits for nothing.
+func (a *App) BeginChange(ctx context.Context) error {
+	return a.patchTemplate(ctx, types.MergePatchType,
+		`{"spec": {"template": {"metadata": {"annotations": {%q: %q}}}}}`, releaseKey)
+}
+
+// patchTemplate changes the Pod template by a patch, which is a format for args and, behind them, for
+// the name of the release.
+func (a *App) patchTemplate(ctx context.Context, kind types.PatchType, format string, args ...any) error {
 	var patch []byte
 	// An API server that restarts just now is waited for, as everywhere.
 	err := poll(ctx, deployWithin, "the Pod template to change", func(ctx context.Context) (string, error) {
@@ -108,16 +114,20 @@ func (a *App) ChangeTemplate(ctx context.Context) error {
 			if err != nil {
 				return "", err
 			}
-			patch = fmt.Appendf(nil, `{"spec": {"template": {"metadata": {"annotations": {%q: "%d"}}}}}`,
-				releaseKey, present.GetGeneration()+1)
+			before, _, err := unstructured.NestedMap(present.Object, "spec", "template")
+			if err != nil {
+				return "", fmt.Errorf("%w: read the Pod template: %w", errPermanent, err)
+			}
+			a.before, a.release = before, strconv.FormatInt(present.GetGeneration()+1, 10)
+			patch = fmt.Appendf(nil, format, append(args, a.release)...)
 		}
-		_, err := a.workload.api.Patch(ctx, a.workload.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err := a.workload.api.Patch(ctx, a.workload.GetName(), kind, patch, metav1.PatchOptions{})
 		return "", err
 	})
 	if err != nil {
 		return fmt.Errorf("change the Pod template: %w", err)
 	}
-	return poll(ctx, a.replaceWithin(), "the rollout", a.rolledOut)
+	return nil
 }
 
 // replaceWithin is how long it may take until all Pods are replaced: a StatefulSet and a DaemonSet

@@ -170,7 +170,7 @@ func TestUnknownWorkload(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	c := newCluster(client, Config{Workload: "cronjob"})
 	_, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
-	require.ErrorContains(t, err, `deploy prestop-sleep: unknown workload "cronjob": want one of [deployment`)
+	require.ErrorContains(t, err, `deploy prestop-sleep: unknown workload "cronjob": want one of daemonset, deployment, statefulset`)
 	assert.Empty(t, actions(client))
 }
 

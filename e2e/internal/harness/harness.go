@@ -104,7 +104,8 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	w := &tl.Window
 	noted := &notedApp{App: app, now: now}
 	w.Phase = probePhase(run)
-	fail("run", disrupt(ctx, noted, run, l.notice+o.Lead+w.Phase, o.Phase, now, w))
+	lead := leadOf(run, o)
+	fail("run", disrupt(ctx, noted, run, l.notice+lead+w.Phase, o.Phase, now, w))
 	tail := l.notice + slowestInterval(run.Lanes)
 	if w.Settled > 0 {
 		tail += longestTimeout(run.Lanes) + longestDetection(run.Lanes)
@@ -131,7 +132,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 			over = max(over, r.Done())
 		}
 	}
-	w.Overhead = now() - o.Lead - w.Phase - (w.Settled - w.DisruptStart) -
+	w.Overhead = now() - lead - w.Phase - (w.Settled - w.DisruptStart) -
 		longestTimeout(run.Lanes) - longestDetection(run.Lanes) - (over - w.LoadEnd)
 	return tl
 }
@@ -147,8 +148,17 @@ type notedApp struct {
 
 // DeletePod deletes a Pod and notes when it was asked for and when it was granted.
 func (a *notedApp) DeletePod(ctx context.Context, name string) error {
+	return a.delete(ctx, name, a.App.DeletePod)
+}
+
+// DeletePodNow is the same with a grace period of 0.
+func (a *notedApp) DeletePodNow(ctx context.Context, name string) error {
+	return a.delete(ctx, name, a.App.DeletePodNow)
+}
+
+func (a *notedApp) delete(ctx context.Context, name string, do func(context.Context, string) error) error {
 	a.note(timeline.DeleteAsked, name)
-	err := a.App.DeletePod(ctx, name)
+	err := do(ctx, name)
 	if err == nil {
 		a.note(timeline.DeleteAnswered, name)
 	}
@@ -224,6 +234,15 @@ func disrupt(
 
 // undoWithin is how long it may take to take back what a disruption has done.
 const undoWithin = time.Minute
+
+// leadOf is how long the load goes on undisturbed: as asked for, or a second longer than the slowest
+// answer takes, where a disruption asks for so much work.
+func leadOf(run scenarios.Run, o Options) time.Duration {
+	if run.Disruption.Work == 0 {
+		return o.Lead
+	}
+	return max(o.Lead, run.Disruption.Work+time.Second)
+}
 
 // slowestInterval is what a pacer may sleep, and so a part of the notice that every lane needs.
 func slowestInterval(lanes []scenarios.Lane) time.Duration {

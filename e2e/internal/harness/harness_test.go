@@ -37,6 +37,8 @@ var errFake = errors.New("fake")
 // fakeApp is an app of one Pod that is replaced by another when the disruption says so. The server
 // behind it is real.
 type fakeApp struct {
+	scenarios.Rollouts // none of its own
+
 	url string
 
 	mu        sync.Mutex
@@ -107,6 +109,7 @@ func (a *fakeApp) see(kind timeline.Kind, pod string) {
 func (a *fakeApp) Pods(context.Context) ([]string, error)         { return []string{"app-0"}, nil }
 func (a *fakeApp) ChangeTemplate(ctx context.Context) error       { return a.change(ctx) }
 func (a *fakeApp) DeletePod(_ context.Context, name string) error { return a.refuse[name] }
+func (a *fakeApp) DeletePodNow(context.Context, string) error     { return nil }
 func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
 func (a *fakeApp) Replicas() int                                  { return 1 }
@@ -276,6 +279,7 @@ func TestDeletionsAreNoted(t *testing.T) {
 	run.Disruption.Run = func(ctx context.Context, app scenarios.App) error {
 		require.NoError(t, app.DeletePod(ctx, "app-0"))
 		require.ErrorIs(t, app.DeletePod(ctx, "app-7"), errFake)
+		require.NoError(t, app.DeletePodNow(ctx, "app-9"))
 		return nil
 	}
 	tl := Run(t.Context(), app, run, Options{Lead: 500 * time.Millisecond, Limit: time.Minute})
@@ -287,8 +291,18 @@ func TestDeletionsAreNoted(t *testing.T) {
 			assert.LessOrEqual(t, e.At, tl.Window.DisruptEnd)
 		}
 	}
-	assert.Equal(t, []string{"delete-asked app-0", "delete-answered app-0", "delete-asked app-7"}, noted)
+	assert.Equal(t, []string{"delete-asked app-0", "delete-answered app-0", "delete-asked app-7", "delete-asked app-9", "delete-answered app-9"}, noted)
 	assert.True(t, slices.IsSortedFunc(tl.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) }))
+}
+
+// TestLead: at least one answer of the slowest load comes before the disruption.
+func TestLead(t *testing.T) {
+	run := rollingUpdate(t)
+	assert.Equal(t, 3*time.Second, leadOf(run, Defaults))
+	run.Disruption.Work = 4 * time.Second
+	assert.Equal(t, 5*time.Second, leadOf(run, Defaults))
+	run.Disruption.Work = time.Second
+	assert.Equal(t, 3*time.Second, leadOf(run, Defaults))
 }
 
 func TestErrorsAreRecorded(t *testing.T) {

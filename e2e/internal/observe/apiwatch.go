@@ -101,7 +101,8 @@ func podChanges(to Recorder, container string) handler {
 			to.Add(e)
 		}
 		wasReady[id] = ready
-		if p.DeletionTimestamp != nil {
+		// Of a Pod that has ended, as one that its node has evicted, the object alone is deleted.
+		if p.DeletionTimestamp != nil && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
 			once(timeline.PodDeleted)
 		}
 		for _, c := range p.Status.ContainerStatuses {

@@ -44,6 +44,7 @@ type appLog struct {
 // lifeLog is the log of one Pod, and what it says of the process as a whole.
 type lifeLog struct {
 	of     timeline.Event // Pod, UID and node
+	file   string         // in the folder of logs
 	kernel *string        // nil until the process has started
 	served timeline.Served
 }
@@ -55,10 +56,15 @@ func (a appLog) Run(ctx context.Context, to Recorder) error {
 	to.Ready()
 	var logs []*lifeLog
 	var reading sync.WaitGroup
+	named := map[string]int{} // how many Pods there were of a name
 	to.EachStarted(ctx, func(e timeline.Event) {
 		l := &lifeLog{
 			of:     timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node},
-			served: timeline.Served{Pod: e.Pod},
+			file:   e.Pod + ".log",
+			served: timeline.Served{Pod: e.Pod, UID: e.UID},
+		}
+		if named[e.Pod]++; named[e.Pod] > 1 {
+			l.file = fmt.Sprintf("%s.%d.log", e.Pod, named[e.Pod])
 		}
 		logs = append(logs, l)
 		reading.Go(func() {
@@ -90,7 +96,7 @@ func (l *lifeLog) read(ctx context.Context, config Config, to Recorder) (err err
 	defer stream.Close()
 	var out io.Writer = &lines{do: func(line []byte) { l.parse(line, to) }}
 	if config.LogDir != "" {
-		f, err := os.Create(filepath.Join(config.LogDir, name+".log"))
+		f, err := os.Create(filepath.Join(config.LogDir, l.file))
 		if err != nil {
 			return fmt.Errorf("log of Pod %s: %w", name, err)
 		}

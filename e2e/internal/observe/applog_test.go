@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
@@ -71,6 +72,36 @@ func TestLog(t *testing.T) {
 		require.Len(t, asked, 1)
 		assert.Equal(t, "app", asked[0].Query().Get("container"))
 		assert.Equal(t, "true", asked[0].Query().Get("follow"))
+	})
+}
+
+// TestLogOfTheSameName: the second Pod of a name has a file of its own, as in a StatefulSet, and what it
+// has answered is on record as its own.
+func TestLogOfTheSameName(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		const last = `{"event":"last-request","unixNano":946684801000000000,"lanes":{"service/new":5}}` + "\n"
+		dir := t.TempDir()
+		o := s.observe(t, func(c *Config) { c.LogDir = dir })
+		s.say("app-0", last)
+		s.endLog("app-0")
+		for _, uid := range []string{"one", "two"} {
+			p := aReadyPod("app-0")
+			p.UID = types.UID(uid)
+			s.put(p)
+			after(sec)
+			s.remove(p)
+			after(sec)
+		}
+		var uids []string
+		for _, served := range o.Stop().Served {
+			uids = append(uids, served.UID)
+		}
+		assert.Equal(t, []string{"one", "two"}, uids)
+		for _, file := range []string{"app-0.log", "app-0.2.log"} {
+			log, err := os.ReadFile(filepath.Join(dir, file))
+			require.NoError(t, err)
+			assert.Equal(t, last, string(log))
+		}
 	})
 }
 

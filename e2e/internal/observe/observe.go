@@ -35,8 +35,8 @@ type Config struct {
 	Selector  string   // label selector of the Pods
 	Services  []string // their EndpointSlices are watched
 	Container string   // of each Pod: its log is read, its process is followed
-	// LogDir gets the log of each Pod as <pod>.log; empty for no files. The events in the logs are
-	// read all the same.
+	// LogDir gets the log of each Pod as <pod>.log, of the second of a name as <pod>.2.log; empty for
+	// no files. The events in the logs are read all the same.
 	LogDir string
 	// Nodes are those that can be asked for what the API server doesn't know: connections,
 	// processes. Empty where no node can be asked.

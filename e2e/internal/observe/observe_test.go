@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -184,6 +185,18 @@ func TestPods(t *testing.T) {
 			after(sec)
 			s.remove(p)
 		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodGone}}},
+		{"ended by its node: the object is removed, and the Pod wasn't deleted", func(s *apiServer) {
+			p := aReadyPod("app-0")
+			s.put(p)
+			after(sec)
+			p.Status.Phase = corev1.PodFailed
+			setReady(p, false)
+			setExited(p, 137, "Error")
+			s.put(p)
+			after(sec)
+			setLeaving(p)
+			s.remove(p)
+		}, []step{{0, timeline.PodCreated}, {0, timeline.PodReady}, {1 * sec, timeline.PodUnready}, {1 * sec, timeline.ContainerExit}, {2 * sec, timeline.PodGone}}},
 		{"gone before it ran", func(s *apiServer) {
 			p := aPod("app-0")
 			s.put(p)

@@ -92,7 +92,8 @@ type Sender struct {
 // nothing.
 type Served struct {
 	Pod      string         `json:"pod"`
-	Answered map[string]int `json:"answered"` // by lane; requests whose answer was handed to the kernel as a whole
+	UID      string         `json:"uid,omitempty"` // empty for the last Pod of the name
+	Answered map[string]int `json:"answered"`      // by lane; requests whose answer was handed to the kernel as a whole
 	// Unanswered are the requests that it had begun, and not answered, when it gave up or ended.
 	Unanswered []Unanswered `json:"unanswered,omitempty"`
 }

@@ -316,11 +316,11 @@ func podsWereReplaced(tl timeline.Timeline, found findings) []string {
 
 // newPodsServed wants an answer from each new Pod: else the run has not seen the new release.
 func newPodsServed(tl timeline.Timeline, found findings) []string {
-	served := map[string]bool{}
+	served := map[*PodLifecycle]bool{}
 	for _, l := range tl.Lanes {
 		for _, r := range l.Requests {
 			if r.Cause == timeline.OK {
-				served[l.PodOf(r)] = true
+				served[found.pods.named(l.PodOf(r), r.Done())] = true
 			}
 		}
 	}
@@ -328,7 +328,7 @@ func newPodsServed(tl timeline.Timeline, found findings) []string {
 	for _, life := range found.pods.sorted() {
 		_, ready := life.At(timeline.PodReady)
 		if created, known := life.At(timeline.PodCreated); known && ready && created > tl.Window.DisruptStart &&
-			!served[life.Pod] {
+			!served[life] {
 			why = append(why, fmt.Sprintf("Pod %s was ready and answered no request", life.Pod))
 		}
 	}
@@ -373,16 +373,16 @@ func watchedAllTheTime(tl timeline.Timeline, _ findings) []string {
 //
 // Anything else is requests that one side doesn't know of: resent behind the client's back, say, or
 // answered by somebody else.
-func ledgersAgree(tl timeline.Timeline, _ findings) []string {
+func ledgersAgree(tl timeline.Timeline, found findings) []string {
 	if len(tl.Served) == 0 {
 		return nil
 	}
 	var why []string
 	for _, l := range tl.Lanes {
-		arrived, slack := arrivedWhole(l)
+		arrived, slack := arrivedWhole(l, found.pods)
 		answered, counted := 0, 0
 		for _, s := range tl.Served {
-			n := arrived[s.Pod]
+			n := arrived[found.pods.accountOf(s.Pod, s.UID)]
 			if s.Answered[l.Name] < n {
 				why = append(why, fmt.Sprintf("%s: %d answers arrived from Pod %s, which says it has given %d",
 					l.Name, n, s.Pod, s.Answered[l.Name]))
@@ -407,24 +407,43 @@ func ledgersAgree(tl timeline.Timeline, _ findings) []string {
 	return why
 }
 
+// account is what a Pod's answers are counted by: its name, and where there were several of that, its
+// lifecycle.
+type account struct {
+	name string
+	life *PodLifecycle
+}
+
+// accountOf is that of a Pod by its UID; of the last one of its name, if that is empty.
+func (l lifecycles) accountOf(name, uid string) account {
+	if len(l.byName[name]) < 2 {
+		return account{name: name}
+	}
+	return account{name, l.find(name, uid)}
+}
+
 // arrivedWhole is the answers of which all arrived, by Pod, and how many requests may have been
 // answered in vain: those that were dropped without a whole answer, and those that were sent again.
-// An answer with another status may have been cut off: it counts as arrived for nobody.
-func arrivedWhole(l timeline.LaneRecord) (arrived map[string]int, slack int) {
-	byIndex := make([]int, len(l.Pods)+1)
+// An answer with another status may have been cut off: it counts as arrived for nobody. So does one
+// of which nobody can tell which Pod of that name has given it.
+func arrivedWhole(l timeline.LaneRecord, pods lifecycles) (arrived map[account]int, slack int) {
+	arrived = map[account]int{}
+	accountAt := func(r timeline.Request) (of account, told bool) {
+		of = account{name: l.PodOf(r)}
+		if len(pods.byName[of.name]) < 2 {
+			return of, true
+		}
+		of.life = pods.named(of.name, r.Done())
+		return of, of.life != nil
+	}
 	for _, r := range l.Requests {
 		whole := r.Cause == timeline.OK || r.Cause == timeline.WrongBody
-		switch {
-		case whole && int(r.Pod) < len(byIndex):
-			byIndex[r.Pod]++
-		case r.Dropped():
+		if of, told := accountAt(r); whole && told {
+			arrived[of]++
+		} else if whole || r.Dropped() {
 			slack++
 		}
 		slack += max(0, int(r.Attempts)-1)
-	}
-	arrived = map[string]int{}
-	for i, pod := range l.Pods {
-		arrived[pod] += byIndex[i+1]
 	}
 	return arrived, slack
 }
