@@ -41,29 +41,32 @@ type appLog struct {
 	nodes  []*watchedNode // they may know how far the app's clock is ahead
 }
 
-// lifeLog is the log of one Pod, and what it says of the process as a whole.
+// lifeLog is the log of one container, and what it says of its process as a whole.
 type lifeLog struct {
-	of     timeline.Event // Pod, UID and node
+	of     timeline.Event // Pod, UID, node and Restart
 	kernel *string        // nil until the process has started
 	served timeline.Served
 }
 
 func (appLog) Name() string { return "app log" }
 
-// Run reads the log of each Pod while the Pod lives: when the Pod is gone, so is the log.
+// Run reads the log of each container while its Pod lives: when the Pod is gone, so is the log. That of
+// a container ends with it, and the one that is started in its place has a log of its own.
 func (a appLog) Run(ctx context.Context, to Recorder) error {
 	to.Ready()
 	var logs []*lifeLog
 	var reading sync.WaitGroup
 	to.EachStarted(ctx, func(e timeline.Event) {
 		l := &lifeLog{
-			of:     timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node},
+			of:     timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node, Restart: e.Restart},
 			served: timeline.Served{Pod: e.Pod},
 		}
 		logs = append(logs, l)
 		reading.Go(func() {
 			if err := l.read(ctx, a.config, to); err != nil && ctx.Err() == nil {
-				to.Add(timeline.Event{At: to.now(), Kind: timeline.LogCut, Pod: e.Pod, UID: e.UID, Detail: err.Error()})
+				to.Add(timeline.Event{
+					At: to.now(), Kind: timeline.LogCut, Pod: e.Pod, UID: e.UID, Restart: e.Restart, Detail: err.Error(),
+				})
 			}
 		})
 	})
@@ -90,7 +93,11 @@ func (l *lifeLog) read(ctx context.Context, config Config, to Recorder) (err err
 	defer stream.Close()
 	var out io.Writer = &lines{do: func(line []byte) { l.parse(line, to) }}
 	if config.LogDir != "" {
-		f, err := os.Create(filepath.Join(config.LogDir, name+".log"))
+		file := name + ".log"
+		if n := l.of.Restart; n > 0 {
+			file = fmt.Sprintf("%s-restart-%d.log", name, n)
+		}
+		f, err := os.Create(filepath.Join(config.LogDir, file))
 		if err != nil {
 			return fmt.Errorf("log of Pod %s: %w", name, err)
 		}
