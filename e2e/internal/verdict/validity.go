@@ -308,8 +308,30 @@ func podsWereReplaced(tl timeline.Timeline, found findings) []string {
 		if gone > 0 {
 			return []string{fmt.Sprintf("%d Pods went away though nothing was done to them", gone)}
 		}
+	case timeline.ScopeRestarted:
+		return onlyInPlace(tl, found, gone, (*PodLifecycle).startedAgain, "had their container started again")
+	case timeline.ScopeUnready:
+		return onlyInPlace(tl, found, gone, (*PodLifecycle).unreadyIn, "were unready for a time")
+	case timeline.ScopeLeft:
+		return onlyInPlace(tl, found, gone, (*PodLifecycle).hasLeft, "have left their Services")
 	default:
 		return []string{fmt.Sprintf("unknown scope %q: nobody can say which Pods had to go", tl.Spec.Scope)}
+	}
+	return nil
+}
+
+// onlyInPlace wants no Pod to be gone, and something to have happened to each since the disruption
+// began.
+func onlyInPlace(
+	tl timeline.Timeline, found findings, gone int, happened func(*PodLifecycle, time.Duration) bool, what string,
+) []string {
+	since := tl.Window.DisruptStart
+	n, _ := found.pods.inPlace(tl.Window, func(l *PodLifecycle) bool { return happened(l, since) })
+	switch {
+	case gone > 0:
+		return []string{fmt.Sprintf("%d Pods went away though nothing was to end them", gone)}
+	case n < tl.Replicas || tl.Replicas == 0:
+		return []string{fmt.Sprintf("%d of %d Pods %s", n, tl.Replicas, what)}
 	}
 	return nil
 }
@@ -363,7 +385,8 @@ func watchedAllTheTime(tl timeline.Timeline, _ findings) []string {
 }
 
 // ledgersAgree holds the client's ledger against the server's, Pod by Pod and lane by lane. A Pod
-// that was killed has told nothing, and isn't asked.
+// that was killed has told nothing, and isn't asked. One whose container was started again counts if
+// each of its processes has told: answers don't say which of them they are of.
 //
 // A Pod can't have answered less than arrived from it whole. What it answered more has to be found
 // among what the client dropped, or sent again: an answer that was handed to the kernel and never
@@ -373,15 +396,16 @@ func watchedAllTheTime(tl timeline.Timeline, _ findings) []string {
 //
 // Anything else is requests that one side doesn't know of: resent behind the client's back, say, or
 // answered by somebody else.
-func ledgersAgree(tl timeline.Timeline, _ findings) []string {
+func ledgersAgree(tl timeline.Timeline, found findings) []string {
 	if len(tl.Served) == 0 {
 		return nil
 	}
 	var why []string
+	ledgers := ledgersByPod(tl, found.pods)
 	for _, l := range tl.Lanes {
 		arrived, slack := arrivedWhole(l)
 		answered, counted := 0, 0
-		for _, s := range tl.Served {
+		for _, s := range ledgers {
 			n := arrived[s.Pod]
 			if s.Answered[l.Name] < n {
 				why = append(why, fmt.Sprintf("%s: %d answers arrived from Pod %s, which says it has given %d",
@@ -407,6 +431,24 @@ func ledgersAgree(tl timeline.Timeline, _ findings) []string {
 	return why
 }
 
+// ledgersByPod are the ledgers of all processes of a name together, where each of them has told.
+func ledgersByPod(tl timeline.Timeline, pods lifecycles) []timeline.Served {
+	var out []timeline.Served
+	told := map[string]int{}
+	for _, s := range tl.Served {
+		told[s.Pod]++
+		i := slices.IndexFunc(out, func(o timeline.Served) bool { return o.Pod == s.Pod })
+		if i < 0 {
+			i = len(out)
+			out = append(out, timeline.Served{Pod: s.Pod, Answered: map[string]int{}})
+		}
+		for lane, n := range s.Answered {
+			out[i].Answered[lane] += n
+		}
+	}
+	return slices.DeleteFunc(out, func(s timeline.Served) bool { return told[s.Pod] < pods.processes(s.Pod) })
+}
+
 // arrivedWhole is the answers of which all arrived, by Pod, and how many requests may have been
 // answered in vain: those that were dropped without a whole answer, and those that were sent again.
 // An answer with another status may have been cut off: it counts as arrived for nobody.
@@ -417,6 +459,7 @@ func arrivedWhole(l timeline.LaneRecord) (arrived map[string]int, slack int) {
 		switch {
 		case whole && int(r.Pod) < len(byIndex):
 			byIndex[r.Pod]++
+		case r.Cause == timeline.WrongApp: // none of the app's Pods has answered it
 		case r.Dropped():
 			slack++
 		}
