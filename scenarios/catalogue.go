@@ -267,7 +267,7 @@ func (c Catalogue) In(group Group, strategy, disruption string) (Scenario, error
 	}
 	scenario := Scenario{
 		Strategy: s, Disruption: d, Group: group.Name, Lanes: group.Lanes, Watched: group.Watched,
-		Control: strategy == controlStrategy || disruption == controlDisruption,
+		Control: strategy == controlStrategy && d.ends() || disruption == controlDisruption,
 	}
 	return scenario, scenario.Validate()
 }

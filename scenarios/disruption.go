@@ -20,6 +20,15 @@ type Disruption struct {
 	Reach Reach
 	// GraceZero says that Pods get no grace period: requests in flight must be dropped.
 	GraceZero bool
+	// Word is what every request is held to, whatever the strategy promises, and why; the zero value
+	// leaves that to the others (Scenario.HeldTo).
+	Word Promise
+	// Waits says that Pods get no new requests for a while before they are ended: a strategy that has to
+	// drop requests needn't do so here.
+	Waits bool
+	// Template is a strategic-merge patch on the workload, for what it needs of the Pod template, after
+	// that of the strategy; empty for none. The app's container comes first in it.
+	Template string
 	// Objects is the YAML of what it needs beside the app, as a PodDisruptionBudget; made before
 	// the run and removed after it.
 	Objects string
@@ -30,11 +39,13 @@ type Disruption struct {
 	Run func(ctx context.Context, app App) error
 	// Over waits until the disruption is over; nil: until every Pod is ready and none terminating.
 	Over func(ctx context.Context, app App) error
-	// Undo takes back what would outlast the run, also after one that failed; nil: nothing would.
+	// Undo takes back what would outlast the run, also after one that failed; nil: nothing would. It is
+	// called when the load is over.
 	Undo func(ctx context.Context, app App) error
 }
 
-// Scope says which of the Pods that were there have to be gone after a disruption.
+// Scope says which of the Pods that were there have to be gone after a disruption, or what else has to
+// have happened to them.
 type Scope string
 
 // The scopes.
@@ -43,7 +54,15 @@ const (
 	ScopeAll  Scope = "all"  // every Pod
 	ScopeNode Scope = "node" // the Pods of the node that the disruption has chosen
 	ScopeSome Scope = "some" // at least one Pod
+	// None is gone, and each:
+	ScopeRestarted Scope = "restarted" // has had its container started again, in place
+	ScopeUnready   Scope = "unready"   // has been taken out of its Services' ready endpoints for a time
+	ScopeLeft      Scope = "left"      // has left its Services, and runs on
 )
+
+var scopes = []Scope{
+	ScopeNone, ScopeAll, ScopeNode, ScopeSome, ScopeRestarted, ScopeUnready, ScopeLeft,
+}
 
 // Reach is how far the effect of a disruption goes.
 type Reach string
@@ -92,12 +111,18 @@ func (d Disruption) Allowed(ours bool) error {
 	return nil
 }
 
+// ends says whether it ends Pods while requests come, so that a strategy that has to drop requests
+// does so.
+func (d Disruption) ends() bool { return d.Word.Expect != Clean && !d.Waits }
+
 func (d Disruption) validate() error {
 	switch {
 	case d.Name == "" || d.Run == nil:
 		return errors.New("has no disruption")
-	case !slices.Contains([]Scope{ScopeNone, ScopeAll, ScopeNode, ScopeSome}, d.Scope):
+	case !slices.Contains(scopes, d.Scope):
 		return fmt.Errorf("disruption %s has unknown scope %q", d.Name, d.Scope)
+	case d.Word != (Promise{}) && (!slices.Contains(expects, d.Word.Expect) || d.Word.Source == ""):
+		return fmt.Errorf("disruption %s expects %q and says %q: want an expectation and why", d.Name, d.Word.Expect, d.Word.Source)
 	}
 	return nil
 }
@@ -114,11 +139,14 @@ type App interface {
 	DeletePod(ctx context.Context, name string) error
 	// WaitReady waits until as many Pods as asked for are available, terminating ones not counted.
 	WaitReady(ctx context.Context) error
+	InPlace
 }
 
 // Disruptions are all there are, in the order in which reports show them.
 func Disruptions() []Disruption {
-	return slices.Concat([]Disruption{Quiet(10 * time.Second)}, replacements())
+	return slices.Concat([]Disruption{Quiet(10 * time.Second)}, replacements(),
+		inPlace(),
+	)
 }
 
 // replacements are the two that every strategy is held against: a release, and the loss of one Pod

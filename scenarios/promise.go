@@ -45,14 +45,16 @@ type Promise struct {
 //
 //  1. the trial that asks for it (Asked);
 //  2. the disruption: without one nothing may be dropped, and a grace period of 0 must drop requests
-//     in flight;
+//     in flight. One that strategies promise nothing for says so, and so does one that must drop
+//     nothing as long as another Pod serves (Disruption.Word);
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
 //  4. the strategy's word for the class.
 //
-// "drops" is asked of the reference consumer alone, by the load whose class it is: behind a proxy
-// that tries again, a control may drop nothing. A request of a load without work is in flight for
-// less than a millisecond, and is held to what its connection is.
+// "drops" is asked where Pods are ended while requests come (Disruption.Waits), and of the reference
+// consumer alone, by the load whose class it is: behind a proxy that tries again, a control may drop
+// nothing. A request of a load without work is in flight for less than a millisecond, and is held to
+// what its connection is.
 func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	as := class // what it is held to
 	if class == ClassInFlight && l.Load.Work == 0 {
@@ -67,8 +69,18 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return atReference(l, class, Promise{Drops, "disruption " + s.Disruption.Name}, ClassInFlight)
 	}
 	word, err := s.word(as)
-	if err != nil { // Validate tells
+	own, strategy := s.Disruption.Word, "strategy "+s.Strategy.Name
+	switch {
+	case err != nil: // Validate tells
 		return Promise{Measured, err.Error()}
+	case own.Expect == Clean && s.Strategy.Replicas() == 1:
+		return Promise{Measured, strategy + ": nobody serves while its only Pod is out"}
+	case own.Expect == Clean && word == Drops: // as of Pods that get requests before they listen
+		return Promise{Measured, strategy + ": drops requests by itself"}
+	case own.Expect != "":
+		return atReference(l, class, own, l.Load.Class)
+	case word == Drops && s.Disruption.Waits:
+		return Promise{Measured, "disruption " + s.Disruption.Name + ": waits before it ends Pods"}
 	}
 	if word == Clean && as != ClassInFlight {
 		from, why := l.Consumer.HoldsFrom.At(minSync)
@@ -79,7 +91,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 			return Promise{Measured, fmt.Sprintf("consumer %s: %s", l.Consumer.Name, why)}
 		}
 	}
-	return atReference(l, class, Promise{word, "strategy " + s.Strategy.Name}, l.Load.Class)
+	return atReference(l, class, Promise{word, strategy}, l.Load.Class)
 }
 
 // atReference leaves "drops" to the reference and to the one class that it is asked of.
