@@ -66,7 +66,7 @@ func (s *server) workRPC(ctx context.Context, decode func(any) error) (*wrappers
 		protocol.HeaderConn, strconv.FormatInt(connection.number, 10),
 		protocol.HeaderConnRequest, strconv.FormatInt(number, 10),
 	))
-	return wrapperspb.String(protocol.Body), err
+	return wrapperspb.String(s.body()), err
 }
 
 // named is which request of the load a call is, as it says.

@@ -46,6 +46,7 @@ type config struct {
 	shutdownTimeout time.Duration
 	startupDelay    time.Duration
 	failEvery       int
+	stranger        bool
 	webhookAddr     string
 	webhookPEM      string
 	scratch         string
@@ -77,7 +78,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 
 	life := &lifeLog{out: stdout, pod: pod}
-	app := &server{config: *cfg, pod: pod, life: life, terminator: newTerminator(*cfg, life)}
+	app := &server{config: *cfg, pod: pod, life: life, terminator: newTerminator(*cfg, life), exit: os.Exit}
 	app.terminator.notify() // before anything is told or slow: a Pod can be deleted while it starts
 	life.record(started, protocol.Event{Event: protocol.EventStart, Kernel: kernel()})
 	err = app.serve(started)
@@ -215,6 +216,8 @@ func newFlagSet() (*flag.FlagSet, *config) {
 			"/work whose number in its lane is a multiple of this `number`, and tell it by the "+
 			"event failed-request: drops that are known beforehand, to hold against those that a client names. 0: none.",
 	)
+	flags.BoolVar(&cfg.stranger, "stranger", false,
+		"Answer /work as another app does, with another body: who gets it has asked the wrong app.")
 	flags.StringVar(&cfg.webhookAddr, "webhook-addr", fmt.Sprintf(":%d", protocol.PortWebhook),
 		"`host:port` to listen on for the API server, with TLS; port 0 takes any free one. Needs -webhook-pem.")
 	flags.StringVar(&cfg.webhookPEM, "webhook-pem", "",

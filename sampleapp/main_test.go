@@ -82,10 +82,10 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
 		{
 			"all",
-			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50", "-scratch=/tmp"},
+			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50", "-scratch=/tmp", "-stranger"},
 			config{
 				addr: "[::1]:0", grpcAddr: "[::1]:1", webhookAddr: ":8443", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
-				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50, scratch: "/tmp",
+				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50, scratch: "/tmp", stranger: true,
 			},
 		},
 	}
@@ -102,7 +102,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run([]string{"-h"}, &stdout, &stderr))
 	assert.Empty(t, stderr.String())
-	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every", "scratch"} {
+	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every", "scratch", "stranger"} {
 		assert.Contains(t, stdout.String(), "\n  -"+name)
 	}
 }

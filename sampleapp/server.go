@@ -50,6 +50,9 @@ type server struct {
 	answered    tally              // requests to /work
 	unanswered  begun              // requests to /work
 	cut         []protocol.Request // those that Shutdown gave up
+
+	failing struct{ live, ready outage } // probes, by order
+	exit    func(code int)               // ends the process, by order
 }
 
 // httpServer returns the net/http server that is to be started and shut down, with its time-outs.
@@ -84,7 +87,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case protocol.PathReady:
 		s.readyz(w)
 	case protocol.PathLive:
-		_ = s.answer(w, http.StatusOK, "live\n")
+		s.livez(w)
 	case protocol.PathPreStop:
 		s.prestop(w, r)
 	case protocol.PathLedger:
@@ -95,8 +98,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.metrics(w)
 	case protocol.PathFill:
 		s.fill(w, r)
+	case protocol.PathFail:
+		s.fail(w, r)
+	case protocol.PathExit:
+		s.end(w, r)
 	default:
-		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics and /fill"
+		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /fill, /fail and /exit"
 		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
 }
@@ -123,7 +130,15 @@ func (s *server) work(w http.ResponseWriter, r *http.Request) error {
 	if s.fails(r.Header.Get(protocol.HeaderLane), r.Header.Get(protocol.HeaderSeq)) {
 		return reset(w)
 	}
-	return s.answer(w, http.StatusOK, protocol.Body)
+	return s.answer(w, http.StatusOK, s.body())
+}
+
+// body is that of a good answer to PathWork.
+func (s *server) body() string {
+	if s.stranger {
+		return protocol.StrangerBody
+	}
+	return protocol.Body
 }
 
 // errFailed is the guarantee that a request that was failed on purpose doesn't count as answered.
@@ -158,9 +173,22 @@ func (s *server) readyz(w http.ResponseWriter) {
 		_ = s.answer(w, http.StatusServiceUnavailable, "leaving\n")
 		return
 	}
+	if s.failing.ready.goesOn() {
+		_ = s.answer(w, http.StatusServiceUnavailable, failingByOrder)
+		return
+	}
 	if s.answer(w, http.StatusOK, "ready\n") == nil {
 		s.ready.Do(func() { s.life.record(time.Now(), protocol.Event{Event: protocol.EventReady}) })
 	}
+}
+
+// livez is the liveness probe.
+func (s *server) livez(w http.ResponseWriter) {
+	if s.failing.live.goesOn() {
+		_ = s.answer(w, http.StatusServiceUnavailable, failingByOrder)
+		return
+	}
+	_ = s.answer(w, http.StatusOK, "live\n")
 }
 
 // ledger tells how many requests to /work were answered so far, by lane: the server's side of the

@@ -267,7 +267,7 @@ func (c Catalogue) In(group Group, strategy, disruption string) (Scenario, error
 	}
 	scenario := Scenario{
 		Strategy: s, Disruption: d, Group: group.Name, Lanes: d.lanes(group.Lanes), Watched: group.Watched,
-		Control: strategy == controlStrategy || disruption == controlDisruption || d.GraceZero,
+		Control: strategy == controlStrategy && d.ends() || disruption == controlDisruption || d.GraceZero,
 	}
 	return scenario, scenario.Validate()
 }

@@ -24,10 +24,16 @@ type Disruption struct {
 	// Breaks are the classes for which no strategy can promise anything under it; the summary says
 	// why. What is dropped of them is a finding.
 	Breaks []Class
+	// Serves says that every Pod serves all the time: nothing may be dropped.
+	Serves bool
+	// Waits says that Pods get no new requests for a while before they are ended: a strategy that has to
+	// drop requests needn't do so here.
+	Waits bool
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
 	Workload string
-	// Patch is a strategic-merge patch, as YAML, on the workload of its runs. Each run deploys the
-	// workload anew: nothing has to be taken back.
+	// Patch is a strategic-merge patch, as YAML, on the workload of its runs, after that of the strategy.
+	// The app's container comes first in it. Each run deploys the workload anew: nothing has to be taken
+	// back.
 	Patch string
 	// Args are more arguments of the app in its runs.
 	Args []string
@@ -43,11 +49,13 @@ type Disruption struct {
 	Run func(ctx context.Context, app App) error
 	// Over waits until the disruption is over; nil: until every Pod is ready and none terminating.
 	Over func(ctx context.Context, app App) error
-	// Undo takes back what would outlast the run, also after one that failed; nil: nothing would.
+	// Undo takes back what would outlast the run, also after one that failed; nil: nothing would. It is
+	// called when the load is over.
 	Undo func(ctx context.Context, app App) error
 }
 
-// Scope says which of the Pods that were there have to be gone after a disruption.
+// Scope says which of the Pods that were there have to be gone after a disruption, or what else has to
+// have happened to them.
 type Scope string
 
 // The scopes.
@@ -56,7 +64,15 @@ const (
 	ScopeAll  Scope = "all"  // every Pod
 	ScopeNode Scope = "node" // the Pods of the node that the disruption has chosen
 	ScopeSome Scope = "some" // at least one Pod
+	// None is gone, and each:
+	ScopeRestarted Scope = "restarted" // has had its container started again, in place
+	ScopeUnready   Scope = "unready"   // has been taken out of its Services' ready endpoints for a time
+	ScopeLeft      Scope = "left"      // has left its Services, and runs on
 )
+
+var scopes = []Scope{
+	ScopeNone, ScopeAll, ScopeNode, ScopeSome, ScopeRestarted, ScopeUnready, ScopeLeft,
+}
 
 // Reach is how far the effect of a disruption goes.
 type Reach string
@@ -105,11 +121,15 @@ func (d Disruption) Allowed(ours bool) error {
 	return nil
 }
 
+// ends says whether it ends Pods while requests come, so that a strategy that has to drop requests
+// does so.
+func (d Disruption) ends() bool { return !d.Serves && !d.Waits }
+
 func (d Disruption) validate() error {
 	switch {
 	case d.Name == "" || d.Run == nil:
 		return errors.New("has no disruption")
-	case !slices.Contains([]Scope{ScopeNone, ScopeAll, ScopeNode, ScopeSome}, d.Scope):
+	case !slices.Contains(scopes, d.Scope):
 		return fmt.Errorf("disruption %s has unknown scope %q", d.Name, d.Scope)
 	}
 	return nil
@@ -128,6 +148,7 @@ type App interface {
 	// WaitReady waits until as many Pods as asked for are available, terminating ones not counted.
 	WaitReady(ctx context.Context) error
 	Rollouts
+	InPlace
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -136,6 +157,7 @@ func Disruptions() []Disruption {
 		[]Disruption{Quiet(10 * time.Second)},
 		replacements(),
 		rollouts(),
+		inPlace(),
 	)
 }
 

@@ -44,16 +44,17 @@ type Promise struct {
 // has the given minimum sync period (0: not known). The first that has a say decides:
 //
 //  1. the trial that asks for it (Asked);
-//  2. the disruption: where no Pod may go nothing may be dropped, a grace period of 0 must drop
-//     requests in flight, and what it breaks nobody can promise;
+//  2. the disruption: where no Pod may go nothing may be dropped, nor where every Pod serves all the
+//     time; a grace period of 0 must drop requests in flight; and what it breaks nobody can promise;
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
 //  4. the strategy's word for the class. That connections must be dropped is asked where every Pod
 //     is replaced: it is about the start of new Pods, or about a time without any.
 //
-// "drops" is asked of the reference consumer alone, by the load whose class it is: behind a proxy
-// that tries again, a control may drop nothing. A request of a load without work is in flight for
-// less than a millisecond, and is held to what its connection is.
+// "drops" is asked where Pods are ended while requests come (Disruption.Waits), and of the reference
+// consumer alone, by the load whose class it is: behind a proxy that tries again, a control may drop
+// nothing. A request of a load without work is in flight for less than a millisecond, and is held to
+// what its connection is.
 func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	as := class // what it is held to
 	if class == ClassInFlight && l.Load.Work == 0 {
@@ -68,14 +69,22 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return atReference(l, class, Promise{Drops, "disruption " + s.Disruption.Name}, ClassInFlight)
 	}
 	word, err := s.word(as)
-	if err != nil { // Validate tells
-		return Promise{Measured, err.Error()}
-	}
+	strategy, disruption := "strategy "+s.Strategy.Name, "disruption "+s.Disruption.Name
 	switch d := s.Disruption; {
+	case err != nil: // Validate tells
+		return Promise{Measured, err.Error()}
+	case d.Serves && s.Strategy.Replicas() == 1:
+		return Promise{Measured, strategy + ": nobody serves while its only Pod is out"}
+	case d.Serves && word == Drops: // as of Pods that get requests before they listen
+		return Promise{Measured, strategy + ": drops requests by itself"}
+	case d.Serves:
+		return Promise{Clean, disruption + ": every Pod serves all the time"}
+	case word == Drops && d.Waits:
+		return Promise{Measured, disruption + ": waits before it ends Pods"}
 	case word == Clean && slices.Contains(d.Breaks, as):
-		return Promise{Measured, "disruption " + d.Name + ": no strategy can promise that"}
+		return Promise{Measured, disruption + ": no strategy can promise that"}
 	case word == Drops && as != ClassInFlight && d.Scope == ScopeSome:
-		return Promise{Measured, "disruption " + d.Name + ": not every Pod is replaced"}
+		return Promise{Measured, disruption + ": not every Pod is replaced"}
 	}
 	if word == Clean && as != ClassInFlight {
 		from, why := l.Consumer.HoldsFrom.At(minSync)
@@ -86,7 +95,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 			return Promise{Measured, fmt.Sprintf("consumer %s: %s", l.Consumer.Name, why)}
 		}
 	}
-	return atReference(l, class, Promise{word, "strategy " + s.Strategy.Name}, l.Load.Class)
+	return atReference(l, class, Promise{word, strategy}, l.Load.Class)
 }
 
 // atReference leaves "drops" to the reference and to the one class that it is asked of.

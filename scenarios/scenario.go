@@ -129,12 +129,13 @@ func (s Scenario) Render(workload string) (fixtures.Rendered, error) {
 	if !ok {
 		return fixtures.Rendered{}, unknown("workload", name, slices.Sorted(maps.Keys(workloads)))
 	}
-	if s.Disruption.Patch != "" {
-		if w, err = w.With(s.Disruption.Patch); err != nil {
+	strategy := s.Strategy.With(s.Disruption.Args...)
+	if patch := s.Disruption.Patch; patch != "" {
+		if strategy, err = strategy.Patched(patch); err != nil {
 			return fixtures.Rendered{}, fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
 		}
 	}
-	return s.Strategy.With(s.Disruption.Args...).Render(w)
+	return strategy.Render(w)
 }
 
 // Validate says what is wrong with the scenario, for one all at once.

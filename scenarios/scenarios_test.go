@@ -317,6 +317,8 @@ type fakeApp struct {
 	pods []string
 	did  []string
 	fail string // the verb that fails
+
+	delay time.Duration
 }
 
 var errFake = errors.New("fake")

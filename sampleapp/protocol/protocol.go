@@ -28,14 +28,32 @@ const (
 	PathAdmit   = "/admit"   // an admission webhook that allows everything; it counts as PathWork does
 	PathMetrics = "/metrics" // the same for Prometheus, and whether the Pod has got its SIGTERM
 	PathFill    = "/fill"    // the body is written to a file in the folder of -scratch
+	PathFail    = "/fail"    // an order, by POST: the probe that ?probe=livez names fails from now on, or for ?for=5s
+	PathExit    = "/exit"    // an order, by POST: the process ends at once, with exit code ?code=42
 )
 
-// ParamFor is the query parameter of PathWork and PathPreStop that holds a duration.
+// ParamFor is the query parameter of PathWork, PathPreStop and PathFail that holds a duration.
 const ParamFor = "for"
+
+// The other parameters of orders.
+const (
+	ParamProbe = "probe" // of PathFail: ProbeLive, ProbeReady
+	ParamCode  = "code"  // of PathExit: an exit code, 0 to 255
+)
+
+// The probes that PathFail lets fail.
+const (
+	ProbeLive  = "livez"
+	ProbeReady = "readyz"
+)
 
 // Body is the body of every good answer to PathWork, with its Content-Length. Clients compare it
 // byte for byte, because a request with a truncated or foreign answer is dropped, too.
 const Body = "ok from zerodrop sampleapp\n"
+
+// StrangerBody is that of an app that is told to be another one (-stranger): whoever gets it has
+// asked the wrong app, and must not take its answer for a good one.
+const StrangerBody = "ok from another app\n"
 
 // The headers of every answer, by which a client knows who answered and when in its life.
 const (

@@ -59,6 +59,7 @@ type App struct {
 	balanced   bool                    // a consumer needs the load balancer
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
+	siblings                           // what disruptions make beside it
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
@@ -106,6 +107,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		s.Strategy = s.Strategy.With(webhook.arg())
 	}
+	a.delay = s.Strategy.ServesFor()
 	workload, err := a.render(s)
 	if err != nil {
 		return err
@@ -489,7 +491,7 @@ func (a *App) Environment() timeline.Environment { return a.cluster.facts }
 func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timeline.Seen, error) {
 	config := observe.Config{
 		Client: a.cluster.client, Namespace: a.cluster.namespace,
-		Selector: a.selector, Services: a.services, Container: a.container,
+		Selector: ownSelector, Services: a.services, Container: a.container,
 		LogDir: filepath.Join(a.dir, podsDir),
 	}
 	if a.cluster.kind != nil {
@@ -536,8 +538,11 @@ func (a *App) Intact(ctx context.Context) error {
 }
 
 // Pods names the Pods that are neither terminating nor gone, oldest first.
-func (a *App) Pods(ctx context.Context) ([]string, error) {
-	list, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: a.selector})
+func (a *App) Pods(ctx context.Context) ([]string, error) { return a.selected(ctx, a.selector) }
+
+// selected is Pods of those with some labels.
+func (a *App) selected(ctx context.Context, selector string) ([]string, error) {
+	list, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		return nil, fmt.Errorf("list Pods: %w", err)
 	}

@@ -399,7 +399,7 @@ func TestAddress(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			app, client := newApp(&corev1.Service{
 				ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace, Annotations: service.GetAnnotations()},
-				Spec:       corev1.ServiceSpec{ClusterIP: tt.ip, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31234}}},
+				Spec:       corev1.ServiceSpec{Selector: selectorOf(service), ClusterIP: tt.ip, Ports: []corev1.ServicePort{{Port: 80, NodePort: 31234}}},
 			}, controlPlane, broken, aNodeAt("worker", "172.18.0.3", "fc00::3"), aNodeAt("worker2", "172.18.0.4"))
 			app.cluster.config.Address = tt.host
 			objects, err := app.cluster.locate([]*unstructured.Unstructured{service, anObject("example.dev/v1", "Route", "second")})

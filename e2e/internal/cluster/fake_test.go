@@ -173,7 +173,7 @@ func actions(client *fake.Clientset) []string {
 }
 
 func aPod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": "app"}}}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": "app", ownLabel: ownApp}}}
 	for _, c := range change {
 		c(p)
 	}
@@ -190,7 +190,7 @@ func unready(p *corev1.Pod) {
 
 func terminating(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Unix(1e9, 0)} }
 
-func foreign(p *corev1.Pod) { p.Labels["app"] = "other" }
+func foreign(p *corev1.Pod) { p.Labels = map[string]string{"app": "other"} }
 
 func aged(seconds int64) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.CreationTimestamp = metav1.Unix(1e9-seconds, 0) }

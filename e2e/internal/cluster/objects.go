@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,7 +65,8 @@ func (o object) get(ctx context.Context) (*unstructured.Unstructured, error) {
 }
 
 // apply makes the object unless the run before has, and returns it as it is now, with the annotations
-// that it is to have: programs read them.
+// that it is to have, as programs read them, and a Service with the selector: a run that was killed
+// may have left another.
 func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 	present, err := o.get(ctx)
 	switch {
@@ -79,17 +81,30 @@ func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 			others[key] = value
 		}
 	}
-	if len(others) == 0 {
+	changes := map[string]any{}
+	if len(others) > 0 {
+		changes["metadata"] = map[string]any{"annotations": others}
+	}
+	if selector := selectorOf(o.Unstructured); o.GetKind() == "Service" && !maps.Equal(selector, selectorOf(present)) {
+		changes["spec"] = map[string]any{"selector": selector}
+	}
+	if len(changes) == 0 {
 		return present, nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": others}})
+	patch, err := json.Marshal(changes)
 	if err == nil {
 		present, err = o.api.Patch(ctx, o.GetName(), types.MergePatchType, patch, metav1.PatchOptions{})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("annotate %s %s: %w", o.GetKind(), o.GetName(), err)
+		return nil, fmt.Errorf("change %s %s: %w", o.GetKind(), o.GetName(), err)
 	}
 	return present, nil
+}
+
+// selectorOf are the labels of the Pods that a Service selects.
+func selectorOf(service *unstructured.Unstructured) map[string]string {
+	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")
+	return selector
 }
 
 // replace makes the object, or makes what is there by its name what it is to be.

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -180,29 +178,10 @@ const evictedWithin = 3 * time.Minute
 // OverfillPod has a Pod write so many bytes to its volume, and waits until its node has evicted it for
 // that. The Pod is gone when this returns.
 func (a *App) OverfillPod(ctx context.Context, name string, size int) error {
-	if err := a.fill(ctx, name, size); err != nil {
+	if err := a.order(ctx, name, protocol.Port, protocol.PathFill, bytes.NewReader(make([]byte, size))); err != nil {
 		return fmt.Errorf("fill the volume of Pod %s: %w", name, err)
 	}
 	return a.removeFailed(ctx, name, evicted, evictedWithin)
-}
-
-func (a *App) fill(ctx context.Context, name string, size int) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	url := a.proxyURL(name, protocol.Port) + protocol.PathFill
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(make([]byte, size)))
-	if err != nil {
-		return err
-	}
-	resp, err := a.cluster.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	return nil
 }
 
 // removeFailed waits until a Pod has failed for a reason, and removes it: its object would stay, beside

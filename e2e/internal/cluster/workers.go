@@ -209,7 +209,7 @@ func (a *App) proxyURL(pod string, port int) string {
 // that hangs takes no time from the others. One that doesn't answer is left out: nothing is known
 // of it.
 func (a *App) served(ctx context.Context) []timeline.Served {
-	pods, err := a.Pods(ctx)
+	pods, err := a.selected(ctx, ownSelector)
 	if err != nil {
 		return nil
 	}

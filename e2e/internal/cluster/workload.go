@@ -30,9 +30,12 @@ func (a *App) render(s scenarios.Scenario) (manifest *unstructured.Unstructured,
 	if err != nil {
 		return nil, err
 	}
-	if image := a.cluster.config.AppImage; image != "" {
-		rendered.App().Image = image
+	for i := range rendered.Template.Spec.Containers {
+		if image := a.cluster.config.AppImage; image != "" {
+			rendered.Template.Spec.Containers[i].Image = image
+		}
 	}
+	rendered.Template.Labels = labels.Merge(rendered.Template.Labels, labels.Set{ownLabel: ownApp})
 	selector, err := metav1.LabelSelectorAsSelector(rendered.Selector)
 	if err == nil && selector.String() == "" {
 		err = errors.New("is empty: it would select every Pod")
@@ -46,7 +49,8 @@ func (a *App) render(s scenarios.Scenario) (manifest *unstructured.Unstructured,
 	}
 	manifest = &unstructured.Unstructured{Object: content}
 	// The workload itself is found by the selector, too, when the next run removes it.
-	manifest.SetLabels(labels.Merge(manifest.GetLabels(), rendered.Selector.MatchLabels))
+	a.matched = rendered.Selector.MatchLabels
+	manifest.SetLabels(labels.Merge(manifest.GetLabels(), labels.Merge(a.matched, labels.Set{ownLabel: ownApp})))
 	located, err := a.cluster.locate([]*unstructured.Unstructured{manifest})
 	if err != nil {
 		return nil, err
@@ -56,11 +60,18 @@ func (a *App) render(s scenarios.Scenario) (manifest *unstructured.Unstructured,
 	return manifest, nil
 }
 
-// removeOld takes the app of an earlier run away, whatever held its Pods. ReplicaSets would make
-// new Pods for those that are deleted; the garbage collector finds them, too, a second later.
+// removeOld takes the app of an earlier run away, whatever held its Pods, and what a disruption has
+// left of it under other labels. ReplicaSets would make new Pods for those that are deleted; the
+// garbage collector finds them, too, a second later.
 func (a *App) removeOld(ctx context.Context) error {
-	return a.cluster.removeSelected(ctx, "the app before to go", a.selector,
-		"deployments.v1.apps", "statefulsets.v1.apps", "daemonsets.v1.apps", "replicasets.v1.apps", "pods.v1.")
+	for _, selector := range []string{a.selector, ownLabel} {
+		err := a.cluster.removeSelected(ctx, "the app before to go", selector,
+			"deployments.v1.apps", "statefulsets.v1.apps", "daemonsets.v1.apps", "replicasets.v1.apps", "pods.v1.")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeSelected takes what a run has left away, at once: nobody measures how that goes. Owners are

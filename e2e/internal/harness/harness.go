@@ -58,7 +58,8 @@ type Options struct {
 var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
 
 // Run runs a scenario: lead, disruption, until that is over, tail. The load goes on all the time,
-// in all lanes at once. The tail is the longest timeout of a client, so that the last request that
+// in all lanes at once. What the disruption has done is undone when the load is over, so that no
+// request meets that. The tail is the longest timeout of a client, so that the last request that
 // could meet a terminating Pod is over before the end.
 //
 // Where a load balancer probes nodes, the tail is as much longer as it may take to find out, and the
@@ -124,6 +125,11 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	seen.Events = append(seen.Events, noted.events...)
 	slices.SortStableFunc(seen.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	saw(&tl, clock, seen)
+	if undo := run.Disruption.Undo; undo != nil { // also after a failure, and when time is up
+		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+		fail("undo "+run.Disruption.Name, undo(undoing, noted))
+		cancel()
+	}
 	// The tail is over when its last request has ended, which takes up to a timeout where a client
 	// still dials Pods that are gone.
 	over := w.LoadEnd
@@ -193,7 +199,7 @@ func Failed(run scenarios.Run, at time.Time, why error) timeline.Timeline {
 func disrupt(
 	ctx context.Context, app App, run scenarios.Run, lead time.Duration,
 	phase func(string), now func() time.Duration, w *timeline.Window,
-) (err error) {
+) error {
 	steps := []struct {
 		name string
 		mark *time.Duration // when it is over
@@ -207,15 +213,6 @@ func disrupt(
 			}
 			return app.WaitStable(ctx)
 		}},
-	}
-	if undo := run.Disruption.Undo; undo != nil {
-		defer func() { // also after a failure, and when time is up
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
-			defer cancel()
-			if undone := undo(ctx, app); undone != nil {
-				err = errors.Join(err, fmt.Errorf("undo %s: %w", run.Disruption.Name, undone))
-			}
-		}()
 	}
 	for _, step := range steps {
 		if phase != nil {

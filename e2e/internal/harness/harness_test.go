@@ -37,7 +37,8 @@ var errFake = errors.New("fake")
 // fakeApp is an app of one Pod that is replaced by another when the disruption says so. The server
 // behind it is real.
 type fakeApp struct {
-	scenarios.Rollouts // none of its own
+	scenarios.Rollouts // nil: no test uses it
+	scenarios.InPlace  // nil: what tests use is in inplace_test.go
 
 	url string
 
@@ -403,9 +404,9 @@ func TestUndo(t *testing.T) {
 		{
 			"which fails, too", func(a *fakeApp, _ *scenarios.Run, _ *Options, _ context.CancelCauseFunc) {
 				a.change = func(context.Context) error { return errFake }
-			}, errors.New("no answer"), []string{"run: rolling-update: fake\nundo rolling-update: no answer"},
+			}, errors.New("no answer"), []string{"run: rolling-update: fake", "undo rolling-update: no answer"},
 		},
-		{"which alone fails", func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc) {}, errFake, []string{"run: undo rolling-update: fake"}},
+		{"which alone fails", func(*fakeApp, *scenarios.Run, *Options, context.CancelCauseFunc) {}, errFake, []string{"undo rolling-update: fake"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -416,6 +417,7 @@ func TestUndo(t *testing.T) {
 			undone := 0
 			run.Disruption.Undo = func(ctx context.Context, given scenarios.App) error {
 				undone++
+				assert.Positive(t, app.stoppedAt, "nothing is observed any more, as the load is over")
 				assert.NoError(t, ctx.Err(), "it has time of its own")
 				_, limited := ctx.Deadline()
 				assert.True(t, limited, "and not for ever")

@@ -110,7 +110,7 @@ func podChanges(to Recorder, container string) handler {
 				continue
 			}
 			if _, containerID, found := strings.Cut(c.ContainerID, "://"); found {
-				to.OwnContainer(containerID, e)
+				e.Restart = to.OwnContainer(containerID, e)
 			}
 			if c.State.Running != nil || c.State.Terminated != nil {
 				once(timeline.PodStarted)
@@ -120,6 +120,7 @@ func podChanges(to Recorder, container string) handler {
 				once(timeline.ContainerExit)
 				e.Code, e.Detail = 0, ""
 			}
+			e.Restart = 0
 		}
 		if deleted {
 			once(timeline.PodGone)
@@ -145,7 +146,7 @@ func sliceChanges(to Recorder) handler {
 			}
 			id := pod{endpoint.TargetRef.Name, string(endpoint.TargetRef.UID)}
 			now[id] = true
-			to.Withdraw(mark{id, timeline.EndpointGone})
+			to.Withdraw(mark{pod: id, kind: timeline.EndpointGone})
 			e := timeline.Event{At: at, Pod: id.name, UID: id.uid, Version: s.ResourceVersion}
 			c := endpoint.Conditions
 			switch {
@@ -221,7 +222,7 @@ func kubeletEvents(to Recorder) handler {
 		default:
 			return
 		}
-		if to.Has(mark{id, timeline.PodCreated}) {
+		if to.Has(mark{pod: id, kind: timeline.PodCreated}) {
 			to.Once(e)
 		}
 	}

@@ -41,9 +41,9 @@ type appLog struct {
 	nodes  []*watchedNode // they may know how far the app's clock is ahead
 }
 
-// lifeLog is the log of one Pod, and what it says of the process as a whole.
+// lifeLog is the log of one container, and what it says of its process as a whole.
 type lifeLog struct {
-	of     timeline.Event // Pod, UID and node
+	of     timeline.Event // Pod, UID, node and Restart
 	file   string         // in the folder of logs
 	kernel *string        // nil until the process has started
 	served timeline.Served
@@ -51,7 +51,8 @@ type lifeLog struct {
 
 func (appLog) Name() string { return "app log" }
 
-// Run reads the log of each Pod while the Pod lives: when the Pod is gone, so is the log.
+// Run reads the log of each container while its Pod lives: when the Pod is gone, so is the log. That of
+// a container ends with it, and the one that is started in its place has a log of its own.
 func (a appLog) Run(ctx context.Context, to Recorder) error {
 	to.Ready()
 	var logs []*lifeLog
@@ -59,17 +60,25 @@ func (a appLog) Run(ctx context.Context, to Recorder) error {
 	named := map[string]int{} // how many Pods there were of a name
 	to.EachStarted(ctx, func(e timeline.Event) {
 		l := &lifeLog{
-			of:     timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node},
-			file:   e.Pod + ".log",
+			of:     timeline.Event{Pod: e.Pod, UID: e.UID, Node: e.Node, Restart: e.Restart},
 			served: timeline.Served{Pod: e.Pod, UID: e.UID},
 		}
-		if named[e.Pod]++; named[e.Pod] > 1 {
-			l.file = fmt.Sprintf("%s.%d.log", e.Pod, named[e.Pod])
+		if e.Restart == 0 {
+			named[e.Pod]++
+		}
+		l.file = e.Pod
+		if n := named[e.Pod]; n > 1 {
+			l.file += fmt.Sprintf(".%d", n)
+		}
+		if e.Restart > 0 {
+			l.file += fmt.Sprintf("-restart-%d", e.Restart)
 		}
 		logs = append(logs, l)
 		reading.Go(func() {
 			if err := l.read(ctx, a.config, to); err != nil && ctx.Err() == nil {
-				to.Add(timeline.Event{At: to.now(), Kind: timeline.LogCut, Pod: e.Pod, UID: e.UID, Detail: err.Error()})
+				to.Add(timeline.Event{
+					At: to.now(), Kind: timeline.LogCut, Pod: e.Pod, UID: e.UID, Restart: e.Restart, Detail: err.Error(),
+				})
 			}
 		})
 	})
@@ -96,7 +105,7 @@ func (l *lifeLog) read(ctx context.Context, config Config, to Recorder) (err err
 	defer stream.Close()
 	var out io.Writer = &lines{do: func(line []byte) { l.parse(line, to) }}
 	if config.LogDir != "" {
-		f, err := os.Create(filepath.Join(config.LogDir, l.file))
+		f, err := os.Create(filepath.Join(config.LogDir, l.file+".log"))
 		if err != nil {
 			return fmt.Errorf("log of Pod %s: %w", name, err)
 		}

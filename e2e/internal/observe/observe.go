@@ -35,8 +35,9 @@ type Config struct {
 	Selector  string   // label selector of the Pods
 	Services  []string // their EndpointSlices are watched
 	Container string   // of each Pod: its log is read, its process is followed
-	// LogDir gets the log of each Pod as <pod>.log, of the second of a name as <pod>.2.log; empty for
-	// no files. The events in the logs are read all the same.
+	// LogDir gets the log of each Pod as <pod>.log, of the second of a name as <pod>.2.log, and that of
+	// a container that was started again as <pod>-restart-1.log; empty for no files. The events in the
+	// logs are read all the same.
 	LogDir string
 	// Nodes are those that can be asked for what the API server doesn't know: connections,
 	// processes. Empty where no node can be asked.
@@ -145,22 +146,24 @@ type Record struct {
 	mu sync.Mutex // of all that follows, until all sources have ended
 	timeline.Seen
 	recorded   map[mark]bool
-	started    []timeline.Event          // Pods whose container has started
+	started    []timeline.Event          // Pods whose container has started, or was started again
 	more       chan struct{}             // closed and replaced when started grows
-	containers map[string]timeline.Event // by ID: Pod, UID and node
+	containers map[string]timeline.Event // by ID: Pod, UID, node and Restart
 	routes     []route
 }
 
 // pod tells Pods apart: a StatefulSet uses names again.
 type pod struct{ name, uid string }
 
-// mark is a kind of event that is recorded once per Pod.
+// mark is a kind of event that is recorded once per Pod, or once for each container that a Pod has
+// had in the same place.
 type mark struct {
-	pod  pod
-	kind timeline.Kind
+	pod     pod
+	kind    timeline.Kind
+	restart int
 }
 
-func markOf(e timeline.Event) mark { return mark{pod{e.Pod, e.UID}, e.Kind} }
+func markOf(e timeline.Event) mark { return mark{pod{e.Pod, e.UID}, e.Kind, e.Restart} }
 
 // route is a choice of kube-proxy.
 type route struct {
@@ -202,7 +205,7 @@ func (r *Record) Add(e timeline.Event) {
 	r.Events = append(r.Events, e)
 }
 
-// Once records an event unless the Pod had one of the kind already.
+// Once records an event unless the Pod's container had one of the kind already.
 func (r *Record) Once(e timeline.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,7 +239,7 @@ func (r *Record) Withdraw(key mark) {
 	}
 }
 
-// EachStarted calls do with the PodStarted event of each Pod, now and when it comes, until ctx
+// EachStarted calls do with the PodStarted event of each container, now and when it comes, until ctx
 // ends.
 func (r *Record) EachStarted(ctx context.Context, do func(timeline.Event)) {
 	for done := 0; ctx.Err() == nil; {
@@ -254,11 +257,21 @@ func (r *Record) EachStarted(ctx context.Context, do func(timeline.Event)) {
 	}
 }
 
-// OwnContainer records the Pod that a container belongs to, by the container's ID.
-func (r *Record) OwnContainer(id string, of timeline.Event) {
+// OwnContainer records the Pod that a container belongs to, by the container's ID, and returns how
+// many containers of that Pod were recorded before it.
+func (r *Record) OwnContainer(id string, of timeline.Event) (restart int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.containers[id] = timeline.Event{Pod: of.Pod, UID: of.UID, Node: of.Node}
+	if known, ok := r.containers[id]; ok {
+		return known.Restart
+	}
+	for _, other := range r.containers {
+		if other.Pod == of.Pod && other.UID == of.UID {
+			restart++
+		}
+	}
+	r.containers[id] = timeline.Event{Pod: of.Pod, UID: of.UID, Node: of.Node, Restart: restart}
+	return restart
 }
 
 // podIPs are the addresses that the app's Pods have had. It is for functions that run at the end.

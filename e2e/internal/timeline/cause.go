@@ -26,6 +26,7 @@ const (
 	GoAway                   // the server took the request back unprocessed (HTTP/2: GOAWAY, REFUSED_STREAM)
 	RPCStatus                // the server ended the call with a gRPC status that isn't OK
 	NoAddress                // the client knew no address to send it to: its endpoints are none
+	WrongApp                 // complete 2xx answer of another app, which the address belongs to by now
 
 	numCauses
 )
@@ -33,6 +34,7 @@ const (
 var causeNames = [numCauses]string{
 	"unsent", "ok", "refused", "reset", "eof", "timeout", "truncated", "wrong-body", "http-5xx", "http-other",
 	"dns", "tls", "unreachable", "client", "other", "goaway", "grpc-status", "no-address",
+	"wrong-app",
 }
 
 // Causes lists every cause of a dropped request, in the order in which reports show them.

@@ -22,6 +22,10 @@ type Event struct {
 	// API server made the change: from the request's arrival to its answer. It is 0 in runs that were
 	// stored when etcd's log dated events, to the instant.
 	Width time.Duration `json:"width,omitempty"`
+	// Restart is, of what a container's process tells and of what the runtime and the API server tell of
+	// it, how many containers of the Pod were seen before that one: 0 but where it was started again in
+	// place.
+	Restart int `json:"restart,omitempty"`
 	// By is who asked for the change, as the audit log says: replicaset-controller, kubelet of a
 	// node, harness; with "eviction by" in front where it asked for that.
 	By string `json:"by,omitempty"`
@@ -61,6 +65,8 @@ const (
 	DeleteAsked    Kind = "delete-asked"    // the disruption is about to ask the API server to delete the Pod
 	DeleteAnswered Kind = "delete-answered" // the API server has said that it will: the Pod is terminating by now
 	NodeDisrupted  Kind = "node-disrupted"  // the disruption has chosen this Node: its Pods are those that have to go
+	LeaveAsked     Kind = "leave-asked"     // the disruption is about to take the Pod out of its Services, and not to delete it
+	RestartAsked   Kind = "restart-asked"   // the disruption is about to have the Pod's container started again
 )
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset.

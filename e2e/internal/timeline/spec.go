@@ -33,7 +33,8 @@ type Spec struct {
 	Watched []string `json:"watched,omitempty"`
 }
 
-// Scope says which of the Pods that were there have to be gone after the disruption.
+// Scope says which of the Pods that were there have to be gone after the disruption, or what else has
+// to have happened to them.
 type Scope string
 
 // The scopes.
@@ -42,6 +43,10 @@ const (
 	ScopeAll  Scope = "all"  // every Pod
 	ScopeNode Scope = "node" // the Pods of the node that the event NodeDisrupted names
 	ScopeSome Scope = "some" // at least one Pod, as when a Deployment is scaled down
+	// None is gone, and each:
+	ScopeRestarted Scope = "restarted" // has had its container started again, in place
+	ScopeUnready   Scope = "unready"   // has been taken out of its Services' ready endpoints for a time
+	ScopeLeft      Scope = "left"      // has left its Services, and runs on
 )
 
 // LaneSpec is the declaration of a lane: one consumer and one load.

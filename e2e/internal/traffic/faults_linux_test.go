@@ -83,6 +83,7 @@ func faults() []fault {
 		{name: "redirect", commit: answer(302, protocol.Body), code: 302, want: timeline.HTTPOther},
 		{name: "another body", commit: answer(200, "It works!"), code: 200, want: timeline.WrongBody},
 		{name: "empty body", commit: answer(200, ""), code: 200, want: timeline.WrongBody},
+		{name: "body of another app", commit: answer(200, protocol.StrangerBody), code: 200, want: timeline.WrongApp},
 		{name: "body with something after it", commit: answer(200, protocol.Body+"\n"), code: 200, want: timeline.WrongBody},
 		// What looks like a fault and is none.
 		{name: "late answer", commit: slowly, least: late, code: 200, want: timeline.OK},

@@ -143,6 +143,8 @@ func (c *channel) call(ctx context.Context, lane Lane, seq int) (Outcome, error)
 	defer rpc.mu.Unlock()
 	o.Attempts, o.Port, o.Address, o.ConnUse = max(1, rpc.count), rpc.port, rpc.address, rpc.use
 	switch {
+	case err == nil && answer.Value == protocol.StrangerBody:
+		o.Cause = timeline.WrongApp
 	case err == nil && answer.Value != protocol.Body:
 		o.Cause = timeline.WrongBody
 	case err == nil:

@@ -47,6 +47,8 @@ func acceptSampleApp(code int, body []byte, complete bool) timeline.Cause {
 		return timeline.HTTPOther
 	case !complete:
 		return timeline.Truncated // by FIN or by RST: the answer ended within its body
+	case string(body) == protocol.StrangerBody:
+		return timeline.WrongApp
 	case string(body) != protocol.Body:
 		return timeline.WrongBody
 	}

@@ -72,6 +72,7 @@ func streamFaults() []streamFault {
 			return errors.Join(s.header(503), s.out.WriteData(s.id, true, []byte(protocol.Body)))
 		}}, timeline.HTTP5xx),
 		all(streamFault{name: "another body", commit: func(s *stream) error { return s.answer("It works!") }}, timeline.WrongBody),
+		all(streamFault{name: "another app", commit: func(s *stream) error { return s.answer(protocol.StrangerBody) }}, timeline.WrongApp),
 		{name: "status INTERNAL", commit: trailer(codes.Internal), grpc: timeline.RPCStatus},
 		{name: "status UNAVAILABLE, which is an answer", commit: trailer(codes.Unavailable), grpc: timeline.RPCStatus},
 		// What looks like a fault and is none.
@@ -310,7 +311,7 @@ func streamTrial(f streamFault, load scenarios.Load, seed uint64, elsewhere stri
 			switch {
 			case want == timeline.HTTP5xx:
 				code = 503
-			case want != timeline.OK && want != timeline.WrongBody && want != timeline.Truncated && f.name != "header and no more":
+			case !slices.Contains([]timeline.Cause{timeline.OK, timeline.WrongBody, timeline.WrongApp, timeline.Truncated}, want) && f.name != "header and no more":
 				code = 0
 			}
 		}

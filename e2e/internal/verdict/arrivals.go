@@ -12,8 +12,9 @@ import (
 type Arrival struct {
 	Pod   string
 	Owner int // index of the Pod's lifecycle in Verdict.Pods
-	// After is from when the Pod's deletion was asked for to the last request that landed on it,
-	// whether answered or dropped; 0 if none did. It is known to one interval of the lane, 1/rate.
+	// After is from when the Pod's deletion was asked for, or before that its leave of its Services, to
+	// the last request that landed on it, whether answered or dropped; 0 if none did. It is known to one
+	// interval of the lane, 1/rate.
 	After time.Duration
 	// Censored says that After is a lower bound: requests arrived until the Pod's own end, or that
 	// came too soon for any to arrive, or Missed. After would have been longer had the Pod lived longer.
@@ -23,8 +24,8 @@ type Arrival struct {
 	Missed bool
 }
 
-// arrivals are those of a lane: of each Pod that was deleted and that got a request afterwards, or
-// that nobody knows whether it would have, in the order of the deletions. A request has landed on
+// arrivals are those of a lane: of each Pod that was to go and that got a request afterwards, or
+// that nobody knows whether it would have, in the order in which they were to go. A request has landed on
 // the Pod that answered it, or that it is charged to. A Pod that is left out got nothing.
 func arrivals(
 	tl timeline.Timeline, spec timeline.LaneSpec, record timeline.LaneRecord, dropped []DroppedRequest, pods lifecycles,
@@ -34,8 +35,8 @@ func arrivals(
 		if life == nil {
 			return
 		}
-		if deleted, ok := life.At(timeline.PodDeleted); ok && at > deleted {
-			last[life] = max(last[life], at-deleted)
+		if asked, ok := life.toGo(); ok && at > asked {
+			last[life] = max(last[life], at-asked)
 		}
 	}
 	known := make([]*PodLifecycle, len(record.Pods)) // nil where a name needs the instant to tell whose it is
@@ -63,20 +64,20 @@ func arrivals(
 	}
 	var out []Arrival
 	for i, life := range pods.all {
-		deleted, ok := life.At(timeline.PodDeleted)
+		asked, ok := life.toGo()
 		if !ok {
 			continue
 		}
 		after, came := last[life]
 		a := Arrival{Pod: life.Pod, Owner: i, After: after, Missed: missed[life]}
-		a.Censored = a.Missed || pods.endedIt(life, deleted+after, record.Rate)
-		if served, ok := life.At(timeline.EndpointServing); came || a.Censored && ok && served <= deleted {
+		a.Censored = a.Missed || pods.endedIt(life, asked+after, record.Rate)
+		if served, ok := life.At(timeline.EndpointServing); came || a.Censored && ok && served <= asked {
 			out = append(out, a)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Arrival) int {
-		deleted := func(a Arrival) time.Duration { return pods.all[a.Owner].FirstSeen[timeline.PodDeleted] }
-		return cmp.Or(cmp.Compare(deleted(a), deleted(b)), cmp.Compare(a.Pod, b.Pod))
+		asked := func(a Arrival) time.Duration { at, _ := pods.all[a.Owner].toGo(); return at }
+		return cmp.Or(cmp.Compare(asked(a), asked(b)), cmp.Compare(a.Pod, b.Pod))
 	})
 	return out
 }
@@ -127,9 +128,10 @@ func (l lifecycles) endedIt(life *PodLifecycle, at time.Duration, rate int) bool
 
 // stopped is when the Pod stopped serving by itself: when it closed its listener, or ended.
 func (l PodLifecycle) stopped() (time.Duration, bool) {
-	if at, ok := l.At(timeline.AppListenerClosed); ok {
+	life := l.last()
+	if at, ok := life.At(timeline.AppListenerClosed); ok {
 		return at, true
 	}
-	at, _, ok := l.exit()
+	at, _, ok := life.exit()
 	return at, ok
 }

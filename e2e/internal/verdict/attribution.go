@@ -158,13 +158,16 @@ func (a *attribution) findRefusals(dropped [][]DroppedRequest) {
 	a.refused = map[*PodLifecycle]time.Duration{}
 	for _, lane := range dropped {
 		for _, d := range lane {
-			if d.lifecycle == nil || d.Cause != timeline.Refused ||
-				d.lifecycle.has(timeline.AppListenerClosed) || !d.lifecycle.logComplete() {
+			if d.lifecycle == nil || d.Cause != timeline.Refused {
 				continue
 			}
-			listening, ok := d.lifecycle.At(timeline.AppListening)
-			if first, known := a.refused[d.lifecycle]; ok && d.Sent > listening && (!known || d.Done < first) {
-				a.refused[d.lifecycle] = d.Done
+			life := d.lifecycle.during(d.Done)
+			if life.has(timeline.AppListenerClosed) || !life.logComplete() {
+				continue
+			}
+			listening, ok := life.At(timeline.AppListening)
+			if first, known := a.refused[life]; ok && d.Sent > listening && (!known || d.Done < first) {
+				a.refused[life] = d.Done
 			}
 		}
 	}
@@ -301,7 +304,8 @@ func (a attribution) lane(
 			Port: r.Port, ConnUse: r.ConnUse, Class: spec.ConnectionClass(), landed: r.Sent(),
 		}
 		switch {
-		case lane.PodOf(r) != "":
+		// Another app's Pod has answered. To blame is the one that had its address before.
+		case lane.PodOf(r) != "" && r.Cause != timeline.WrongApp:
 			a.name(&d, lane.PodOf(r), ByAnswer)
 		case spec.Routing == timeline.PerRequest && !spec.Logged():
 			d.Why = whyPerRequest
@@ -480,18 +484,19 @@ func (a attribution) phase(d DroppedRequest, slack time.Duration) (LifecyclePhas
 //	           ├─ start-up ─┼─ before deletion ─┼─ preStop ─┼─ terminating ─┼─ listener closed ─┼─ after exit ─┤
 //	sent before the listener was closed, ended with the process:         cut at exit ─────┘
 func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
-	life := *d.lifecycle
 	at := d.Done
 	// A proxy's own answer is none of the Pod's.
 	byProxy := d.Evidence == ByAccessLog
 	if d.Cause == timeline.Timeout || byProxy && d.Code == http.StatusGatewayTimeout {
 		at = d.Sent
 	}
+	run := d.lifecycle.during(at)
+	life := *run
 	before := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at < t }
 	since := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at >= t }
 	hasClosed := life.has(timeline.AppListenerClosed)
 	deleted, wasDeleted := life.deletedBy()
-	exit, late, exited := a.exit(d.lifecycle)
+	exit, late, exited := a.exit(run)
 	complete := life.logComplete()
 	// What has answered had not ended, and what never connected was not in flight.
 	answered := !byProxy && slices.Contains([]timeline.Cause{

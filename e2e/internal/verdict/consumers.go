@@ -264,12 +264,12 @@ func (c *ConsumerResult) addArrivals(v Verdict, lanes []Lane) {
 		pods.all = append(pods.all, &v.Pods[i])
 	}
 	for i, life := range pods.all {
-		deleted, ok := life.At(timeline.PodDeleted)
+		asked, ok := life.toGo()
 		if !ok {
 			continue
 		}
 		served, ok := life.At(timeline.EndpointServing)
-		if longest, came := longestArrival(lanes, i); came || ok && served <= deleted {
+		if longest, came := longestArrival(lanes, i); came || ok && served <= asked {
 			c.Removals = append(c.Removals, Removal{
 				Strategy: v.Spec.Strategy, Disruption: v.Spec.Disruption, Pod: life.Pod, Delay: v.Spec.Delay,
 				After: longest.After, Censored: longest.Censored || longest.Missed,

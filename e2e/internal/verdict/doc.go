@@ -28,7 +28,7 @@
 //	there was enough CPU where load was sent from       tasks waited for one in at most 95 % of
 //	                                                    the time (Linux PSI)
 //	nothing was dropped before the disruption began     none
-//	every Pod in scope was replaced                     all
+//	every Pod in scope was replaced, or restarted …     all
 //	every new Pod answered a request                    all
 //	the watch was never interrupted                     no gap
 //	consumers that are only watched were so throughout  no scrape missing for 3 s
@@ -120,6 +120,11 @@
 //	no-endpoint      when the Service, or a node that keeps to its own Pods, had no endpoint: kube-proxy
 //	                 or the proxy chose nobody
 //	unattributed     to no one, with the reason
+//
+// A container that is started again in place gives its Pod a second process, with a life of its own
+// from its start: what comes between the end of one and the start of the next is after-exit, and then
+// start-up. An answer of another app (cause wrong-app), which has got the address of a Pod that is
+// gone, is charged to that Pod by the address, and not to the one that has answered.
 //
 // # Instants and clocks
 //

@@ -32,7 +32,15 @@ type PodLifecycle struct {
 	deletionLate, deletionWidth time.Duration
 
 	serving   []span // when kube-proxy may route to it: ready, or terminating and not failing its probe
-	restarted bool   // its process started a second time, and what was first seen is of the first
+	restarted bool   // its process started a second time, and nothing says what is of which
+
+	// later are, by Event.Restart, the first instants of each kind that the containers tell which were
+	// started in the first one's place. FirstSeen has nothing of them.
+	later map[int]map[timeline.Kind]time.Duration
+	// runs are, of a Pod whose container was started again, what is known of the Pod for as long as each
+	// of its containers was the present one; empty for any other.
+	runs []*PodLifecycle
+	next time.Duration // of one of runs: when the next one began; 0 for the last
 }
 
 // Segment is a phase of a Pod's life. To is endless for one that goes on.
@@ -43,6 +51,9 @@ type Segment struct {
 
 // End is when the Pod was gone, and no node routed to it any more; false if its end was not seen.
 func (l PodLifecycle) End() (time.Duration, bool) {
+	if l.next > 0 {
+		return l.next, true
+	}
 	gone, ok := l.At(timeline.PodGone)
 	for _, at := range l.Routed {
 		gone = max(gone, at)
@@ -52,6 +63,13 @@ func (l PodLifecycle) End() (time.Duration, bool) {
 
 // segments are the phases of a Pod's life, by the rules that dropped requests are charged by.
 func (l PodLifecycle) segments() []Segment {
+	if len(l.runs) > 0 {
+		var out []Segment
+		for _, run := range l.runs {
+			out = append(out, run.segments()...)
+		}
+		return out
+	}
 	first := func(kinds ...timeline.Kind) (time.Duration, bool) {
 		for _, kind := range kinds { // each says the same, the better one first
 			if at, ok := l.At(kind); ok {
@@ -157,15 +175,19 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 			l.IP = e.IP
 			pods.byIP[e.IP] = append(pods.byIP[e.IP], l)
 		}
-		at, again := l.FirstSeen[e.Kind]
+		seen := l.of(e.Restart)
+		at, again := seen[e.Kind]
 		if !again || e.At < at {
-			l.FirstSeen[e.Kind] = e.At
+			seen[e.Kind] = e.At
 		}
 		if e.Kind == timeline.PodDeleted && !again {
 			l.deletionLate, l.deletionWidth = e.SeenAfter, e.Width
 		}
 		l.serves(e)
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)
+	}
+	for _, l := range pods.all {
+		l.divide()
 	}
 	slices.SortStableFunc(pods.all, func(a, b *PodLifecycle) int {
 		return cmp.Or(cmp.Compare(a.created(), b.created()), cmp.Compare(a.Pod, b.Pod))
@@ -184,6 +206,70 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 	}
 	return pods
 }
+
+// of are the first instants of what the n-th container of the Pod tells; those of the Pod itself are
+// with the first.
+func (l *PodLifecycle) of(n int) map[timeline.Kind]time.Duration {
+	if n == 0 {
+		return l.FirstSeen
+	}
+	if l.later == nil {
+		l.later = map[int]map[timeline.Kind]time.Duration{}
+	}
+	if l.later[n] == nil {
+		l.later[n] = map[timeline.Kind]time.Duration{}
+	}
+	return l.later[n]
+}
+
+// divide works out runs. Each container has a life like that of a Pod: it begins when the container
+// was first seen, and ends when the next one begins. The Pod's own end is that of the last.
+//
+//	container 0: created ─ listening ─ SIGTERM ─ exit ─┐
+//	                                       container 1: started ─ listening ─ … ─ deleted ─ … ─ gone
+func (l *PodLifecycle) divide() {
+	if len(l.later) == 0 {
+		return
+	}
+	first := *l
+	l.runs = []*PodLifecycle{&first}
+	for _, n := range slices.Sorted(maps.Keys(l.later)) {
+		run := *l
+		run.FirstSeen, run.runs = maps.Clone(l.later[n]), nil
+		run.FirstSeen[timeline.PodCreated] = slices.Min(slices.Collect(maps.Values(l.later[n])))
+		l.runs = append(l.runs, &run)
+	}
+	for i, run := range l.runs {
+		if i+1 < len(l.runs) {
+			run.next, run.Routed = l.runs[i+1].created(), nil
+		}
+	}
+	last := l.runs[len(l.runs)-1]
+	first.FirstSeen = maps.Clone(l.FirstSeen)
+	for _, kind := range []timeline.Kind{timeline.PodDeleted, timeline.PodGone} {
+		delete(first.FirstSeen, kind)
+		if at, seen := l.At(kind); seen {
+			last.FirstSeen[kind] = at
+		}
+	}
+}
+
+// during is what is known of the Pod for as long as the container was the present one that was so at
+// an instant.
+func (l *PodLifecycle) during(at time.Duration) *PodLifecycle {
+	for _, run := range slices.Backward(l.runs) {
+		if run.created() <= at {
+			return run
+		}
+	}
+	if len(l.runs) > 0 {
+		return l.runs[0]
+	}
+	return l
+}
+
+// last is what is known of the Pod for as long as its last container was the present one.
+func (l *PodLifecycle) last() *PodLifecycle { return l.during(endless) }
 
 // serves takes an event of an endpoint. A Pod may fail its readiness probe and recover.
 func (l *PodLifecycle) serves(e timeline.Event) {
@@ -276,6 +362,49 @@ func (l lifecycles) gone(w timeline.Window, node string) (gone, there int) {
 		}
 	}
 	return gone, there
+}
+
+// inPlace counts the Pods that were there when the disruption began, that are not gone, and to which
+// something has happened since. There says how many there were.
+func (l lifecycles) inPlace(w timeline.Window, happened func(*PodLifecycle) bool) (n, there int) {
+	for _, life := range l.all {
+		created, known := life.At(timeline.PodCreated)
+		if !known || created > w.DisruptStart {
+			continue
+		}
+		there++
+		if !life.has(timeline.PodGone) && happened(life) {
+			n++
+		}
+	}
+	return n, there
+}
+
+// startedAgain says that the Pod's container was started again after an instant.
+func (l *PodLifecycle) startedAgain(after time.Duration) bool {
+	return len(l.runs) > 1 && l.last().created() > after
+}
+
+// unreadyIn says that the Pod's endpoint stopped being ready after an instant, and is ready again.
+func (l *PodLifecycle) unreadyIn(after time.Duration) bool {
+	n := len(l.serving)
+	return n > 1 && l.serving[n-2].to > after && l.serving[n-1].to == endless
+}
+
+// hasLeft says that the Pod was taken out of its Services after an instant.
+func (l *PodLifecycle) hasLeft(after time.Duration) bool {
+	left, ok := l.At(timeline.EndpointGone)
+	return ok && left > after
+}
+
+// toGo is when it was asked for that no request comes to the Pod any more: when it was to be deleted,
+// or before that when it was to be taken out of its Services.
+func (l PodLifecycle) toGo() (time.Duration, bool) {
+	deleted, ok := l.At(timeline.PodDeleted)
+	if left, asked := l.At(timeline.LeaveAsked); asked && (!ok || left < deleted) {
+		return left, true
+	}
+	return deleted, ok
 }
 
 // cost is the most Pods at once, and the Pod-seconds beyond the replicas asked for, from the start

@@ -308,8 +308,30 @@ func podsWereReplaced(tl timeline.Timeline, found findings) []string {
 		if gone > 0 {
 			return []string{fmt.Sprintf("%d Pods went away though nothing was done to them", gone)}
 		}
+	case timeline.ScopeRestarted:
+		return onlyInPlace(tl, found, gone, (*PodLifecycle).startedAgain, "had their container started again")
+	case timeline.ScopeUnready:
+		return onlyInPlace(tl, found, gone, (*PodLifecycle).unreadyIn, "were unready for a time")
+	case timeline.ScopeLeft:
+		return onlyInPlace(tl, found, gone, (*PodLifecycle).hasLeft, "have left their Services")
 	default:
 		return []string{fmt.Sprintf("unknown scope %q: nobody can say which Pods had to go", tl.Spec.Scope)}
+	}
+	return nil
+}
+
+// onlyInPlace wants no Pod to be gone, and something to have happened to each since the disruption
+// began.
+func onlyInPlace(
+	tl timeline.Timeline, found findings, gone int, happened func(*PodLifecycle, time.Duration) bool, what string,
+) []string {
+	since := tl.Window.DisruptStart
+	n, _ := found.pods.inPlace(tl.Window, func(l *PodLifecycle) bool { return happened(l, since) })
+	switch {
+	case gone > 0:
+		return []string{fmt.Sprintf("%d Pods went away though nothing was to end them", gone)}
+	case n < tl.Replicas || tl.Replicas == 0:
+		return []string{fmt.Sprintf("%d of %d Pods %s", n, tl.Replicas, what)}
 	}
 	return nil
 }
@@ -363,7 +385,8 @@ func watchedAllTheTime(tl timeline.Timeline, _ findings) []string {
 }
 
 // ledgersAgree holds the client's ledger against the server's, Pod by Pod and lane by lane. A Pod
-// that was killed has told nothing, and isn't asked.
+// that was killed has told nothing, and isn't asked. One whose container was started again counts if
+// each of its processes has told: answers don't say which of them they are of.
 //
 // A Pod can't have answered less than arrived from it whole. What it answered more has to be found
 // among what the client dropped, or sent again: an answer that was handed to the kernel and never
@@ -378,10 +401,11 @@ func ledgersAgree(tl timeline.Timeline, found findings) []string {
 		return nil
 	}
 	var why []string
+	ledgers := ledgersByPod(tl, found.pods)
 	for _, l := range tl.Lanes {
 		arrived, slack := arrivedWhole(l, found.pods)
 		answered, counted := 0, 0
-		for _, s := range tl.Served {
+		for _, s := range ledgers {
 			n := arrived[found.pods.accountOf(s.Pod, s.UID)]
 			if s.Answered[l.Name] < n {
 				why = append(why, fmt.Sprintf("%s: %d answers arrived from Pod %s, which says it has given %d",
@@ -422,6 +446,28 @@ func (l lifecycles) accountOf(name, uid string) account {
 	return account{name, l.find(name, uid)}
 }
 
+// ledgersByPod are the ledgers of all processes of a Pod together, where each of them has told.
+func ledgersByPod(tl timeline.Timeline, pods lifecycles) []timeline.Served {
+	var out []timeline.Served
+	told := map[account]int{}
+	at := map[account]int{}
+	for _, s := range tl.Served {
+		of := pods.accountOf(s.Pod, s.UID)
+		told[of]++
+		if told[of] == 1 {
+			at[of] = len(out)
+			out = append(out, timeline.Served{Pod: s.Pod, UID: s.UID, Answered: map[string]int{}})
+		}
+		for lane, n := range s.Answered {
+			out[at[of]].Answered[lane] += n
+		}
+	}
+	return slices.DeleteFunc(out, func(s timeline.Served) bool {
+		life := pods.find(s.Pod, s.UID)
+		return life != nil && told[pods.accountOf(s.Pod, s.UID)] < max(1, len(life.runs))
+	})
+}
+
 // arrivedWhole is the answers of which all arrived, by Pod, and how many requests may have been
 // answered in vain: those that were dropped without a whole answer, and those that were sent again.
 // An answer with another status may have been cut off: it counts as arrived for nobody. So does one
@@ -438,6 +484,9 @@ func arrivedWhole(l timeline.LaneRecord, pods lifecycles) (arrived map[account]i
 	}
 	for _, r := range l.Requests {
 		whole := r.Cause == timeline.OK || r.Cause == timeline.WrongBody
+		if r.Cause == timeline.WrongApp {
+			continue // none of the app's Pods has answered it
+		}
 		if of, told := accountAt(r); whole && told {
 			arrived[of]++
 		} else if whole || r.Dropped() {
