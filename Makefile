@@ -39,12 +39,18 @@ consumers: ## Measure every consumer of endpoints; builds what they need first (
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
 
-# The reports that `make results` keeps: make results REPORTS='artifacts/consumers/report.json …'
+# The reports that `make results` keeps, and `make article` reads: make results REPORTS='artifacts/consumers/report.json …'
 REPORTS ?=
 COMMIT ?= $(shell git rev-parse --short HEAD)
+# The command that measured them.
+MEASURED_BY ?= make consumers
 .PHONY: results
-results: ## Keep what reports say of consumers (REPORTS='…/report.json', measured at COMMIT), and write RESULTS.md's and README's tables from all that is kept
-	@go run -buildvcs=false ./e2e/results -commit '$(COMMIT)' $(REPORTS)
+results: ## Keep what reports say (REPORTS='…/report.json', measured at COMMIT by MEASURED_BY), and write RESULTS.md's and README's tables from all that is kept
+	@go run -buildvcs=false ./e2e/results -commit '$(COMMIT)' -command '$(MEASURED_BY)' $(REPORTS)
+
+.PHONY: article
+article: ## Say which of the article's statements hold, by the reports in artifacts (REPORTS='…': by these) and those that are kept. Runs nothing
+	@go run -buildvcs=false ./e2e/article $(REPORTS)
 
 .PHONY: nightly
 nightly: ## The regression job: every strategy, then the proof that what is measured follows the periods it depends on. An hour and a half

@@ -53,6 +53,9 @@ type Profile struct {
 	Longer string
 }
 
+// consumersProfile is the profile that compares consumers.
+const consumersProfile = "consumers"
+
 // Profiles are all there are, the default first.
 func Profiles() []Profile {
 	return []Profile{
@@ -81,7 +84,7 @@ func Profiles() []Profile {
 			AA:          true,
 		},
 		{
-			Name:    "consumers",
+			Name:    consumersProfile,
 			Summary: "every consumer of endpoints, in groups: how long does each go on sending?",
 			Strategies: []string{
 				"shutdown-at-once", "in-app-delay", "prestop-sleep", "single-replica-prestop-sleep",

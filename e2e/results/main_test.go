@@ -15,7 +15,10 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
-const marked = "before\n<!-- consumers -->\nold\n<!-- end -->\nafter\n"
+const (
+	marked  = "before\n<!-- consumers -->\nold\n<!-- end -->\nafter\n"
+	article = "<!-- article -->\n<!-- end -->\n"
+)
 
 // measured is a report of one consumer, measured on a day of November.
 func measured(t *testing.T, day int, last time.Duration) string {
@@ -48,8 +51,8 @@ func TestRun(t *testing.T) {
 	root := t.TempDir()
 	kept := filepath.Join(root, "scenarios", "results")
 	require.NoError(t, os.MkdirAll(kept, 0o755))
-	for _, name := range []string{"README.md", "scenarios/RESULTS.md"} {
-		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(marked), 0o644))
+	for name, text := range map[string]string{"README.md": marked, "scenarios/RESULTS.md": marked + article} {
+		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o644))
 	}
 	read := func(name string) string {
 		raw, err := os.ReadFile(filepath.Join(root, name))
@@ -67,6 +70,8 @@ func TestRun(t *testing.T) {
 	assert.Contains(t, out.String(), "service (kube-proxy iptables): safe delay 2.01s, and 1.01s before")
 	assert.Contains(t, read("README.md"), "| service | 2.00s | 2.00s | 2.01s |")
 	assert.Contains(t, read("scenarios/RESULTS.md"), "| service | iptables | cluster | 1 | 0 | 2.00s |")
+	assert.Contains(t, read("scenarios/RESULTS.md"), "| After 15 s everybody has learned that the Pod goes. | ✓ holds | "+
+		"service 2.01s | stored 2026-11-02 | `make consumers` |")
 	assert.NotContains(t, read("README.md"), "old")
 
 	edited := filepath.Join(kept, "2026-11-01-090000.json")

@@ -17,6 +17,9 @@ type FileConsumer struct {
 	Watched      bool           `json:"watched,omitempty"` // it brings no requests
 	Runs         int            `json:"runs"`              // that were conclusive
 	Inconclusive int            `json:"inconclusive"`      // that were not: nothing is taken from them
+	// of the app, but for the runs with a single one; none where there were no others, and in what was
+	// kept before it was told
+	Replicas int `json:"replicas,omitempty"`
 	// class of the connections whose last arrivals count; none where only their end would tell
 	ArrivalsOn timeline.Class `json:"arrivalsOn,omitempty"`
 	Removals   []FileRemoval  `json:"removals"`
@@ -107,8 +110,8 @@ func newFileConsumers(runs []verdict.Verdict) []FileConsumer {
 	for _, c := range verdict.Consumers(runs) {
 		f := FileConsumer{
 			Consumer: c.Consumer, Group: c.Group, ProxyMode: c.ProxyMode, From: c.From, Watched: c.Watched, Runs: c.Runs,
-			Inconclusive: c.Inconclusive, ArrivalsOn: c.ArrivalsOn, Removals: []FileRemoval{}, Known: c.Known,
-			Censored: c.Censored, LaterSeconds: seconds(c.Later), ArrivalsMasked: c.ProxyMasked,
+			Inconclusive: c.Inconclusive, Replicas: c.Replicas, ArrivalsOn: c.ArrivalsOn, Removals: []FileRemoval{},
+			Known: c.Known, Censored: c.Censored, LaterSeconds: seconds(c.Later), ArrivalsMasked: c.ProxyMasked,
 			ResolutionSeconds: seconds(c.Resolution), SafeAtLeast: c.SafeAtLeast, Why: Plain(c.Why),
 			Rollouts: c.Rollouts, Bound: c.Bound, Strategies: []FileConsumerStrategy{},
 			Dropped: c.Dropped, Unattributed: c.Unattributed, UnattributedBecause: Plain(c.TopReason()),

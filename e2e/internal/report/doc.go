@@ -14,9 +14,13 @@
 //	junit.xml    for CI: a test case per run
 //
 // Where consumers of endpoints were compared, the terminal's table has a row for each of them, the
-// page opens on how long each goes on sending, and what report.json says of them is kept, condensed
-// and with a checksum, in scenarios/results (results.go): RESULTS.md and README.md have their tables
-// of consumers from there.
+// page opens on how long each goes on sending. What report.json says of them, or of single runs
+// where it compares none, is kept, condensed and with a checksum, in scenarios/results (results.go):
+// RESULTS.md and README.md have their tables from there.
+//
+// What the article states stands in package scenarios. Whether it holds is decided by figures of
+// reports, of this machine or kept (article.go): a kind of figure is a decider, which reads it from
+// a measurement.
 //
 // # How it speaks
 //

@@ -20,8 +20,9 @@ import (
 // ResultsSchema names the contract of the files in scenarios/results.
 const ResultsSchema = "zerodrop.results/v1"
 
-// ResultsFile is a measurement of consumers as it is kept: what a report.json says of them, when and
-// how it was measured, and a checksum. Nobody writes one by hand.
+// ResultsFile is a measurement as it is kept: what a report.json says of consumers, or where it
+// compares none of its runs, when and how that was measured, and a checksum. Nobody writes one by
+// hand.
 type ResultsFile struct {
 	Schema         string               `json:"schema"`
 	Measured       time.Time            `json:"measured"` // start of the suite
@@ -34,31 +35,100 @@ type ResultsFile struct {
 	Runs           int                  `json:"runs"`
 	Inconclusive   int                  `json:"inconclusive"` // of the runs
 	Cluster        timeline.Environment `json:"cluster"`
-	Consumers      []FileConsumer       `json:"consumers"`
+	// Figures are those of conclusive runs, and Consumers what all runs together say of them.
+	Figures   []RunFigures   `json:"figures,omitempty"`
+	Consumers []FileConsumer `json:"consumers,omitempty"`
 }
 
-// Condense is what is kept of a report. One without consumers, or of which nobody knows when it was
-// measured, is an error.
+// RunFigures is what is kept of a run.
+type RunFigures struct {
+	Strategy        string        `json:"strategy"`
+	Disruption      string        `json:"disruption"`
+	PodsReplaced    int           `json:"podsReplaced"`
+	PodsDeleted     int           `json:"podsDeleted"`
+	PeakPods        int           `json:"peakPods"`
+	RolloutSeconds  float64       `json:"rolloutSeconds"`
+	ExtraPodSeconds float64       `json:"extraPodSeconds"`
+	Lanes           []LaneFigures `json:"lanes"`
+}
+
+// LaneFigures is what is kept of a conclusive lane.
+type LaneFigures struct {
+	Lane     string `json:"lane"`
+	Consumer string `json:"consumer"`
+	Sent     int    `json:"sent"`
+	// of each class that its requests can have; those that were sent again count
+	Dropped map[timeline.Class]int `json:"dropped"`
+	AtStart int                    `json:"atStart,omitempty"` // of the dropped: by Pods that didn't listen yet
+	// the longest time from a deletion to the last arrival; 0 for none
+	LastSeconds float64 `json:"lastSeconds"`
+	UntilEnd    int     `json:"untilEnd,omitempty"` // Pods that got requests until their own end
+}
+
+// Condense is what is kept of a report: its consumers, or its runs where it compares none. One with
+// neither, or of which nobody knows when it was measured, is an error.
 func Condense(f File, commit, command string) (ResultsFile, error) {
+	out, err := condensed(f)
 	switch {
-	case len(f.Consumers) == 0:
-		return ResultsFile{}, errors.New("condense report: it compares no consumers")
-	case f.Started == nil:
-		return ResultsFile{}, errors.New("condense report: it doesn't say when it was measured")
+	case err != nil:
+		return ResultsFile{}, err
+	case len(out.Consumers)+len(out.Figures) == 0:
+		return ResultsFile{}, errors.New("condense report: it has neither consumers nor a conclusive run")
 	case commit == "" || command == "":
 		return ResultsFile{}, errors.New("condense report: commit and command have to be told")
+	case len(out.Consumers) > 0:
+		out.Figures = nil // a dozen lanes of each run, which the consumers have together
+	}
+	out.Commit, out.Command = commit, command
+	return out, nil
+}
+
+// condensed is a report with all that statements are decided by. Runs that were measured elsewhere
+// than the report says are left out.
+func condensed(f File) (ResultsFile, error) {
+	if f.Started == nil {
+		return ResultsFile{}, errors.New("condense report: it doesn't say when it was measured")
 	}
 	out := ResultsFile{
-		Schema: ResultsSchema, Measured: f.Started.UTC(), Commit: commit, Command: command, Outcome: f.Outcome,
-		Profile: f.Profile, Rate: f.Rate, ElapsedSeconds: f.ElapsedSeconds, Runs: len(f.Runs), Cluster: f.Cluster,
-		Consumers: f.Consumers,
+		Schema: ResultsSchema, Measured: f.Started.UTC(), Outcome: f.Outcome, Profile: f.Profile, Rate: f.Rate,
+		ElapsedSeconds: f.ElapsedSeconds, Runs: len(f.Runs), Cluster: f.Cluster, Consumers: f.Consumers,
 	}
 	for _, run := range f.Runs {
-		if !run.Conclusive {
+		switch {
+		case !run.Conclusive:
 			out.Inconclusive++
+		case run.Cluster == nil:
+			out.Figures = append(out.Figures, newRunFigures(run))
 		}
 	}
 	return out, nil
+}
+
+func newRunFigures(run FileRun) RunFigures {
+	out := RunFigures{
+		Strategy: run.Strategy, Disruption: run.Disruption, PodsReplaced: run.PodsReplaced, PodsDeleted: run.PodsDeleted,
+		PeakPods: run.PeakPods, RolloutSeconds: run.RolloutSeconds, ExtraPodSeconds: run.ExtraPodSeconds,
+		Lanes: []LaneFigures{},
+	}
+	for _, l := range run.Lanes {
+		if !l.Outcome.Conclusive() {
+			continue
+		}
+		lane := LaneFigures{
+			Lane: l.Lane, Consumer: l.Consumer, Sent: l.Sent, Dropped: map[timeline.Class]int{},
+			AtStart: l.Phases[verdict.StartUp],
+		}
+		for _, c := range l.Classes {
+			lane.Dropped[c.Class] = c.Dropped + c.Masked
+		}
+		for _, a := range l.Arrivals {
+			if lane.LastSeconds = max(lane.LastSeconds, a.Seconds); a.Censored {
+				lane.UntilEnd++
+			}
+		}
+		out.Lanes = append(out.Lanes, lane)
+	}
+	return out
 }
 
 // Name is the name of the measurement's file.
@@ -69,27 +139,45 @@ func sumOf(before []byte) string {
 	return fmt.Sprintf("  \"sum\": \"sha256:%x\"\n}\n", sha256.Sum256(before))
 }
 
-// Write writes what ReadResults reads: a consumer a line, and the checksum.
+// Write writes what ReadResults reads: a run or a consumer a line, and the checksum.
 func (f ResultsFile) Write(w io.Writer) error {
 	head := f
-	head.Consumers = []FileConsumer{}
-	raw, err := json.MarshalIndent(head, "", "  ")
+	head.Figures, head.Consumers = nil, nil
+	out, err := json.MarshalIndent(head, "", "  ")
+	out = bytes.TrimSuffix(out, []byte("\n}"))
+	if err == nil {
+		out, err = appendList(out, "figures", f.Figures)
+	}
+	if err == nil {
+		out, err = appendList(out, "consumers", f.Consumers)
+	}
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
-	out, _, _ := bytes.Cut(raw, []byte("[]\n}"))
-	for i, c := range f.Consumers {
-		line, err := json.Marshal(c)
-		if err != nil {
-			return fmt.Errorf("write results: %s: %w", c.Consumer, err)
-		}
-		out = append(append(out, map[bool]string{true: "[\n    ", false: ",\n    "}[i == 0]...), line...)
-	}
-	out = append(out, "\n  ],\n"...)
+	out = append(out, ",\n"...)
 	if _, err := w.Write(append(out, sumOf(out)...)); err != nil {
 		return fmt.Errorf("write results: %w", err)
 	}
 	return nil
+}
+
+// appendList appends a field whose items have a line each; none for no items.
+func appendList[T any](out []byte, name string, items []T) ([]byte, error) {
+	for i, item := range items {
+		line, err := json.Marshal(item)
+		if err != nil {
+			return nil, fmt.Errorf("%s %d: %w", name, i, err)
+		}
+		before := ",\n    "
+		if i == 0 {
+			before = fmt.Sprintf(",\n  %q: [\n    ", name)
+		}
+		out = append(append(out, before...), line...)
+	}
+	if len(items) > 0 {
+		out = append(out, "\n  ]"...)
+	}
+	return out, nil
 }
 
 // errEdited is the guarantee of a file of results: its numbers are those that were measured.
@@ -227,6 +315,9 @@ func ResultsTables(files []ResultsFile) string {
 	var b strings.Builder
 	b.WriteString("Generated from [results](results) by `make results`.\n")
 	for _, f := range files {
+		if len(f.Consumers) == 0 {
+			continue
+		}
 		fmt.Fprintf(&b, "\n`%s` · %s · %s · %s, %d inconclusive, %s · %s\n",
 			f.Command, f.Measured.Format(time.DateOnly), f.Commit, Count(f.Runs, "run"), f.Inconclusive,
 			span(length(f.ElapsedSeconds)), escape(strings.Join(Environment(f.Cluster), " · ")))
@@ -251,9 +342,11 @@ func ResultsTables(files []ResultsFile) string {
 			"before: the measurement before; "+doubtMark+": further away than 25 % and half a second",
 			"last arrivals are those on new connections, or on any where the consumer chooses the Pod of each request"))
 	table("Table A, dropped of sent on new connections · kept ones · in flight, by strategy", droppedResults(all), nil)
-	d, f, watched := protocolBlock(consumers), retryBlock(consumers), watchedBlock(consumers)
+	c, d, f := guessBlock(consumers), protocolBlock(consumers), retryBlock(consumers)
+	table("Table C. "+c.Heading, c.Table, append([]string{c.Text}, c.List...))
 	table("Table D. "+d.Heading, d.Table, d.List)
 	table("Table F. "+f.Heading, f.Table, f.List)
+	watched := watchedBlock(consumers)
 	table(watched.Heading, watched.Table, watched.List)
 	return b.String()
 }
@@ -392,6 +485,24 @@ func writeMarkdownTable(out *strings.Builder, t Table) {
 			out.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 		}
 	}
+}
+
+// Generated is a text that a document of the repository has between two marks.
+type Generated struct {
+	Document string // path from the root, with slashes
+	Mark     string
+	Text     string
+}
+
+// GeneratedTexts are those that are made of all that is kept. The README keeps its table until there
+// is another.
+func GeneratedTexts(files []ResultsFile) []Generated {
+	const document = "scenarios/RESULTS.md"
+	out := []Generated{{document, "consumers", ResultsTables(files)}, {document, "article", ArticleResults(files)}}
+	if short := ShortResults(files); short != "" {
+		out = append(out, Generated{"README.md", "consumers", short})
+	}
+	return out
 }
 
 // SetMarked is a document with the text between two marks replaced: the comments of a name and of

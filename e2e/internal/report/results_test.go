@@ -53,7 +53,8 @@ func TestResults(t *testing.T) {
 func TestCondenseRefuses(t *testing.T) {
 	undated := NewFile(everyConsumer())
 	undated.Started = nil
-	for want, f := range map[string]File{"compares no consumers": NewFile(quick()), "when it was measured": undated} {
+	empty := NewFile(suite())
+	for want, f := range map[string]File{"neither consumers nor a conclusive run": empty, "when it was measured": undated} {
 		_, err := Condense(f, "abc1234", "make consumers")
 		assert.ErrorContains(t, err, want)
 	}
@@ -117,20 +118,17 @@ func TestDocuments(t *testing.T) {
 		assert.Equal(t, f.Name(), filepath.Base(path))
 		files = append(files, f)
 	}
-	texts := map[string]string{"scenarios/RESULTS.md": ResultsTables(files)}
-	if short := ShortResults(files); short != "" {
-		texts["README.md"] = short
-	}
-	for name, text := range texts {
-		raw, err := os.ReadFile(filepath.Join(root, name))
+	for _, text := range GeneratedTexts(files) {
+		path := filepath.Join(root, filepath.FromSlash(text.Document))
+		raw, err := os.ReadFile(path)
 		require.NoError(t, err)
-		want, err := SetMarked(string(raw), "consumers", text)
-		require.NoError(t, err, name)
+		want, err := SetMarked(string(raw), text.Mark, text.Text)
+		require.NoError(t, err, text.Document)
 		if *update {
-			require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(want), 0o644))
+			require.NoError(t, os.WriteFile(path, []byte(want), 0o644))
 			continue
 		}
-		assert.Equal(t, want, string(raw), "%s: make results writes the tables", name)
+		assert.Equal(t, want, string(raw), "%s: make results writes it", text.Document)
 	}
 	_, err = SetMarked("no marks", "consumers", "")
 	assert.ErrorContains(t, err, `has no "<!-- consumers -->" with an end`)

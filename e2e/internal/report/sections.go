@@ -17,7 +17,7 @@ func newDocument(r Report) document {
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
 	d.Findings = findings(m)[len(d.Reasons):]
 	for _, write := range []func(model) section{
-		arrivalsOfConsumers, droppedByConsumers,
+		arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
 		summary, words, comparisons, perLane, aa, phases, arrivals, instrument, legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {

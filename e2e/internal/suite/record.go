@@ -86,10 +86,13 @@ func (s *Suite) report() report.Report {
 	if err != nil {
 		artifacts = s.Config.Out
 	}
-	elapsed := time.Since(s.started)
+	started, elapsed := s.started, time.Since(s.started)
+	if !s.measured.IsZero() {
+		started = s.measured // when that is judged again is of no interest
+	}
 	return report.Report{
 		Suite: verdict.JudgeSuite(s.verdicts), Cluster: s.environment, Profile: s.Config.Profile, Rate: s.Config.Rate,
-		Started: s.started, Elapsed: elapsed, Artifacts: artifacts,
+		Started: started, Elapsed: elapsed, Artifacts: artifacts,
 		Replay: s.Config.Replay != "", Pictures: s.pictures(),
 		ReferenceNotes: verdict.ReferenceDrift(s.verdicts, s.catalogue.Reference()),
 		Phases:         []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: elapsed - s.clusterTook}},

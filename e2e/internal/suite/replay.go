@@ -60,7 +60,9 @@ func (s *Suite) Replay(r Reporter, run Stored) {
 		return
 	}
 	v := verdict.Judge(tl)
-	s.environment = tl.Environment
+	if s.environment = tl.Environment; s.measured.IsZero() || tl.Start.Before(s.measured) {
+		s.measured = tl.Start
+	}
 	for i, l := range tl.Spec.Lanes { // what it was recorded at: -rate is for runs
 		if i == 0 || l.Rate > s.Config.Rate {
 			s.Config.Rate = l.Rate

@@ -39,6 +39,7 @@ type state struct {
 	catalogue scenarios.Catalogue
 	progress  *progress
 	started   time.Time
+	measured  time.Time // start of the earliest of the stored runs that are judged again
 
 	cluster     *cluster.Cluster // nil until a run needs one
 	clusterKey  string           // what the cluster was made for

@@ -22,6 +22,7 @@ type ConsumerResult struct {
 
 	Runs         int // that were conclusive
 	Inconclusive int // that were not: nothing is taken from them
+	Replicas     int // Pods that the workload asked for, where it was more than one
 
 	// ArrivalsOn is the class of the lanes whose last arrivals count: new. A proxy that chooses the Pod
 	// of each request has the others beside them. Where a consumer has no lane of new connections and
@@ -205,6 +206,7 @@ func (c *ConsumerResult) add(v Verdict) {
 	c.Runs++
 	on := c.arrivalLanes(conclusive)
 	if before := len(c.Removals); v.Replicas != 1 {
+		c.Replicas = max(c.Replicas, v.Replicas)
 		c.addArrivals(v, on)
 		c.addWatched(v)
 		if slices.ContainsFunc(c.Removals[before:], func(r Removal) bool { return !r.Censored }) {
