@@ -41,6 +41,15 @@ type File struct {
 	AA             []FileAA             `json:"aa,omitempty"` // only where a strategy ran under two names
 	// Consumers are the runs put together consumer by consumer, where consumers were compared.
 	Consumers []FileConsumer `json:"consumers,omitempty"`
+	// NotRun is what was selected and left out.
+	NotRun []FileNotRun `json:"notRun,omitempty"`
+}
+
+// FileNotRun is a strategy under a disruption that was not run, and why.
+type FileNotRun struct {
+	Strategy   string `json:"strategy"`
+	Disruption string `json:"disruption"`
+	Why        string `json:"why"`
 }
 
 // FilePhase is a Phase of a File.
@@ -92,9 +101,23 @@ type FileRun struct {
 	// DeletionWidthMs how much later it was answered; not there where no audit log tells.
 	DeletionLateMs  []float64 `json:"deletionLateMs,omitempty"`
 	DeletionWidthMs []float64 `json:"deletionWidthMs,omitempty"`
+	// Terminations are how Pods that were deleted with a grace period came to their ends.
+	Terminations []FileTermination `json:"terminations,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
+}
+
+// FileTermination is how a Pod that was deleted came to its end. Seconds count from the deletion; what
+// nobody told is not there.
+type FileTermination struct {
+	Pod            string   `json:"pod"`
+	GraceSeconds   float64  `json:"graceSeconds"`
+	SIGTERMSeconds *float64 `json:"sigtermSeconds,omitempty"`
+	ExitSeconds    *float64 `json:"exitSeconds,omitempty"`
+	ExitCode       *int     `json:"exitCode,omitempty"`
+	HookFailed     bool     `json:"hookFailed,omitempty"`
+	PreStopCounted *bool    `json:"preStopCounted,omitempty"`
 }
 
 // FileLane is a lane of a run.
@@ -290,6 +313,9 @@ func NewFile(r Report) File {
 	for _, v := range r.Suite.Runs {
 		out.Runs = append(out.Runs, newFileRun(v, r.Cluster))
 	}
+	for _, n := range r.NotRun {
+		out.NotRun = append(out.NotRun, FileNotRun(n))
+	}
 	out.Consumers = model{Report: r}.consumers()
 	for _, c := range r.Suite.AA {
 		for _, l := range c.Rows {
@@ -323,6 +349,11 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment
+	}
+	for _, t := range v.Terminations {
+		out.Terminations = append(out.Terminations, FileTermination{
+			t.Pod, seconds(t.Grace), secondsOf(t.SIGTERM), secondsOf(t.Exit), t.Code, t.HookFailed, t.PreStopCounted,
+		})
 	}
 	for _, l := range v.Lanes {
 		out.Lanes = append(out.Lanes, newFileLane(v, l))
@@ -395,6 +426,14 @@ func above0[K comparable](counts map[K]int) map[K]int {
 
 // seconds and milliseconds are rounded to a thousandth: the clock is finer, what it measures isn't.
 func seconds(d time.Duration) float64 { return thousandths(d.Seconds()) }
+
+// secondsOf is nil for what nobody told.
+func secondsOf(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	return new(seconds(*d))
+}
 
 func milliseconds(d time.Duration) float64 {
 	return thousandths(float64(d) / float64(time.Millisecond))
