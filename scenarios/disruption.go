@@ -44,6 +44,9 @@ type Disruption struct {
 	Objects string
 	// Needs is what it needs of the cluster. Runs with the same needs share a cluster.
 	Needs Needs
+	// Strategies are those that profile disruptions has it with, by name, where it is about some; nil
+	// for one that stops at once and one that waits.
+	Strategies []string
 	// Run does it. It returns when the last step was taken and its effect is there as the summary
 	// says; Pods may still be terminating then.
 	Run func(ctx context.Context, app App) error
@@ -158,6 +161,7 @@ func Disruptions() []Disruption {
 		replacements(),
 		rollouts(),
 		inPlace(),
+		quotas(),
 	)
 }
 

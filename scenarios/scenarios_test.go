@@ -64,7 +64,7 @@ func TestFullProfileHasEveryStrategy(t *testing.T) {
 
 func TestEveryProfileIsValid(t *testing.T) {
 	for _, p := range Profiles() {
-		list, err := catalogue(t).Select(Selection{Profile: p.Name, Rate: DefaultRate})
+		list, err := catalogue(t).Select(Selection{Profile: p.Name, Rate: DefaultRate, Night: night(1)})
 		require.NoError(t, err, p.Name)
 		assert.NotEmpty(t, list, p.Name)
 		assert.NotEmpty(t, p.Summary, p.Name)

@@ -47,6 +47,7 @@ type App struct {
 	selector   string // of the Pods, and of the workload itself
 	container  string // that the app runs in
 	grace      time.Duration
+	stopSignal *corev1.Signal // that the strategy asks for; nil for the image's own
 	replicas   int
 	before     map[string]any // the Pod template before the last change; nil if there was none, or if it is taken back
 	release    string         // that the last change of the Pod template has named
@@ -196,6 +197,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	if err := a.WaitStable(ctx); err != nil {
+		return err
+	}
+	if err := a.checkStopSignal(ctx); err != nil {
 		return err
 	}
 	if inside {

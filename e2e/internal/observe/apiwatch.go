@@ -106,7 +106,11 @@ func podChanges(to Recorder, container string) handler {
 		wasReady[id] = ready
 		// Of a Pod that has ended, as one that its node has evicted, the object alone is deleted.
 		if p.DeletionTimestamp != nil && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
+			if seconds := p.DeletionGracePeriodSeconds; seconds != nil {
+				e.Grace = time.Duration(*seconds) * time.Second
+			}
 			once(timeline.PodDeleted)
+			e.Grace = 0
 		}
 		for _, c := range p.Status.ContainerStatuses {
 			if c.Name != container {
