@@ -107,15 +107,6 @@ func (s Statement) Command() string {
 	return fmt.Sprintf("make e2e GO_TEST_FLAGS='%s'", flags)
 }
 
-// usual names the disruptions that every profile has.
-func usual() []string {
-	var out []string
-	for _, d := range replacements() {
-		out = append(out, d.Name)
-	}
-	return out
-}
-
 // Article is what the article states, part by part.
 func Article() []ArticlePart {
 	return []ArticlePart{
@@ -266,7 +257,7 @@ func endStatements() []Statement {
 			Says:      "When its liveness probe fails, a Pod is made anew.",
 			DecidedBy: "Pods deleted", Figure: DeletesPods,
 			Along: AlongStrategy, Strategies: []string{"shutdown-at-once", "prestop-sleep"},
-			Disruptions: []string{"liveness-failure"},
+			Disruptions: []string{"liveness-restart"},
 		},
 		{
 			Says:      "A Pod with another label leaves the Service and runs on.",
@@ -278,7 +269,7 @@ func endStatements() []Statement {
 			Says:      "A Pod that runs on when it leaves the Service drops nothing.",
 			DecidedBy: "requests dropped on new connections", Figure: DropsNone, Class: ClassNew,
 			Along: AlongDisruption, Strategies: []string{"shutdown-at-once"},
-			Disruptions: []string{"label-change", "readiness-lost", "selector-switch"}, Consumers: throughProxy,
+			Disruptions: []string{"label-change", "readiness-lost", "blue-green"}, Consumers: throughProxy,
 		},
 	}
 }
@@ -309,7 +300,7 @@ func graceStatements() []Statement {
 		{
 			Says:      "Without a grace period no wait helps.",
 			DecidedBy: "requests dropped in flight", Figure: DropsSome, Class: ClassInFlight,
-			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: []string{"pod-deletion-grace-0"},
+			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: []string{"pod-deletion-grace-zero"},
 			Consumers: throughProxy,
 		},
 	}
@@ -342,8 +333,7 @@ func rolloutStatements() []Statement {
 			DecidedBy: "requests dropped on new connections", Figure: DropsNone, Class: ClassNew,
 			Along: AlongDisruption, Strategies: oneStrategy, Consumers: throughProxy,
 			Disruptions: []string{
-				"rolling-update", "rolling-update-surge", "rolling-update-unavailable", "rolling-update-quarter",
-				"rolling-update-at-once", "rollback",
+				"rolling-update", "rolling-update-unavailable", "rolling-update-quarter", "rolling-update-at-once", "rollback",
 			},
 		},
 		{

@@ -31,12 +31,8 @@ func cross(strategies, disruptions, lanes []string) []Cell {
 // for strategies or disruptions gets each of these under each of those, and no turns.
 func (c Catalogue) cells(p Profile, sel Selection) (cells []Cell, notRun []NotRun, err error) {
 	all := slices.Sorted(maps.Keys(c.strategies))
-	var disruptive []string
-	for _, d := range replacements() {
-		disruptive = append(disruptive, d.Name)
-	}
 	cells = cross(
-		firstNotEmpty(sel.Strategies, p.Strategies, all), firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive), nil,
+		firstNotEmpty(sel.Strategies, p.Strategies, all), firstNotEmpty(sel.Disruptions, p.Disruptions, usual()), nil,
 	)
 	if len(sel.Strategies)+len(sel.Disruptions) > 0 {
 		return cells, nil, nil
@@ -100,15 +96,15 @@ func everyDisruption() []Cell {
 	var out []Cell
 	for _, d := range Disruptions() {
 		if d.Name != controlDisruption {
-			out = append(out, cross(firstNotEmpty(d.Strategies, usual()), []string{d.Name}, serviceLanes())...)
+			out = append(out, cross(firstNotEmpty(d.Strategies, heldAgainst()), []string{d.Name}, serviceLanes())...)
 		}
 	}
 	return out
 }
 
-// usual are the strategies that a disruption is held against: one that stops at once and one that
-// waits.
-func usual() []string { return []string{"shutdown-at-once", "prestop-sleep"} }
+// heldAgainst are the strategies that a disruption is held against: one that stops at once and one
+// that waits.
+func heldAgainst() []string { return []string{"shutdown-at-once", "prestop-sleep"} }
 
 // doubled are the runs in which Pods may double: ten replicas, one added at a time, that take longer
 // and longer to stop.
@@ -149,7 +145,7 @@ func disruptionsProfile() Profile {
 	return Profile{
 		Name:       "disruptions",
 		Summary:    "everything that makes Pods go away, with a strategy that stops at once and one that waits",
-		Strategies: usual(), Disruptions: names, Rate: DefaultRate, Lanes: serviceLanes(),
+		Strategies: heldAgainst(), Disruptions: names, Rate: DefaultRate, Lanes: serviceLanes(),
 		Cells: func() []Cell {
 			return append([]Cell{{controlStrategy, "rolling-update", serviceLanes()}}, everyDisruption()...)
 		},
@@ -163,16 +159,12 @@ func nightlyProfile(quick Profile) Profile {
 		Summary:    "the runs of quick, and a part of every other strategy and disruption: a few nights have them all",
 		Strategies: quick.Strategies, Rate: DefaultRate, PerNight: 36,
 		Turns: func(strategies []string) []Cell {
-			var names []string
-			for _, d := range replacements() {
-				names = append(names, d.Name)
-			}
 			others := slices.DeleteFunc(slices.Clone(strategies), func(name string) bool {
 				return slices.Contains(quick.Strategies, name) || slices.Contains(tenReplicas(), name)
 			})
-			all := slices.Concat(cross(others, names, nil), everyDisruption(), doubled())
+			all := slices.Concat(cross(others, usual(), nil), everyDisruption(), doubled())
 			known := map[[2]string]bool{}
-			for _, cell := range cross(quick.Strategies, names, nil) {
+			for _, cell := range cross(quick.Strategies, usual(), nil) {
 				known[[2]string{cell.Strategy, cell.Disruption}] = true
 			}
 			return slices.DeleteFunc(all, func(cell Cell) bool { // one that is there already

@@ -184,6 +184,15 @@ func replacements() []Disruption {
 	}
 }
 
+// usual names the two.
+func usual() []string {
+	var out []string
+	for _, d := range replacements() {
+		out = append(out, d.Name)
+	}
+	return out
+}
+
 // Quiet does nothing to any Pod for as long as given.
 func Quiet(d time.Duration) Disruption {
 	return Disruption{

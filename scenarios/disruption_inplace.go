@@ -116,7 +116,7 @@ func inPlace() []Disruption {
 			Name: "liveness-restart",
 			Summary: "each Pod in turn fails its liveness probe, so that its container is started again in place: " +
 				"preStop and SIGTERM come, and its endpoint stays ready until the container has ended",
-			Scope:  ScopeRestarted,
+			Scope: ScopeRestarted,
 			// Requests come until the container has ended, whatever its delay.
 			Breaks: classes,
 			Patch:  livenessProbe,
@@ -126,9 +126,9 @@ func inPlace() []Disruption {
 		},
 		{
 			Name: "restart-all-containers",
-			Summary: "in each Pod in turn another container ends with a code on which all containers are started again in place: " +
-				"the app gets SIGTERM and 2 s, and no preStop",
-			Scope:  ScopeRestarted,
+			Summary: "in each Pod in turn another container ends with a code on which all containers are started again " +
+				"in place: the app gets SIGTERM and 2 s, and no preStop",
+			Scope: ScopeRestarted,
 			// Requests come until the container has ended, and no preStop runs.
 			Breaks: classes,
 			Patch:  restartAll,
@@ -137,10 +137,11 @@ func inPlace() []Disruption {
 			},
 		},
 		{
-			Name:    "readiness-lost",
-			Summary: fmt.Sprintf("each Pod in turn fails its readiness probe for %s and recovers; it serves all the time", unreadyFor),
-			Scope:   ScopeUnready,
-			Serves:  true,
+			Name: "readiness-lost",
+			Summary: fmt.Sprintf("each Pod in turn fails its readiness probe for %s and recovers; it serves all the time",
+				unreadyFor),
+			Scope:  ScopeUnready,
+			Serves: true,
 			Run: func(ctx context.Context, app App) error {
 				return each(ctx, app, func(ctx context.Context, pod string) error {
 					return app.FailReadiness(ctx, pod, unreadyFor)
@@ -151,18 +152,18 @@ func inPlace() []Disruption {
 			Name: "label-change",
 			Summary: "the labels of each Pod in turn are changed, so that it leaves its Services and is replaced; " +
 				"it runs on, and its endpoint is never terminating",
-			Scope: ScopeLeft,
+			Scope:  ScopeLeft,
 			Serves: true,
 			Run: func(ctx context.Context, app App) error {
-				return each(ctx, app, func(ctx context.Context, pod string) error { return isolate(ctx, app, pod) })
+				return inTurn(ctx, app, app.Isolate)
 			},
 			Over: func(ctx context.Context, app App) error { return app.WaitReady(ctx) },
 			Undo: func(ctx context.Context, app App) error { return app.Restore(ctx) },
 		},
 		{
 			Name: "isolate-wait-delete",
-			Summary: fmt.Sprintf("each Pod in turn leaves its Services by a change of its labels, runs on for the strategy's delay, "+
-				"or %s where there is none, and is deleted then", leaveFor),
+			Summary: fmt.Sprintf("each Pod in turn leaves its Services by a change of its labels, runs on for the strategy's "+
+				"delay, or %s where there is none, and is deleted then", leaveFor),
 			Scope: ScopeAll,
 			Waits: true,
 			Run: func(ctx context.Context, app App) error {
@@ -181,8 +182,8 @@ func inPlace() []Disruption {
 		},
 		{
 			Name: "blue-green",
-			Summary: fmt.Sprintf("a second Deployment gets ready, all Services are switched to it at once, and after the strategy's delay, "+
-				"or %s where there is none, the first is scaled down", leaveFor),
+			Summary: fmt.Sprintf("a second Deployment gets ready, all Services are switched to it at once, and after the "+
+				"strategy's delay, or %s where there is none, the first is scaled down", leaveFor),
 			Scope: ScopeAll,
 			Waits: true,
 			Run: func(ctx context.Context, app App) error {
@@ -195,8 +196,8 @@ func inPlace() []Disruption {
 		},
 		second("second-app", "another app is rolled on the same nodes at the same time: "+
 			"it may get the address of a Pod that is gone, and with it the requests that still come there", Needs{}),
-		second("second-app-few-addresses", "as second-app, where nodes have 14 addresses for Pods, so that released ones come again soon",
-			Needs{KubeadmPatches: []string{fewAddresses}}),
+		second("second-app-few-addresses", "as second-app, where nodes have 14 addresses for Pods, "+
+			"so that released ones come again soon", Needs{KubeadmPatches: []string{fewAddresses}}),
 	}
 }
 

@@ -82,13 +82,7 @@ func rollingUpdates() []Disruption {
 			// A new Pod that were deleted as soon as it is ready would have served nobody.
 			Patch: "spec: {minReadySeconds: 3}",
 			Run: func(ctx context.Context, app App) error {
-				if err := app.BeginChange(ctx); err != nil {
-					return err
-				}
-				if err := app.WaitMidway(ctx); err != nil {
-					return err
-				}
-				return app.RollBack(ctx)
+				return inOrder(ctx, app.BeginChange, app.WaitMidway, app.RollBack)
 			},
 			Undo: func(ctx context.Context, app App) error { return app.RollBack(ctx) },
 		},
@@ -99,13 +93,7 @@ func rollingUpdates() []Disruption {
 			Scope: ScopeNone,
 			Patch: "spec: {progressDeadlineSeconds: 10}",
 			Run: func(ctx context.Context, app App) error {
-				if err := app.BreakTemplate(ctx); err != nil {
-					return err
-				}
-				if err := app.WaitStuck(ctx); err != nil {
-					return err
-				}
-				return app.RollBack(ctx)
+				return inOrder(ctx, app.BreakTemplate, app.WaitStuck, app.RollBack)
 			},
 			Undo: func(ctx context.Context, app App) error { return app.RollBack(ctx) },
 		},

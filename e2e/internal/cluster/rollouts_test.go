@@ -376,7 +376,8 @@ func TestExpirePod(t *testing.T) {
 
 func TestOverfillPodFails(t *testing.T) {
 	app, client := newProxied(&proxy{}, aPod("app-a", running))
-	require.EqualError(t, app.OverfillPod(t.Context(), "app-a", 3), "fill the volume of Pod app-a: 404 Not Found")
+	require.ErrorContains(t, app.OverfillPod(t.Context(), "app-a", 3),
+		"fill the volume of Pod app-a: give the order /fill: 404 Not Found: no such thing: POST ")
 	app.cluster.server = "://"
 	require.ErrorContains(t, app.OverfillPod(t.Context(), "app-a", 3), "fill the volume of Pod app-a: ")
 	assert.Empty(t, actions(client))

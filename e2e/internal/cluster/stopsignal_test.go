@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // TestCheckStopSignal: a strategy that names a signal is refused by a cluster that ignores it.
@@ -33,7 +34,7 @@ func TestCheckStopSignal(t *testing.T) {
 			app, _ := newApp(aPod("app-0", ready, with(tt.signal)))
 			strategies, err := fixtures.Strategies()
 			require.NoError(t, err)
-			_, err = app.render(strategies[tt.strategy])
+			_, err = app.render(scenarios.Scenario{Strategy: strategies[tt.strategy]})
 			require.NoError(t, err)
 			err = app.checkStopSignal(t.Context())
 			if tt.want == "" {

@@ -52,7 +52,7 @@ func CountPods(v Verdict) PodCounts {
 		}
 	}
 	for _, life := range v.Pods {
-		ran, left := life.runs(), life.terminates()
+		ran, left := life.running(), life.terminates()
 		note(running, ran.from, ran.to)
 		note(terminating, left.from, left.to)
 	}
@@ -83,8 +83,9 @@ func CountPods(v Verdict) PodCounts {
 	return out
 }
 
-// runs is when the Pod ran and was not terminating.
-func (l PodLifecycle) runs() span {
+// running is when the Pod ran and was not terminating. One whose container is started again in place
+// goes on.
+func (l PodLifecycle) running() span {
 	var out span
 	for _, kind := range []timeline.Kind{timeline.ProcessStart, timeline.PodStarted, timeline.PodReady} {
 		if at, ok := l.At(kind); ok && (out.to == 0 || at < out.from) {
@@ -95,8 +96,9 @@ func (l PodLifecycle) runs() span {
 	if !l.restarted { // else the end of its first process was not the Pod's
 		ends = append(ends, timeline.ProcessExit, timeline.ContainerExit)
 	}
+	last := l.last()
 	for _, kind := range ends {
-		if at, ok := l.At(kind); ok {
+		if at, ok := last.At(kind); ok {
 			out.to = min(out.to, at)
 		}
 	}

@@ -45,6 +45,11 @@ func TestCountPods(t *testing.T) {
 			[]PodsAt{{0, 2, 0}},
 			PodsAt{0, 2, 0}, 0, 6 * sec,
 		},
+		{
+			"its container was started again", changes{func(tl *timeline.Timeline) { *tl = restarting() }},
+			[]PodsAt{{0, 2, 0}},
+			PodsAt{0, 2, 0}, 0, 6 * sec,
+		},
 		{"no disruption", changes{func(tl *timeline.Timeline) { tl.Window.DisruptStart = 0 }}, nil, PodsAt{}, 0, 0},
 	}
 	for _, tt := range tests {

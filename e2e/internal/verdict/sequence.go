@@ -226,10 +226,13 @@ func (l PodLifecycle) seen(way Way, start time.Duration) map[Step]StepInstant {
 	out := map[Step]StepInstant{}
 	for _, info := range stepInfos {
 		at, ok := l.At(info.kind)
+		if again, told := l.last().At(info.kind); told && way == WayOut { // by the container that it goes with
+			at, ok = again, true
+		}
 		if info.way != way || !ok || info.toldByNode() && l.clockOff >= unknownClock {
 			continue
 		}
-		if l.restarted && at < start {
+		if (l.restarted || len(l.runs) > 0) && at < start {
 			continue // it happened to the process before
 		}
 		m := StepInstant{At: at - start, To: at - start + l.widths[info.kind]}
@@ -264,6 +267,7 @@ func (l PodLifecycle) wayOut(v Verdict, owner int, deleted time.Duration) map[St
 	fresh := slices.DeleteFunc(slices.Clone(v.Lanes), func(lane Lane) bool {
 		return lane.ConnectionClass() != timeline.ClassNew
 	})
+	asked, _ := l.toGo() // arrivals count from then, which is before the deletion where the Pod has left its Services
 	for step, lanes := range map[Step][]Lane{StepLastNew: fresh, StepLastRequest: v.Lanes} {
 		last, _ := longestArrival(lanes, owner)
 		if last.After <= 0 {
@@ -273,9 +277,8 @@ func (l PodLifecycle) wayOut(v Verdict, owner int, deleted time.Duration) map[St
 		for _, lane := range lanes {
 			rate = max(rate, lane.Rate)
 		}
-		out[step] = StepInstant{
-			At: last.After, To: last.After + time.Second/time.Duration(rate), Censored: last.Censored || last.Missed,
-		}
+		at := asked + last.After - deleted
+		out[step] = StepInstant{At: at, To: at + time.Second/time.Duration(rate), Censored: last.Censored || last.Missed}
 	}
 	return out
 }

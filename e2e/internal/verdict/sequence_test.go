@@ -152,6 +152,24 @@ func TestStepsNotSeen(t *testing.T) {
 	assert.Equal(t, -500*ms, out.Pods[0][StepSIGTERM].At, "a node that shuts down deletes nothing first")
 }
 
+// TestStepsOfSuchAsStay: a Pod that leaves its Services first gets its last request before its deletion,
+// and one whose container was started again goes with its last one.
+func TestStepsOfSuchAsStay(t *testing.T) {
+	tl := leaving()
+	note(&tl, 3*sec, timeline.LeaveAsked)
+	give(&tl, 0, 3200*ms, 3201*ms, timeline.OK).Pod = 1
+	_, out := Sequences(Judge(tl))
+	assert.Equal(t, -800*ms, out.Pods[0][StepLastNew].At)
+
+	tl = restarting()
+	second := timeline.Event{Pod: "app-0", UID: "uid-0", Node: "n1", Restart: 1}
+	note(&tl, 10*sec, timeline.PodDeleted)
+	happens(&tl, 11*sec, timeline.AppSIGTERM, second)
+	_, out = Sequences(Judge(tl))
+	assert.Equal(t, sec, out.Pods[0][StepSIGTERM].At)
+	assert.NotContains(t, out.Pods[0], StepExit, "of the process before")
+}
+
 // TestOrder: one step is before another where whatever is known of both allows nothing else.
 func TestOrder(t *testing.T) {
 	at := func(t time.Duration) StepInstant { return StepInstant{At: t, To: t} }
