@@ -16,6 +16,8 @@ type Disruption struct {
 	Summary string
 	// Scope says which of the Pods that were there have to be gone afterwards.
 	Scope Scope
+	// Gone is how many, of ScopeSome; 0 for any number but none and all.
+	Gone int
 	// Reach is how far its effect goes. Beyond the namespace it needs a cluster of zerodrop's own.
 	Reach Reach
 	// GraceZero says that Pods get no grace period: requests in flight must be dropped. It needs Work
@@ -66,7 +68,7 @@ const (
 	ScopeNone Scope = "none" // no Pod may go
 	ScopeAll  Scope = "all"  // every Pod
 	ScopeNode Scope = "node" // the Pods of the node that the disruption has chosen
-	ScopeSome Scope = "some" // at least one Pod
+	ScopeSome Scope = "some" // as many as Gone says
 	// None is gone, and each:
 	ScopeRestarted Scope = "restarted" // has had its container started again, in place
 	ScopeUnready   Scope = "unready"   // has been taken out of its Services' ready endpoints for a time

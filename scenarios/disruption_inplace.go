@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/zerodrop/zerodrop/fixtures"
 )
 
 // InPlace is what a disruption can do to Pods other than to delete or replace them.
@@ -104,7 +106,7 @@ controllerManager:
 func inPlace() []Disruption {
 	second := func(name, summary string, needs Needs) Disruption {
 		return Disruption{
-			Name: name, Summary: summary, Scope: ScopeAll, Needs: needs,
+			Name: name, Summary: summary, Scope: ScopeAll, Needs: needs, Workload: fixtures.DefaultWorkload,
 			Run: func(ctx context.Context, app App) error {
 				return inOrder(ctx, app.DeployOther, app.ChangeBoth)
 			},
@@ -184,8 +186,9 @@ func inPlace() []Disruption {
 			Name: "blue-green",
 			Summary: fmt.Sprintf("a second Deployment gets ready, all Services are switched to it at once, and after the "+
 				"strategy's delay, or %s where there is none, the first is scaled down", leaveFor),
-			Scope: ScopeAll,
-			Waits: true,
+			Scope:    ScopeAll,
+			Waits:    true,
+			Workload: fixtures.DefaultWorkload, // which alone can be there twice
 			Run: func(ctx context.Context, app App) error {
 				return inOrder(ctx, app.DeploySecond, app.SwitchServices,
 					func(ctx context.Context) error { return keepQuiet(ctx, cmp.Or(app.Delay(), leaveFor)) },

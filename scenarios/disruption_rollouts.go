@@ -126,6 +126,7 @@ func deletions() []Disruption {
 			Name:    "pod-deletion-one",
 			Summary: "one Pod is deleted, the one that has been there longest",
 			Scope:   ScopeSome,
+			Gone:    1,
 			Run: func(ctx context.Context, app App) error {
 				return first(ctx, app, app.DeletePod)
 			},
@@ -182,6 +183,7 @@ func endedByNode() []Disruption {
 			Summary: "a Pod writes more to an emptyDir than its sizeLimit: the kubelet evicts it, some two minutes later, " +
 				"with a grace period of 1 s",
 			Scope:  ScopeSome,
+			Gone:   1,
 			Breaks: classes,
 			Patch: `spec:
   template:

@@ -336,6 +336,9 @@ func estrange(o *unstructured.Unstructured) error {
 	if !ok {
 		return errors.New("its first container is none")
 	}
+	if _, ok := app["command"]; ok {
+		return errors.New("it has a command, and its arguments are not the app's")
+	}
 	args, _, err := unstructured.NestedStringSlice(app, "args")
 	if err != nil {
 		return err

@@ -194,6 +194,8 @@ func (a *App) removeFailed(ctx context.Context, name, reason string, within time
 			return "", nil
 		case err != nil:
 			return "", err
+		case p.Status.Phase == corev1.PodSucceeded && reason == evicted:
+			// Its process has ended by itself in the time that it was given, and the kubelet forgets why it had to.
 		case p.Status.Phase != corev1.PodFailed:
 			return fmt.Sprintf("it is %s", p.Status.Phase), nil
 		case p.Status.Reason != reason:
@@ -204,6 +206,6 @@ func (a *App) removeFailed(ctx context.Context, name, reason string, within time
 		if apierrors.IsNotFound(err) {
 			err = nil
 		}
-		return "it has failed, and is there", err
+		return "it has ended, and is there", err
 	})
 }

@@ -125,6 +125,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	seen.Events = append(seen.Events, noted.events...)
 	slices.SortStableFunc(seen.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	saw(&tl, clock, seen)
+	ended := now()
 	if undo := run.Disruption.Undo; undo != nil { // also after a failure, and when time is up
 		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
 		fail("undo "+run.Disruption.Name, undo(undoing, noted))
@@ -138,7 +139,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 			over = max(over, r.Done())
 		}
 	}
-	w.Overhead = now() - lead - w.Phase - (w.Settled - w.DisruptStart) -
+	w.Overhead = ended - lead - w.Phase - (w.Settled - w.DisruptStart) -
 		longestTimeout(run.Lanes) - longestDetection(run.Lanes) - (over - w.LoadEnd)
 	return tl
 }

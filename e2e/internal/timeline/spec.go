@@ -24,6 +24,8 @@ type Spec struct {
 	PreStop    time.Duration `json:"preStop,omitempty"`
 	Disruption string        `json:"disruption"`
 	Scope      Scope         `json:"scope"`
+	// Gone is how many Pods had to go, of ScopeSome; 0 for any number but none and all.
+	Gone int `json:"gone,omitempty"`
 	// Control says that the result is known beforehand.
 	Control bool `json:"control,omitempty"`
 	// ConsumerGroup is that of the lanes' consumers; empty for the consumers of every run.
@@ -44,7 +46,7 @@ const (
 	ScopeNone Scope = "none" // no Pod may go
 	ScopeAll  Scope = "all"  // every Pod
 	ScopeNode Scope = "node" // the Pods of the node that the event NodeDisrupted names
-	ScopeSome Scope = "some" // at least one Pod, as when a Deployment is scaled down
+	ScopeSome Scope = "some" // as many as Spec.Gone says
 	// None is gone, and each:
 	ScopeRestarted Scope = "restarted" // has had its container started again, in place
 	ScopeUnready   Scope = "unready"   // has been taken out of its Services' ready endpoints for a time

@@ -205,3 +205,27 @@ func TestArrivalsAfterLeaving(t *testing.T) {
 	require.Len(t, got, 1)
 	assert.Equal(t, Arrival{Pod: "app-0", Owner: 0, After: 200 * ms}, got[0])
 }
+
+// TestLeftBeforeTheEnd: a Pod that was to leave its Services and was deleted as their endpoint has shown nothing.
+func TestLeftBeforeTheEnd(t *testing.T) {
+	at := func(kind timeline.Kind, seconds time.Duration) timeline.Event {
+		return timeline.Event{At: seconds * time.Second, Kind: kind, Pod: "a"}
+	}
+	tests := []struct {
+		name   string
+		events []timeline.Event
+		want   int
+	}{
+		{"left, then deleted", []timeline.Event{at(timeline.LeaveAsked, 1), at(timeline.EndpointGone, 2), at(timeline.PodDeleted, 3)}, 0},
+		{"left, and runs on", []timeline.Event{at(timeline.LeaveAsked, 1), at(timeline.EndpointGone, 2)}, 0},
+		{"deleted first", []timeline.Event{at(timeline.LeaveAsked, 1), at(timeline.PodDeleted, 3), at(timeline.EndpointGone, 4)}, 1},
+		{"never left", []timeline.Event{at(timeline.LeaveAsked, 1), at(timeline.PodDeleted, 3)}, 1},
+		{"was not to leave", []timeline.Event{at(timeline.PodDeleted, 3), at(timeline.EndpointGone, 4)}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := timeline.Timeline{Events: tt.events}
+			assert.Len(t, leftBeforeTheEnd(tl, findings{pods: podLifecycles(tl)}), tt.want)
+		})
+	}
+}

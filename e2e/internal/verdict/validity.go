@@ -34,6 +34,7 @@ var validityChecks = []validityCheck{
 	{reasons: enoughCPU, machine: true},
 	{reasons: leadWasClean},
 	{reasons: podsWereReplaced},
+	{reasons: leftBeforeTheEnd},
 	{reasons: newPodsServed},
 	{reasons: watchWasUnbroken},
 	{reasons: watchedAllTheTime, machine: true}, // a Prometheus that broke down is told as an error
@@ -301,8 +302,13 @@ func podsWereReplaced(tl timeline.Timeline, found findings) []string {
 			return []string{fmt.Sprintf("%d of %d Pods of node %q are gone", gone, there, node)}
 		}
 	case timeline.ScopeSome:
-		if gone == 0 {
+		switch want := tl.Spec.Gone; {
+		case gone == 0:
 			return []string{fmt.Sprintf("none of %d Pods is gone", there)}
+		case want > 0 && gone != want:
+			return []string{fmt.Sprintf("%d of %d Pods are gone, and %d had to go", gone, there, want)}
+		case gone == there:
+			return []string{fmt.Sprintf("all %d Pods are gone, and some had to stay", there)}
 		}
 	case timeline.ScopeNone:
 		if gone > 0 {
@@ -336,7 +342,21 @@ func onlyInPlace(
 	return nil
 }
 
-// newPodsServed wants an answer from each new Pod: else the run has not seen the new release.
+// leftBeforeTheEnd wants Pods that were to leave their Services before they are deleted to have done so.
+func leftBeforeTheEnd(tl timeline.Timeline, found findings) []string {
+	var why []string
+	for _, life := range found.pods.sorted() {
+		deleted, wasDeleted := life.At(timeline.PodDeleted)
+		if left, gone := life.At(timeline.EndpointGone); life.has(timeline.LeaveAsked) && wasDeleted &&
+			(!gone || left > deleted) {
+			why = append(why, fmt.Sprintf("Pod %s was to leave its Services, and was deleted as one of their endpoints", life.Pod))
+		}
+	}
+	return why
+}
+
+// newPodsServed wants an answer from each new Pod: else the run has not seen the new release. One that
+// got ready after its deletion is no endpoint that anybody asks.
 func newPodsServed(tl timeline.Timeline, found findings) []string {
 	served := map[*PodLifecycle]bool{}
 	for _, l := range tl.Lanes {
@@ -348,7 +368,10 @@ func newPodsServed(tl timeline.Timeline, found findings) []string {
 	}
 	var why []string
 	for _, life := range found.pods.sorted() {
-		_, ready := life.At(timeline.PodReady)
+		readyAt, ready := life.At(timeline.PodReady)
+		if deleted, was := life.At(timeline.PodDeleted); was && deleted <= readyAt {
+			continue
+		}
 		if created, known := life.At(timeline.PodCreated); known && ready && created > tl.Window.DisruptStart &&
 			!served[life] {
 			why = append(why, fmt.Sprintf("Pod %s was ready and answered no request", life.Pod))

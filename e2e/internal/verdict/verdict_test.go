@@ -327,6 +327,7 @@ func TestScope(t *testing.T) {
 			})
 		}
 	}
+	oneGoes := func(tl *timeline.Timeline) { tl.Spec.Gone = 1 }
 	tests := []struct {
 		name    string
 		scope   timeline.Scope
@@ -341,6 +342,7 @@ func TestScope(t *testing.T) {
 		{"a node that nobody has named", timeline.ScopeNode, changes{nodes}, `Pods of node "" are gone`},
 		{"some", timeline.ScopeSome, changes{stays("app-1", "app-2")}, ""},
 		{"some, and none went", timeline.ScopeSome, changes{stays("app-0", "app-1", "app-2")}, "none of 4 Pods is gone"},
+		{"one, and two went", timeline.ScopeSome, changes{stays("app-2"), oneGoes}, "2 of 4 Pods are gone, and 1 had to go"},
 		{"none", timeline.ScopeNone, changes{stays("app-0", "app-1", "app-2")}, ""},
 		{"none, and one went", timeline.ScopeNone, changes{stays("app-0", "app-1")}, "1 Pods went away though nothing was done to them"},
 		{"unknown", "most", nil, `unknown scope "most": nobody can say which Pods had to go`},
