@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // coming are strategies and disruptions that statements name before they are there. What nobody
@@ -14,9 +15,9 @@ import (
 var coming = []string{
 	"prestop-25-of-30s", "prestop-command-missing", "prestop-ignore-sigterm", "prestop-ignore-sigterm-45s",
 	"ten-replicas-stop-20s",
-	"label-change", "liveness-failure", "readiness-lost", "selector-switch", "pod-deletion-grace-0", "rolling-update-surge",
+	"label-change", "liveness-restart", "readiness-lost", "blue-green", "pod-deletion-grace-zero",
 	"rolling-update-unavailable", "rolling-update-quarter", "rolling-update-at-once", "rollback", "scale-down", "eviction",
-	"node-drain", "autoscaler-removal",
+	"active-deadline", "node-drain", "autoscaler-removal",
 }
 
 // TestArticle: each statement stands there once, in a sentence, without an answer; what it names is
@@ -60,14 +61,16 @@ func TestArticle(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
+	_, err := ProfileNamed(consumersProfile)
+	require.NoError(t, err)
 	tests := []struct {
 		name string
 		s    Statement
 		want string
 	}{
 		{"one run", Statement{Strategies: oneStrategy, Disruptions: oneRollout}, "make e2e GO_TEST_FLAGS='-strategies prestop-sleep -disruptions rolling-update'"},
-		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: usual()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
-		{"every consumer", Statement{Profile: consumersProfile, Disruptions: usual()}, "make consumers"},
+		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: profiled()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
+		{"every consumer", Statement{Profile: consumersProfile, Disruptions: profiled()}, "make consumers"},
 		{"some", Statement{Profile: consumersProfile, Consumers: []string{"a", "b"}}, "make consumers CONSUMERS=a,b"},
 		{"later", Statement{Strategies: oneStrategy, Later: true}, ""},
 	}
