@@ -88,6 +88,9 @@ func podChanges(to Recorder, container string) handler {
 		if p.Spec.NodeName != "" {
 			once(timeline.PodScheduled)
 		}
+		if conditionTrue(p, corev1.PodReadyToStartContainers) {
+			once(timeline.PodSandboxReady)
+		}
 		if p.Status.PodIP != "" {
 			once(timeline.PodAddressed)
 		}
@@ -202,7 +205,8 @@ func nodeChanges(to Recorder) handler {
 
 // kubeletEvents returns what records the kubelet's Events about the app's Pods. Events of earlier
 // Pods are kept for an hour: only one about a Pod that was recorded, and that happened since the
-// start, counts. At is when the watch delivered it, which may be seconds after the fact.
+// start, counts. At is when the watch delivered it, which may be seconds after the fact; the audit log
+// may date it.
 func kubeletEvents(to Recorder) handler {
 	return func(at time.Duration, object runtime.Object, deleted bool) {
 		event, ok := object.(*corev1.Event)
@@ -211,7 +215,7 @@ func kubeletEvents(to Recorder) handler {
 			return
 		}
 		id := pod{event.InvolvedObject.Name, string(event.InvolvedObject.UID)}
-		e := timeline.Event{At: at, Pod: id.name, UID: id.uid}
+		e := timeline.Event{At: at, Pod: id.name, UID: id.uid, Version: event.ResourceVersion}
 		switch event.Reason {
 		case "Killing":
 			e.Kind = timeline.KubeletKilling
@@ -227,9 +231,11 @@ func kubeletEvents(to Recorder) handler {
 }
 
 // Ready says whether a Pod's Ready condition is true.
-func Ready(p *corev1.Pod) bool {
+func Ready(p *corev1.Pod) bool { return conditionTrue(p, corev1.PodReady) }
+
+func conditionTrue(p *corev1.Pod, condition corev1.PodConditionType) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		return c.Type == condition && c.Status == corev1.ConditionTrue
 	})
 }
 

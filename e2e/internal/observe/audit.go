@@ -18,7 +18,7 @@ import (
 // change was made in between.
 //
 // An answer that holds the object says by its resourceVersion which change it was. An eviction's
-// doesn't: that is known by the Pod's name.
+// doesn't: that is known by the Pod's name. Nor does a binding's: that is known by the Pod's UID.
 type auditLog struct {
 	node      *watchedNode
 	namespace string
@@ -32,7 +32,10 @@ func (s auditLog) Name() string { return "audit log of node " + s.node.Name }
 
 func (s auditLog) Run(ctx context.Context, to Recorder) error {
 	to.Ready()
-	writes := auditedWrites{versions: map[auditedVersion]auditedWrite{}, evictions: map[string][]auditedWrite{}}
+	writes := auditedWrites{
+		versions: map[auditedVersion]auditedWrite{}, evictions: map[string][]auditedWrite{},
+		bindings: map[pod]auditedWrite{}, statuses: map[pod]auditedWrite{},
+	}
 	source := timeline.Source{Kind: timeline.SourceAudit, Node: s.node.Name}
 	if err := s.node.compareClocks(ctx, to.clock); err != nil || undatable(s.node.comparison, 0) == "" {
 		// By its name, as the API server moves it aside when it has grown.
@@ -47,6 +50,7 @@ func (s auditLog) Run(ctx context.Context, to Recorder) error {
 		all.Sources = append(all.Sources, source)
 		if why == "" {
 			writes.date(all.Events)
+			all.Events = append(all.Events, writes.byKubelets(all.Events)...)
 		}
 	})
 	return nil
@@ -83,16 +87,18 @@ type auditedVersion struct {
 type auditedWrites struct {
 	versions  map[auditedVersion]auditedWrite
 	evictions map[string][]auditedWrite // by Pod, in the order of their answers
+	bindings  map[pod]auditedWrite
+	statuses  map[pod]auditedWrite // the first that a kubelet wrote
 }
 
 // auditEvent is what is read of a line of the audit log (audit.k8s.io/v1, Event).
 type auditEvent struct {
 	Verb, UserAgent string
 	User            struct{ Username string }
-	ObjectRef       struct{ Resource, Subresource, Namespace, Name string }
+	ObjectRef       struct{ Resource, Subresource, Namespace, Name, UID string }
 	ResponseStatus  struct{ Code int }
 	ResponseObject  struct {
-		Metadata struct{ ResourceVersion string }
+		Metadata struct{ ResourceVersion, UID string }
 	}
 	RequestReceivedTimestamp, StageTimestamp time.Time
 }
@@ -111,6 +117,15 @@ func (w auditedWrites) add(line []byte, namespace string, offset func(time.Time)
 		w.evictions[e.ObjectRef.Name] = append(w.evictions[e.ObjectRef.Name], write)
 		return
 	}
+	of := pod{e.ObjectRef.Name, cmp.Or(e.ObjectRef.UID, e.ResponseObject.Metadata.UID)}
+	switch first, again := w.statuses[of]; {
+	case e.ObjectRef.Subresource == "binding":
+		w.bindings[of] = write
+		return
+	case e.ObjectRef.Resource == "pods" && e.ObjectRef.Subresource == "status" &&
+		strings.HasPrefix(e.User.Username, nodeUser) && (!again || write.arrived < first.arrived):
+		w.statuses[of] = write
+	}
 	version := auditedVersion{
 		e.ResponseObject.Metadata.ResourceVersion, e.Verb == "delete" && e.ObjectRef.Resource == "pods",
 	}
@@ -123,12 +138,15 @@ func (w auditedWrites) add(line []byte, namespace string, offset func(time.Time)
 	w.versions[version] = write
 }
 
+// nodeUser is what the names of kubelets begin with.
+const nodeUser = "system:node:"
+
 // asker is who sent a request: the harness, the kubelet of a node, or a controller by its name.
 func asker(e auditEvent) string {
 	if e.UserAgent == UserAgent {
 		return "harness"
 	}
-	if node, isNode := strings.CutPrefix(e.User.Username, "system:node:"); isNode {
+	if node, isNode := strings.CutPrefix(e.User.Username, nodeUser); isNode {
 		return "kubelet of " + node
 	}
 	return e.User.Username[strings.LastIndex(e.User.Username, ":")+1:]
@@ -150,11 +168,29 @@ func (w auditedWrites) date(events []timeline.Event) {
 		if e.Kind == timeline.PodDeleted && !found {
 			write, found = w.eviction(e.Pod, created[pod{e.Pod, e.UID}])
 		}
+		if bound, known := w.bindings[pod{e.Pod, e.UID}]; known && e.Kind == timeline.PodScheduled {
+			write, found = bound, true
+		}
 		if found && write.arrived < e.At {
 			events[i].At, events[i].SeenAfter = write.arrived, e.At-write.arrived
 			events[i].Width, events[i].By = write.answered-write.arrived, write.by
 		}
 	}
+}
+
+// byKubelets are the first writes of kubelets to the status of Pods. Of a Pod that was there before
+// the watch, the log doesn't have the first.
+func (w auditedWrites) byKubelets(events []timeline.Event) (wrote []timeline.Event) {
+	for _, e := range events {
+		first, known := w.statuses[pod{e.Pod, e.UID}]
+		if e.Kind == timeline.PodCreated && e.Version != "" && known {
+			wrote = append(wrote, timeline.Event{
+				At: first.arrived, Kind: timeline.KubeletWrote, Pod: e.Pod, UID: e.UID,
+				Width: first.answered - first.arrived, By: first.by,
+			})
+		}
+	}
+	return wrote
 }
 
 // eviction is the first that was granted for a Pod that was created at an instant: one before was

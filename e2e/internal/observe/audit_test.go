@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
@@ -131,6 +132,7 @@ func TestAuditLog(t *testing.T) {
 			"app-0": {
 				"container-exit at 5s",
 				"endpoint-serving at 2.97s + 15ms by endpointslice-controller, seen after 30ms",
+				"kubelet-wrote at 1.97s + 15ms by kubelet of worker, seen after 0s",
 				"pod-addressed at 1.97s + 15ms by kubelet of worker, seen after 30ms",
 				"pod-created at 1s",
 				"pod-deleted at 3.96s + 15ms by replicaset-controller, seen after 40ms",
@@ -140,6 +142,7 @@ func TestAuditLog(t *testing.T) {
 				"pod-started at 1.97s + 15ms by kubelet of worker, seen after 30ms",
 			},
 			"app-1": {
+				"kubelet-wrote at 6.9s + 15ms by kubelet of worker, seen after 0s",
 				"pod-addressed at 6s", "pod-created at 6s", "pod-deleted at 6.96s + 15ms by eviction by kubernetes-admin, seen after 40ms",
 				"pod-gone at 7s", "pod-scheduled at 6s", "pod-started at 6s",
 			},
@@ -161,6 +164,45 @@ func TestAuditLog(t *testing.T) {
 			"control: ", "elsewhere: its clock is not the harness', which what a watch tells is dated by", "deaf: from 0s on: ask node deaf (cat): cat: not found",
 		}, sources, "of nodes that should have it")
 		assert.Equal(t, seen, o.Stop(), "twice")
+	})
+}
+
+// TestAuditedWayIn: a Pod's creation is dated by its version, its binding and the kubelet's first write by its UID.
+func TestAuditedWayIn(t *testing.T) {
+	of := func(uid, line string) string { // with the Pod's UID, which the answer to a binding doesn't have
+		line = strings.Replace(line, `"resourceVersion":`, `"uid":"`+uid+`","resourceVersion":`, 1)
+		return strings.Replace(line, `"subresource":"binding"`, `"subresource":"binding","uid":"`+uid+`"`, 1)
+	}
+	log := strings.Join([]string{
+		of("", audited(950*ms, "create pods/", "101", replicaSets)),
+		of("u0", audited(970*ms, "create pods/app-0/binding", "", "system:kube-scheduler")),
+		of("u1", audited(971*ms, "create pods/app-0/binding", "", "system:kube-scheduler")), // of another Pod of that name
+		of("u0", audited(1200*ms, "patch pods/app-0/status", "103", kubelet)),
+		of("u0", audited(1100*ms, "patch pods/app-0/status", "102", kubelet)),
+		of("u0", audited(1050*ms, "patch pods/app-0/status", "102", replicaSets)), // no kubelet
+	}, "")
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		node := fakeNode("control", map[string]string{"cat": timeline.Kernel(), "sh": subscribed + "\n…", "ctr": "…", "tail": log + "…"})
+		node.AuditLog = auditFile
+		o := s.observe(t, func(c *Config) { c.Nodes = []Node{node} })
+		after(sec)
+		p := aPod("app-0")
+		p.UID, p.Spec.NodeName = "u0", "worker"
+		s.put(p) // 101: the watch tells of the Pod when it is bound
+		after(sec)
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue}}
+		s.put(p) // 102
+		after(sec)
+		var got []string
+		for _, e := range o.Stop().Events {
+			got = append(got, fmt.Sprintf("%s %s at %s + %s by %s", e.UID, e.Kind, e.At, e.Width, e.By))
+		}
+		assert.Equal(t, []string{
+			"u0 pod-created at 950ms + 15ms by replicaset-controller",
+			"u0 pod-scheduled at 970ms + 15ms by kube-scheduler",
+			"u0 pod-sandbox-ready at 1.05s + 15ms by kubelet of worker",
+			"u0 kubelet-wrote at 1.1s + 15ms by kubelet of worker",
+		}, got)
 	})
 }
 

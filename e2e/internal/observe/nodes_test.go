@@ -87,11 +87,26 @@ const (
 [946684800.900000]	    [NEW] tcp      6 120 SYN_SENT src=172.18.0.1 dst=172.18.0.3 sport=50000 dport=30080 [UNREPLIED] src=10.244.1.2 dst=172.18.0.3 sport=8080 dport=50000
 [946684802.000000]	    [NEW] tcp      6 120 SYN_SENT src=10.244.0.41 dst=10.96.197.182 sport=34000 dport=80 [UNREPLIED] src=10.244.1.2`
 	processes = `2000-01-01 00:00:00.5 +0000 UTC k8s.io /tasks/start {"container_id":"c0","pid":838}
-2000-01-01 00:00:01.1 +0000 UTC k8s.io /containers/create {"id":"c0","image":"app"}
+2000-01-01 00:00:00.3 +0000 UTC k8s.io /tasks/start {"container_id":"s0","pid":830}
+2000-01-01 00:00:00.4 +0000 UTC k8s.io /containers/create {"id":"c0","image":"app"}
+2000-01-01 00:00:00.4 +0000 UTC k8s.io /containers/create {"id":"s0","image":"pause"}
+2000-01-01 00:00:01.1 +0000 UTC k8s.io /containers/delete {"id":"c0"}
 2000-01-01 00:00:01.2 +0000 UTC k8s.io /tasks/exit {"container_id":"c0","id":"probe","pid":9,"exited_at":{"seconds":946684801,"nanos":100}}
 2000-01-01 00:00:01.3 +0000 UTC k8s.io /tasks/exit {"container_id":"foreign","id":"foreign","pid":9,"exited_at":{"seconds":946684801,"nanos":100}}
 2000-01-01 00:00:01.4 +0000 UTC k8s.io /tasks/exit {"container_id
 2000-01-01 00:00:03.4 +0000 UTC k8s.io /tasks/exit {"container_id":"c0","id":"c0","pid":838,"exit_status":137,"exited_at":{"seconds":946684803,"nanos":200000000}}
+2000-01-01 00:00:03.5 +0000 UTC k8s.io /tasks/exit {"container_id":"s0","id":"s0","pid":830,"exit_status":137,"exited_at":{"seconds":946684803,"nanos":500000000}}
+2000-01-01 00:00:03.5 +0000 UTC k8s.io /tasks/exit {"container_id":"s1","id":"s1","pid":831,"exited_at":{"seconds":946684803,"nanos":500000000}}
+2000-01-01 00:00:03.5 +0000 UTC k8s.io /tasks/exit {"container_id":"side","id":"side","pid":832,"exited_at":{"seconds":946684803,"nanos":500000000}}
+`
+	// What containerd has written down of containers: the sandboxes of an app's Pod and of another, and what is none.
+	containers = containersDir + `/s0/config.json:"` + containerType + `":"sandbox"
+` + containersDir + `/s0/config.json:"` + sandboxUID + `":"u0"
+` + containersDir + `/s1/config.json:"` + containerType + `":"sandbox"
+` + containersDir + `/s1/config.json:"` + sandboxUID + `":"u1"
+` + containersDir + `/side/config.json:"` + containerType + `":"container"
+` + containersDir + `/side/config.json:"` + sandboxUID + `": "u0"
+grep: ` + containersDir + `/c9/config.json: No such file or directory
 `
 )
 
@@ -109,7 +124,7 @@ func TestWatchNodes(t *testing.T) {
 			lossy.IP = "172.18.0.4"
 			c.Nodes = []Node{
 				lossy,
-				fakeNode("worker", map[string]string{"cat": timeline.Kernel() + "\n", "sh": "NOTICE: " + subscribed + " to 16777216 bytes.\n" + connections + "…", "ctr": processes + "…"}),
+				fakeNode("worker", map[string]string{"cat": timeline.Kernel() + "\n", "sh": "NOTICE: " + subscribed + " to 16777216 bytes.\n" + connections + "…", "ctr": processes + "…", "find": containers}),
 				fakeNode("deaf", nil),
 				fakeNode("elsewhere", map[string]string{"cat": "another\n", "date": "946684803000000000\n", "sh": connections + "\n", "ctr": ""}),
 			}
@@ -134,6 +149,12 @@ func TestWatchNodes(t *testing.T) {
 		process := timeline.Event{At: 500 * ms, Kind: timeline.ProcessStart, Pod: "app-0", UID: "u0", Node: "worker"}
 		exit := timeline.Event{At: 3200 * ms, Kind: timeline.ProcessExit, Pod: "app-0", UID: "u0", Node: "worker", Code: 137}
 		assert.Equal(t, []timeline.Event{process, exit}, only(seen.Events, timeline.ProcessStart, timeline.ProcessExit))
+		of := func(at time.Duration, kind timeline.Kind) timeline.Event {
+			return timeline.Event{At: at, Kind: kind, Pod: "app-0", UID: "u0", Node: "worker"}
+		}
+		assert.Equal(t, []timeline.Event{
+			of(300*ms, timeline.SandboxStart), of(400*ms, timeline.ContainerCreated), of(3500*ms, timeline.SandboxExit),
+		}, only(seen.Events, timeline.SandboxStart, timeline.ContainerCreated, timeline.SandboxExit))
 
 		assert.Equal(t, []timeline.Source{
 			{Kind: timeline.SourceRuntime, Node: "lossy", IP: "172.18.0.4", Comparison: oneClock},

@@ -5,7 +5,7 @@
 // Each Source is a file of its own and a line in sources:
 //
 //	apiwatch.go   Pods, EndpointSlices, Nodes and Events, as the API server delivers them
-//	runtime.go    starts and ends of processes, as containerd on a node has them
+//	runtime.go    sandboxes, containers and processes, as containerd on a node has them
 //	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
 //	audit.go      when the API server made the changes that it delivers, and who asked for them
 //	applog.go     what the app says in its log

@@ -7,7 +7,7 @@
 //	terminal     at most 40 lines: the outcome, one table, the findings in a line each, where the
 //	             page is; the flag -verbose-report prints all of report.txt instead
 //	index.html   opens on a picture: what each strategy dropped, the delay it needed and was given,
-//	             the cost; the tables are below, folded
+//	             the cost; the tables are below, folded, and so is how Pods come and go, step by step
 //	report.txt   every table, for people
 //	report.md    the same as Markdown, also for the summary of a GitHub job
 //	report.json  for programs: a contract (File), with its JSON Schema in report.schema.json
@@ -37,6 +37,9 @@
 // all there is to tell a document (document.go; sections.go, comparison.go, phases.go and
 // arrivals.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
 // start from the runs as they are; what JSON has is a File, which Read gives back.
+//
+// SequencePictures and PodPictures draw what a report.json says of Pods' ways and of their number over
+// time, for other pages.
 //
 // The page of a single run is drawn by package picture, in the words and with the tables of this
 // package.

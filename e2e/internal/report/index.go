@@ -19,6 +19,9 @@ type index struct {
 	Legend  []Result
 	Picture chart
 	Delays  consumerChart
+	// below the fold
+	Sequences []sequenceChart
+	Pods      podChart
 }
 
 //go:embed page
@@ -65,6 +68,7 @@ func newIndex(r Report) index {
 	m, all := newModel(r), row{Runs: r.Suite.Runs}
 	out := index{document: newDocument(r), Picture: newChart(m), Result: all.result()}
 	out.Delays = newConsumerChart(m.consumers())
+	out.Sequences, out.Pods = newSequenceCharts(m.sequences()), newPodChart(m.podRuns())
 	if r.Suite.Outcome != verdict.Pass { // it can be worse than its runs
 		out.Result = resultOf(r.Suite.Outcome, false)
 	}

@@ -41,6 +41,8 @@ type File struct {
 	AA             []FileAA             `json:"aa,omitempty"` // only where a strategy ran under two names
 	// Consumers are the runs put together consumer by consumer, where consumers were compared.
 	Consumers []FileConsumer `json:"consumers,omitempty"`
+	// Sequences are how Pods came and went, step by step, of each strategy under each disruption.
+	Sequences []FileSequence `json:"sequences,omitempty"`
 }
 
 // FilePhase is a Phase of a File.
@@ -92,6 +94,8 @@ type FileRun struct {
 	// DeletionWidthMs how much later it was answered; not there where no audit log tells.
 	DeletionLateMs  []float64 `json:"deletionLateMs,omitempty"`
 	DeletionWidthMs []float64 `json:"deletionWidthMs,omitempty"`
+	// Pods are those of the run over time; not there if none was counted
+	Pods *FilePods `json:"pods,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -238,6 +242,11 @@ func (f File) check() error {
 			return fmt.Errorf("run %s/%s: %w", run.Strategy, run.Disruption, err)
 		}
 	}
+	for _, s := range f.Sequences {
+		if err := s.check(); err != nil {
+			return fmt.Errorf("sequence of %s/%s: %w", s.Strategy, s.Disruption, err)
+		}
+	}
 	return nil
 }
 
@@ -291,6 +300,7 @@ func NewFile(r Report) File {
 		out.Runs = append(out.Runs, newFileRun(v, r.Cluster))
 	}
 	out.Consumers = model{Report: r}.consumers()
+	out.Sequences = newModel(r).sequences()
 	for _, c := range r.Suite.AA {
 		for _, l := range c.Rows {
 			out.AA = append(out.AA, FileAA{
@@ -319,7 +329,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
-		DeletionWidthMs: millisecondsOf(v.DeletionWidth),
+		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v),
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment

@@ -9,7 +9,8 @@
 //	Spec     what the run was declared to be: strategy, disruption, lanes, and what each is held to
 //	Lanes    one record of 56 bytes per planned request: when it was due, how late it left, how it
 //	         ended (one cause), its attempts on the wire, its local port, the Pod that answered
-//	Events   changes of Pods, EndpointSlices and Nodes; the app's own life; ends of processes
+//	Events   changes of Pods, EndpointSlices and Nodes; the app's own life; sandboxes, containers and
+//	         their processes
 //	Routes   whom kube-proxy chose for each new connection
 //	Forwards what each proxy passed on, to whom, and how often: one record of 32 bytes per request, or
 //	         per connection where the proxy reads no requests
@@ -34,7 +35,7 @@
 //	changes of Pods and endpoints      the API server's audit log, as an interval (Event.Width) with
 //	                                   the name of who asked (Event.By); else the watch's delivery
 //	the app's life                     the app's log, by its node's clock
-//	ends of processes                  containerd's events, by its node's clock
+//	sandboxes, containers, processes   containerd's events, by its node's clock
 //	kube-proxy's choices               conntrack -E on each node, by its node's clock
 //	what a proxy passed on             its access log, by its node's clock
 //	Prometheus' scrapes                its own series up, by its node's clock

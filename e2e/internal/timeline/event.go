@@ -36,6 +36,7 @@ type Kind string
 const (
 	PodCreated          Kind = "pod-created"          // the Pod was first seen
 	PodScheduled        Kind = "pod-scheduled"        // it was given a node
+	PodSandboxReady     Kind = "pod-sandbox-ready"    // its PodReadyToStartContainers became true: sandbox, network
 	PodAddressed        Kind = "pod-addressed"        // it was given an IP
 	PodStarted          Kind = "pod-started"          // its container was seen running
 	PodReady            Kind = "pod-ready"            // its Ready condition became true; each time
@@ -55,6 +56,10 @@ const (
 	LogCut             Kind = "log-cut"         // its log could not be read to its end; Detail says why
 	WatchGap           Kind = "watch-gap"       // a watch was interrupted: changes may be missing; Detail
 )
+
+// KubeletWrote is told by the audit log alone: the request for the first write of a Pod's kubelet to
+// its status. The kubelet knows of the Pod by then.
+const KubeletWrote Kind = "kubelet-wrote"
 
 // Kinds told by this process of what it does itself: exact.
 const (
@@ -82,6 +87,10 @@ const (
 // Kinds told by the container runtime of the Pod's node: At is the runtime's wall clock, turned
 // into an offset.
 const (
-	ProcessStart Kind = "process-start" // the container's process was started
-	ProcessExit  Kind = "process-exit"  // it has ended, as the runtime's shim reaped it; Code says how
+	ContainerCreated Kind = "container-created" // the container was made, and isn't started yet
+	ProcessStart     Kind = "process-start"     // the container's process was started
+	ProcessExit      Kind = "process-exit"      // it has ended, as the runtime's shim reaped it; Code says how
+	// the process that holds the Pod's namespaces was started: the Pod's network was made just before
+	SandboxStart Kind = "sandbox-start"
+	SandboxExit  Kind = "sandbox-exit" // and has ended: the Pod's network is taken down next
 )

@@ -106,14 +106,7 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 			a.gap = min(a.gap, e.At)
 		}
 	}
-	for _, s := range tl.Sources {
-		if s.SameClock || s.Uncertainty > 0 {
-			a.clocks[s.Node] = max(a.clocks[s.Node], s.Uncertainty)
-		}
-		if s.Kind == timeline.SourceHarness {
-			a.step = s.Drift.Abs()
-		}
-	}
+	a.readClocks()
 	forwards := a.forwardsOfDropped()
 	routes := a.routesOfDropped(forwards)
 	dropped := make([][]DroppedRequest, len(tl.Lanes))
@@ -166,6 +159,18 @@ func (a *attribution) findRefusals(dropped [][]DroppedRequest) {
 			if first, known := a.refused[d.lifecycle]; ok && d.Sent > listening && (!known || d.Done < first) {
 				a.refused[d.lifecycle] = d.Done
 			}
+		}
+	}
+}
+
+// readClocks takes what is known of the clocks of nodes, and of the harness' own.
+func (a *attribution) readClocks() {
+	for _, s := range a.tl.Sources {
+		if s.SameClock || s.Uncertainty > 0 {
+			a.clocks[s.Node] = max(a.clocks[s.Node], s.Uncertainty)
+		}
+		if s.Kind == timeline.SourceHarness {
+			a.step = s.Drift.Abs()
 		}
 	}
 }

@@ -153,6 +153,17 @@
 // of all removals take longer than the greatest (Wilks 1941). Consumers counts rollouts instead of
 // removals, as Pods of one rollout wait for the same updates.
 //
+// # How Pods come, and how they go
+//
+// Sequences turns the lifecycles of a run into two ways, each a list of steps from one start: in, from
+// when the API server was asked to create the Pod; out, from when it was asked to delete it. Each step
+// has one named source. One that was not seen of a Pod is counted as such, and is never 0. Which of two
+// steps came first is said only where all that is known of both allows nothing else: a change that the
+// audit log dated lies between a request and its answer, and what a node tells is as good as its clock.
+// What a Pod's volumes do is not measured: the app's Pods have none.
+//
+// CountPods counts Pods over time. One that is terminating and still runs counts once, as terminating.
+//
 // # What a zero is worth
 //
 // A zero is a claim about rollouts, not about requests: after n rollouts without a dropped request,

@@ -31,6 +31,11 @@ type PodLifecycle struct {
 	// was made; 0 if its instant is the watch's
 	deletionLate, deletionWidth time.Duration
 
+	// of what is in FirstSeen, lengths: the intervals within which it happened
+	widths   map[timeline.Kind]time.Duration
+	clockOff time.Duration // how far off the clock of its node may be, by which app and runtime tell
+	answered span          // of the requests that it answered the first, from sent to done; zero for none
+
 	serving   []span // when kube-proxy may route to it: ready, or terminating and not failing its probe
 	restarted bool   // its process started a second time, and what was first seen is of the first
 }
@@ -160,6 +165,7 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 		at, again := l.FirstSeen[e.Kind]
 		if !again || e.At < at {
 			l.FirstSeen[e.Kind] = e.At
+			l.width(e)
 		}
 		if e.Kind == timeline.PodDeleted && !again {
 			l.deletionLate, l.deletionWidth = e.SeenAfter, e.Width
@@ -183,6 +189,14 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 		}
 	}
 	return pods
+}
+
+// width takes an event that is the first of its kind.
+func (l *PodLifecycle) width(e timeline.Event) {
+	if l.widths == nil {
+		l.widths = map[timeline.Kind]time.Duration{}
+	}
+	l.widths[e.Kind] = e.Width
 }
 
 // serves takes an event of an endpoint. A Pod may fail its readiness probe and recover.

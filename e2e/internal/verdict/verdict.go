@@ -213,6 +213,8 @@ func Judge(tl timeline.Timeline) Verdict {
 		DisruptStart: tl.Window.DisruptStart, Overhead: tl.Window.Overhead,
 	}
 	pods := podLifecycles(tl)
+	pods.noteClocks(tl)
+	pods.noteAnswers(tl.Lanes)
 	v.PodsReplaced, _ = pods.gone(tl.Window, "")
 	v.PeakPods, v.ExtraPodSeconds = pods.cost(tl)
 	if tl.Window.Settled > 0 {
