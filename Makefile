@@ -35,6 +35,10 @@ unit: ## Unit tests with the race detector; no cluster, no Docker
 consumers: ## Measure every consumer of endpoints; builds what they need first (CONSUMERS=ingress,gateway: these only). Two hours
 	@scripts/consumers.sh $(if $(CONSUMERS),-consumers '$(CONSUMERS)') $(GO_TEST_FLAGS)
 
+.PHONY: disruptions
+disruptions: ## Everything that makes Pods go away, with a strategy that stops at once and one that waits. An hour
+	@scripts/e2e.sh -profile disruptions -out artifacts/disruptions -timeout 2h $(GO_TEST_FLAGS)
+
 .PHONY: safe-delay
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
@@ -53,11 +57,11 @@ article: ## Say which of the article's statements hold, by the reports in artifa
 	@go run -buildvcs=false ./e2e/article $(REPORTS)
 
 .PHONY: nightly
-nightly: ## The regression job: every strategy, then the proof that what is measured follows the periods it depends on. An hour and a half
-	@$(ALL) nightly-strategies nightly-sync-period nightly-safe-delay nightly-knobs
-.PHONY: nightly-strategies nightly-sync-period nightly-safe-delay nightly-knobs
-nightly-strategies:
-	@scripts/e2e.sh -profile full $(GO_TEST_FLAGS)
+nightly: ## The regression job: a night's part of all strategies and disruptions, then the proof that what is measured follows the periods it depends on. An hour and a half
+	@$(ALL) nightly-profile nightly-sync-period nightly-safe-delay nightly-knobs
+.PHONY: nightly-profile nightly-sync-period nightly-safe-delay nightly-knobs
+nightly-profile:
+	@scripts/e2e.sh -profile nightly -timeout 90m $(GO_TEST_FLAGS)
 nightly-sync-period:
 	@scripts/e2e.sh -long sync-period -out artifacts/sync-period $(GO_TEST_FLAGS)
 nightly-safe-delay:

@@ -40,6 +40,7 @@ type config struct {
 	addr            string
 	grpcAddr        string
 	onSIGTERM       action
+	stopSignal      string
 	delay           time.Duration
 	close           bool
 	unready         bool
@@ -181,6 +182,13 @@ func newFlagSet() (*flag.FlagSet, *config) {
 			"shutdown: http.Server.Shutdown, and grpc.Server.GracefulStop beside it, at once. "+
 			"delay: serve on for -delay, then shutdown.",
 	)
+	flags.StringVar(
+		&cfg.stopSignal,
+		"stop-signal",
+		stopSignalDefault,
+		"`signal` that stands for SIGTERM wherever these flags name it: SIGTERM, SIGUSR1 or SIGQUIT. With another, SIGTERM "+
+			"has no handler. Needs an -on-sigterm other than default.",
+	)
 	flags.DurationVar(
 		&cfg.delay,
 		"delay",
@@ -241,6 +249,10 @@ func (c *config) parse(flags *flag.FlagSet, args []string) error {
 		return fmt.Errorf("-grpc-addr %q: %w", c.grpcAddr, grpcErr)
 	case !slices.Contains(actions, c.onSIGTERM):
 		return fmt.Errorf("-on-sigterm %q is unknown, want one of %s", c.onSIGTERM, actionNames())
+	case stopSignals[c.stopSignal] == 0:
+		return fmt.Errorf("-stop-signal %q is unknown, want SIGTERM, SIGUSR1 or SIGQUIT", c.stopSignal)
+	case given["stop-signal"] && c.onSIGTERM == actionDefault:
+		return errors.New("-stop-signal needs an -on-sigterm other than default, which handles none")
 	case given["delay"] && c.onSIGTERM != actionDelay:
 		return fmt.Errorf("-delay needs -on-sigterm=delay, not %s", c.onSIGTERM)
 	case c.delay <= 0:

@@ -55,6 +55,8 @@ func TestFlags(t *testing.T) {
 		{"delay without its action", []string{"-delay=5s"}, "-delay needs -on-sigterm=delay, not default"},
 		{"delay with another action", []string{"-on-sigterm=shutdown", "-delay=15s"}, "-delay needs -on-sigterm=delay, not shutdown"},
 		{"close without handler", []string{"-close"}, "-close needs an -on-sigterm other than default"},
+		{"stop signal without handler", []string{"-stop-signal=SIGUSR1"}, "-stop-signal needs an -on-sigterm other than default"},
+		{"unknown stop signal", []string{"-on-sigterm=shutdown", "-stop-signal=SIGKILL"}, `-stop-signal "SIGKILL" is unknown, want SIGTERM, SIGUSR1 or SIGQUIT`},
 		{"unready without handler", []string{"-unready"}, "-unready needs an -on-sigterm other than default"},
 		{"bound without Shutdown", []string{"-on-sigterm=ignore", "-shutdown-timeout=5s"}, "-shutdown-timeout needs -on-sigterm=shutdown or delay, not ignore"},
 		{"bound of nothing", []string{"-on-sigterm=shutdown", "-shutdown-timeout=0s"}, "-shutdown-timeout 0s: want more than 0"},
@@ -79,12 +81,12 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		args []string
 		want config
 	}{
-		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
+		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, stopSignal: "SIGTERM", delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
 		{
 			"all",
-			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50"},
+			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-stop-signal=SIGQUIT", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50"},
 			config{
-				addr: "[::1]:0", grpcAddr: "[::1]:1", webhookAddr: ":8443", onSIGTERM: actionDelay, delay: 1500 * time.Millisecond, close: true, unready: true,
+				addr: "[::1]:0", grpcAddr: "[::1]:1", webhookAddr: ":8443", onSIGTERM: actionDelay, stopSignal: "SIGQUIT", delay: 1500 * time.Millisecond, close: true, unready: true,
 				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50,
 			},
 		},
@@ -102,7 +104,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run([]string{"-h"}, &stdout, &stderr))
 	assert.Empty(t, stderr.String())
-	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every"} {
+	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "stop-signal", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every"} {
 		assert.Contains(t, stdout.String(), "\n  -"+name)
 	}
 }

@@ -38,10 +38,18 @@ const (
 
 var actions = []action{actionDefault, actionIgnore, actionShutdown, actionDelay}
 
+// stopSignals are those that a container runtime may be told to stop the process with.
+var stopSignals = map[string]syscall.Signal{
+	stopSignalDefault: syscall.SIGTERM, "SIGUSR1": syscall.SIGUSR1, "SIGQUIT": syscall.SIGQUIT,
+}
+
+const stopSignalDefault = "SIGTERM"
+
 // terminator is the way out of a process: it begins with SIGTERM and is over when it is time to
 // shut down.
 type terminator struct {
 	action action
+	signal syscall.Signal // SIGTERM, unless -stop-signal says otherwise
 	delay  time.Duration
 	life   *lifeLog
 
@@ -54,6 +62,7 @@ type terminator struct {
 func newTerminator(cfg config, life *lifeLog) *terminator {
 	return &terminator{
 		action:  cfg.onSIGTERM,
+		signal:  cmp.Or(stopSignals[cfg.stopSignal], syscall.SIGTERM),
 		delay:   cfg.delay,
 		life:    life,
 		sigterm: make(chan os.Signal, 1),
@@ -68,7 +77,7 @@ func (d *terminator) notify() {
 	if d.action != actionDefault {
 		// Also for actionIgnore, where signal.Ignore would be the ordinary way: to the outside both
 		// are the same, and so its instant is known.
-		signal.Notify(d.sigterm, syscall.SIGTERM)
+		signal.Notify(d.sigterm, d.signal)
 	}
 }
 

@@ -75,6 +75,20 @@ func TestIgnore(t *testing.T) {
 	assert.False(t, app.seen("exit"))
 }
 
+// TestStopSignal: another signal does what SIGTERM does, and SIGTERM then has no handler.
+func TestStopSignal(t *testing.T) {
+	t.Parallel()
+	app := listening(t, "-on-sigterm=shutdown", "-stop-signal=SIGUSR1")
+	require.NoError(t, app.cmd.Process.Signal(syscall.SIGUSR1))
+	assert.Equal(t, 0, app.exited().ExitCode())
+	assert.Equal(t, []string{"start", "listening", "sigterm", "shutdown-begin", "listener-closed", "exit"}, app.names())
+
+	app = listening(t, "-on-sigterm=shutdown", "-stop-signal=SIGUSR1")
+	app.sigterm()
+	assert.Equal(t, syscall.SIGTERM, app.exited().Sys().(syscall.WaitStatus).Signal())
+	assert.Equal(t, []string{"start", "listening"}, app.names())
+}
+
 // TestShutdown: what is in flight is answered, what is new is refused, what is idle is closed.
 func TestShutdown(t *testing.T) {
 	t.Parallel()

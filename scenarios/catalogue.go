@@ -43,6 +43,14 @@ type Profile struct {
 	Disruptions []string // by name. Empty means a release and the loss of each Pod
 	AA          bool     // each strategy runs under two names
 	Rate        int      // requests per second of each lane, unless others are asked for
+	Lanes       []string // by name, unless others or consumers are asked for. Empty means all there are
+	// Cells are what runs unless strategies or disruptions are asked for; nil: each of Strategies under
+	// each of Disruptions.
+	Cells func() []Cell
+	// Turns are cells beside those that take turns, by the names of all strategies: each night has
+	// PerNight of them at most.
+	Turns    func(strategies []string) []Cell
+	PerNight int
 	// Groups says that every group of consumers has runs of its own; else there are those of the
 	// consumers of every run alone, unless consumers are chosen.
 	Groups bool
@@ -55,7 +63,7 @@ type Profile struct {
 
 // Profiles are all there are, the default first.
 func Profiles() []Profile {
-	return []Profile{
+	out := []Profile{
 		{
 			Name:    "quick",
 			Summary: "the strategies that most teams choose from, under a release and the loss of each Pod",
@@ -92,6 +100,7 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
+	return append(out, disruptionsProfile(), doublingProfile(), nightlyProfile(out[0]))
 }
 
 // ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.
@@ -108,6 +117,7 @@ type Selection struct {
 	Consumers   []string      // in their groups; the reference goes along
 	Rate        int           // requests per second of each lane; 0 for the profile's
 	Delay       time.Duration // of the strategies, instead of their own; 0 for their own
+	Night       time.Time     // whose turn it is where cells take turns; the time of day says nothing
 	// OneProxy says that kube-proxy's mode was chosen: no group runs in another one as well.
 	OneProxy bool
 	// MinSync is kube-proxy's minimum sync period; 0 for kind's own.
@@ -285,7 +295,11 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 	if len(sel.Consumers) == 0 && !p.Groups {
 		groups = groups[:1]
 	}
-	if len(sel.Lanes) == 0 {
+	lanes := sel.Lanes
+	if len(lanes) == 0 && len(sel.Consumers) == 0 {
+		lanes = p.Lanes
+	}
+	if len(lanes) == 0 {
 		return groups, nil
 	}
 	var known []string
@@ -295,7 +309,7 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 		group.Lanes = nil
 		for _, l := range all {
 			known = append(known, l.Name())
-			if slices.Contains(sel.Lanes, l.Name()) {
+			if slices.Contains(lanes, l.Name()) {
 				group.Lanes = append(group.Lanes, l)
 			}
 		}
@@ -303,7 +317,7 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 			out = append(out, group)
 		}
 	}
-	for _, name := range sel.Lanes {
+	for _, name := range lanes {
 		if !slices.Contains(known, name) {
 			return nil, unknown("lane", name, known)
 		}
@@ -311,8 +325,19 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 	return out, nil
 }
 
+// NotRun are the cells of a selection whose turn it isn't: they are not among the scenarios that Select
+// lists.
+func (c Catalogue) NotRun(sel Selection) ([]NotRun, error) {
+	p, err := ProfileNamed(sel.Profile)
+	if err != nil {
+		return nil, err
+	}
+	_, notRun, err := c.cells(p, sel)
+	return notRun, err
+}
+
 // Select lists the scenarios of each group: the undisturbed control first, then each strategy under
-// each disruption. Those on another cluster come last.
+// each disruption, or the cells of the profile. Those on another cluster come last.
 func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
 	p, err := ProfileNamed(sel.Profile)
 	if err != nil {
@@ -343,42 +368,43 @@ func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
 const nftables = "nftables"
 
 func (c Catalogue) selectIn(group Group, p Profile, sel Selection) ([]Scenario, error) {
-	strategies := firstNotEmpty(sel.Strategies, p.Strategies, slices.Sorted(maps.Keys(c.strategies)))
-	var disruptive []string
-	for _, d := range replacements() {
-		disruptive = append(disruptive, d.Name)
+	cells, _, err := c.cells(p, sel)
+	if err != nil {
+		return nil, err
 	}
-	disruptions := firstNotEmpty(sel.Disruptions, p.Disruptions, disruptive)
 	control, err := c.In(group, controlStrategy, controlDisruption)
 	if err != nil {
 		return nil, err
 	}
 	list := []Scenario{control}
-	for _, strategy := range strategies {
-		for _, disruption := range disruptions {
-			s, err := c.In(group, strategy, disruption)
-			if err != nil {
-				return nil, err
-			}
-			if sel.Delay > 0 {
-				if s, err = s.WithDelay(sel.Delay); err != nil {
-					return nil, err
-				}
-			}
-			list = append(list, s)
-			if p.AA {
-				again := s
-				again.SameAs = s.Strategy.Name
-				again.Strategy.Name += againSuffix
-				list = append(list, again)
-			}
+	var disrupted []string // that Longer runs under
+	for _, cell := range cells {
+		s, err := c.In(group, cell.Strategy, cell.Disruption)
+		if err == nil && len(cell.Lanes) > 0 && len(sel.Lanes)+len(sel.Consumers) == 0 {
+			s, err = s.Only(cell.Lanes)
+		}
+		if err == nil && sel.Delay > 0 {
+			s, err = s.WithDelay(sel.Delay)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+		if cell.Strategy == p.Longer {
+			disrupted = append(disrupted, cell.Disruption)
+		}
+		if p.AA {
+			again := s
+			again.SameAs = s.Strategy.Name
+			again.Strategy.Name += againSuffix
+			list = append(list, again)
 		}
 	}
-	if p.Longer == "" || sel.Delay > 0 || !slices.Contains(strategies, p.Longer) {
+	if len(disrupted) == 0 || sel.Delay > 0 {
 		return list, nil
 	}
 	for _, delay := range longer(group, c.strategies[p.Longer].ServesFor(), cmp.Or(sel.MinSync, kindMinSync)) {
-		for _, disruption := range disruptions {
+		for _, disruption := range disrupted {
 			s, err := c.In(group, p.Longer, disruption)
 			if err == nil {
 				s, err = s.WithDelay(delay)

@@ -25,6 +25,9 @@ type Disruption struct {
 	Objects string
 	// Needs is what it needs of the cluster. Runs with the same needs share a cluster.
 	Needs Needs
+	// Strategies are those that profile disruptions has it with, by name, where it is about some; nil
+	// for one that stops at once and one that waits.
+	Strategies []string
 	// Run does it. It returns when the last step was taken and its effect is there as the summary
 	// says; Pods may still be terminating then.
 	Run func(ctx context.Context, app App) error
@@ -118,7 +121,7 @@ type App interface {
 
 // Disruptions are all there are, in the order in which reports show them.
 func Disruptions() []Disruption {
-	return slices.Concat([]Disruption{Quiet(10 * time.Second)}, replacements())
+	return slices.Concat([]Disruption{Quiet(10 * time.Second)}, replacements(), quotas())
 }
 
 // replacements are the two that every strategy is held against: a release, and the loss of one Pod

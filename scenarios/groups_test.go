@@ -203,3 +203,17 @@ func TestScenarioNeeds(t *testing.T) {
 	s.Disruption.Reach = ReachNode
 	require.ErrorContains(t, s.Allowed(false), "reaches beyond the namespace")
 }
+
+// TestStrategyNeeds: feature gates of a strategy are the cluster's, beside those of the disruption.
+func TestStrategyNeeds(t *testing.T) {
+	s, err := catalogue(t).Find("stop-signal", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	assert.Equal(t, "ContainerStopSignals=true", s.Needs().Key())
+	require.NoError(t, s.Allowed(true))
+	require.ErrorIs(t, s.Allowed(false), ErrNotOurs)
+	require.ErrorContains(t, s.Allowed(false), "strategy stop-signal needs settings of the cluster: ")
+	s.Disruption.Needs.FeatureGates = map[string]bool{"A": false}
+	s.ProxyMode = "nftables"
+	assert.Equal(t, "kube-proxy nftables\nA=false\nContainerStopSignals=true", s.Needs().Key())
+	assert.Equal(t, map[string]bool{"ContainerStopSignals": true}, s.Strategy.FeatureGates, "the strategy itself stays as it is")
+}

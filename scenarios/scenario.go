@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -53,6 +54,11 @@ func (s Scenario) Path() string {
 func (s Scenario) Needs() Needs {
 	needs := s.Disruption.Needs
 	needs.ProxyMode = cmp.Or(s.ProxyMode, needs.ProxyMode)
+	if len(s.Strategy.FeatureGates) > 0 {
+		gates := maps.Clone(s.Strategy.FeatureGates)
+		maps.Copy(gates, needs.FeatureGates)
+		needs.FeatureGates = gates
+	}
 	return needs
 }
 
@@ -60,6 +66,9 @@ func (s Scenario) Needs() Needs {
 func (s Scenario) Allowed(ours bool) error {
 	if err := s.Disruption.Allowed(ours); err != nil {
 		return err
+	}
+	if !ours && len(s.Strategy.FeatureGates) > 0 {
+		return fmt.Errorf("strategy %s needs settings of the cluster: %w", s.Strategy.Name, ErrNotOurs)
 	}
 	if !ours && s.Needs().Key() != "" {
 		return fmt.Errorf("%s needs kube-proxy in mode %s: %w", s.Name(), s.ProxyMode, ErrNotOurs)

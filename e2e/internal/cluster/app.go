@@ -47,6 +47,7 @@ type App struct {
 	selector   string // of the Pods, and of the workload itself
 	container  string // that the app runs in
 	grace      time.Duration
+	stopSignal *corev1.Signal // that the strategy asks for; nil for the image's own
 	replicas   int
 	services   []string // of all consumers
 	watched    []fixtures.Consumer
@@ -192,6 +193,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	if err := a.WaitStable(ctx); err != nil {
+		return err
+	}
+	if err := a.checkStopSignal(ctx); err != nil {
 		return err
 	}
 	if inside {

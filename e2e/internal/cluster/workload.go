@@ -62,6 +62,10 @@ func (a *App) render(strategy fixtures.Strategy) (manifest *unstructured.Unstruc
 	}
 	a.workload, a.selector, a.container = located[0], selector.String(), rendered.App().Name
 	a.replicas, a.grace = rendered.Replicas, rendered.Grace()
+	a.stopSignal = nil
+	if l := rendered.App().Lifecycle; l != nil {
+		a.stopSignal = l.StopSignal
+	}
 	return manifest, nil
 }
 

@@ -55,7 +55,8 @@ func TestNewSpec(t *testing.T) {
 	clean := timeline.Promise{Expect: timeline.Clean, Source: "strategy prestop-sleep"}
 	late := timeline.Promise{Expect: timeline.Measured, Source: "consumer dns-cached: holds from a delay of 32s on, and this one is 15s"}
 	want := timeline.Spec{
-		Strategy: "prestop-sleep", Summary: scenario.Strategy.Summary, Group: "preStop", SameAs: "prestop-nap", Delay: 15 * time.Second,
+		Strategy: "prestop-sleep", Summary: scenario.Strategy.Summary, Group: "preStop", SameAs: "prestop-nap",
+		Delay: 15 * time.Second, PreStop: 15 * time.Second,
 		Disruption: "rolling-update", Scope: timeline.ScopeAll, ConsumerGroup: "local", ProxyMode: "nftables",
 		Lanes: []timeline.LaneSpec{
 			{

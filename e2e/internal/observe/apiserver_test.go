@@ -437,7 +437,10 @@ func setReady(p *corev1.Pod, ready bool) {
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}, {Type: corev1.PodReady, Status: status}}
 }
 
-func setLeaving(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }
+// setLeaving deletes a Pod with a grace period of 30 s.
+func setLeaving(p *corev1.Pod) {
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = new(metav1.Now()), new(int64(30))
+}
 
 func setExited(p *corev1.Pod, code int32, reason string) {
 	p.Status.ContainerStatuses[1].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason}}

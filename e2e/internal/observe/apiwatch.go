@@ -105,7 +105,11 @@ func podChanges(to Recorder, container string) handler {
 		}
 		wasReady[id] = ready
 		if p.DeletionTimestamp != nil {
+			if seconds := p.DeletionGracePeriodSeconds; seconds != nil {
+				e.Grace = time.Duration(*seconds) * time.Second
+			}
 			once(timeline.PodDeleted)
+			e.Grace = 0
 		}
 		for _, c := range p.Status.ContainerStatuses {
 			if c.Name != container {

@@ -58,13 +58,15 @@ func TestLifeOfAPod(t *testing.T) {
 		}
 		exit := worker(15*sec, timeline.ContainerExit, "106")
 		exit.Code, exit.Detail = 137, "OOMKilled"
+		deleted := worker(13*sec, timeline.PodDeleted, "104")
+		deleted.Grace = 30 * sec
 		assert.Equal(t, []timeline.Event{
 			{At: 1 * sec, Kind: timeline.PodCreated, Pod: "app-0", Version: "101"},
 			worker(2*sec, timeline.PodScheduled, "102"),
 			worker(2*sec, timeline.PodAddressed, "102"),
 			worker(2*sec, timeline.PodStarted, "102"),
 			worker(3*sec, timeline.PodReady, "103"),
-			worker(13*sec, timeline.PodDeleted, "104"),
+			deleted,
 			exit,
 			worker(16*sec, timeline.PodGone, "107"),
 		}, o.Stop().Events)

@@ -34,8 +34,8 @@
 // A Report becomes a model (aggregate.go: runs of the same strategy and disruption in one row, apart
 // by group of consumers and mode of kube-proxy). Consumers have a row each (consumers.go). What
 // fits on a screen is its Summary (summary.go), what the page opens on its picture (chart.go), and
-// all there is to tell a document (document.go; sections.go, comparison.go, phases.go and
-// arrivals.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
+// all there is to tell a document (document.go; sections.go, comparison.go, phases.go, arrivals.go
+// and terminations.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
 // start from the runs as they are; what JSON has is a File, which Read gives back.
 //
 // SequencePictures and PodPictures draw what a report.json says of Pods' ways and of their number over

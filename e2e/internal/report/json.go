@@ -43,6 +43,15 @@ type File struct {
 	Consumers []FileConsumer `json:"consumers,omitempty"`
 	// Sequences are how Pods came and went, step by step, of each strategy under each disruption.
 	Sequences []FileSequence `json:"sequences,omitempty"`
+	// NotRun is what was selected and left out.
+	NotRun []FileNotRun `json:"notRun,omitempty"`
+}
+
+// FileNotRun is a strategy under a disruption that was not run, and why.
+type FileNotRun struct {
+	Strategy   string `json:"strategy"`
+	Disruption string `json:"disruption"`
+	Why        string `json:"why"`
 }
 
 // FilePhase is a Phase of a File.
@@ -96,9 +105,23 @@ type FileRun struct {
 	DeletionWidthMs []float64 `json:"deletionWidthMs,omitempty"`
 	// Pods are those of the run over time; not there if none was counted
 	Pods *FilePods `json:"pods,omitempty"`
+	// Terminations are how Pods that were deleted with a grace period came to their ends.
+	Terminations []FileTermination `json:"terminations,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
+}
+
+// FileTermination is how a Pod that was deleted came to its end. Seconds count from the deletion; what
+// nobody told is not there.
+type FileTermination struct {
+	Pod            string   `json:"pod"`
+	GraceSeconds   float64  `json:"graceSeconds"`
+	SIGTERMSeconds *float64 `json:"sigtermSeconds,omitempty"`
+	ExitSeconds    *float64 `json:"exitSeconds,omitempty"`
+	ExitCode       *int     `json:"exitCode,omitempty"`
+	HookFailed     bool     `json:"hookFailed,omitempty"`
+	PreStopCounted *bool    `json:"preStopCounted,omitempty"`
 }
 
 // FileLane is a lane of a run.
@@ -299,6 +322,9 @@ func NewFile(r Report) File {
 	for _, v := range r.Suite.Runs {
 		out.Runs = append(out.Runs, newFileRun(v, r.Cluster))
 	}
+	for _, n := range r.NotRun {
+		out.NotRun = append(out.NotRun, FileNotRun(n))
+	}
 	out.Consumers = model{Report: r}.consumers()
 	out.Sequences = newModel(r).sequences()
 	for _, c := range r.Suite.AA {
@@ -333,6 +359,11 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment
+	}
+	for _, t := range v.Terminations {
+		out.Terminations = append(out.Terminations, FileTermination{
+			t.Pod, seconds(t.Grace), secondsOf(t.SIGTERM), secondsOf(t.Exit), t.Code, t.HookFailed, t.PreStopCounted,
+		})
 	}
 	for _, l := range v.Lanes {
 		out.Lanes = append(out.Lanes, newFileLane(v, l))
@@ -405,6 +436,14 @@ func above0[K comparable](counts map[K]int) map[K]int {
 
 // seconds and milliseconds are rounded to a thousandth: the clock is finer, what it measures isn't.
 func seconds(d time.Duration) float64 { return thousandths(d.Seconds()) }
+
+// secondsOf is nil for what nobody told.
+func secondsOf(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	return new(seconds(*d))
+}
 
 func milliseconds(d time.Duration) float64 {
 	return thousandths(float64(d) / float64(time.Millisecond))

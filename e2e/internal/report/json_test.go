@@ -147,6 +147,9 @@ func TestJSONContract(t *testing.T) {
 	got := decoded(t, r)
 	assert.Equal(t, "zerodrop.report/v2", got["schema"])
 	assertHas(t, object{"kubernetes": "v1.37.2", "nodes": 3.0, "proxyMode": "iptables", "minSyncPeriod": "1s"}, got.object("cluster"))
+	assert.Equal(t, []any{map[string]any{
+		"strategy": "prestop-sleep", "disruption": "node-drain", "why": "its turn is in the night of 2026-10-02 (part 2 of 3)",
+	}}, got["notRun"])
 	first, second := got.list("runs")[0], got.list("runs")[1]
 	assertHas(t, object{
 		"strategy": "shutdown-at-once", "disruption": "rolling-update", "repeat": 1.0, "outcome": "pass", "reasons": []any{},
@@ -154,6 +157,12 @@ func TestJSONContract(t *testing.T) {
 		"peakPods": 4.0, "extraPodSeconds": 9.6,
 	}, first)
 	assert.NotContains(t, second, "retry")
+	assert.Equal(t, []any{
+		map[string]any{"pod": "app-1", "graceSeconds": 30.0, "sigtermSeconds": 0.04, "exitSeconds": 2.1, "exitCode": 0.0, "hookFailed": true},
+		map[string]any{"pod": "app-2", "graceSeconds": 30.0, "sigtermSeconds": 20.0, "exitSeconds": 30.3, "exitCode": 137.0, "preStopCounted": true},
+		map[string]any{"pod": "app-3", "graceSeconds": 30.0},
+	}, first["terminations"])
+	assert.NotContains(t, second, "terminations")
 	assertHas(t, object{
 		"lane": "service/new", "consumer": "service", "outcome": "pass", "planned": 2480.0, "sent": 2477.0, "unsent": 3.0, "ok": 2391.0,
 		"dropped": 86.0, "masked": 2.0, "late": 5.0, "causes": map[string]any{"timeout": 86.0}, "phases": map[string]any{"after-exit": 86.0},

@@ -15,8 +15,8 @@ import (
 )
 
 // JUnit writes a report for CI: a testsuite per disruption and a testcase per run. What failed is a
-// failure; what is not conclusive, or could not be measured, is an error. The time of a testcase is
-// that of its rollout.
+// failure; what is not conclusive, or could not be measured, is an error; what was not run is skipped.
+// The time of a testcase is that of its rollout.
 func JUnit(w io.Writer, r Report) error {
 	all := junit.Testsuites{Name: "zerodrop"}
 	var total float64
@@ -43,6 +43,17 @@ func JUnit(w io.Writer, r Report) error {
 		tc := junit.Testcase{Name: "suite", Classname: "zerodrop", Time: xmlSeconds(0)}
 		tc.Failure, tc.Error = result(r.Suite.Outcome, r.Suite.Reasons)
 		suite.AddTestcase(tc)
+		all.AddSuite(suite)
+	}
+	if len(r.NotRun) > 0 {
+		suite := junit.Testsuite{Name: "not run", ID: len(all.Suites), Time: xmlSeconds(0)}
+		properties(&suite, r)
+		for _, n := range r.NotRun {
+			suite.AddTestcase(junit.Testcase{
+				Name: Plain(n.Strategy + "/" + n.Disruption), Classname: "zerodrop." + Plain(n.Disruption), Time: xmlSeconds(0),
+				Skipped: &junit.Result{Message: Plain(n.Why)},
+			})
+		}
 		all.AddSuite(suite)
 	}
 	all.Time = xmlSeconds(total)

@@ -262,7 +262,14 @@ func small() Report {
 	v.Lanes, v.Retry = append(slices.Clone(v.Lanes), cached), []string{"CPU pressure 62 % on zerodrop-worker"}
 	v.Unseen = []string{"the access log of traefik is not whole: lost lines: 2"}
 	v.DeletionSeen, v.DeletionLate = []time.Duration{14 * ms}, []time.Duration{4 * ms}
-	return suite(v, again)
+	v.Terminations = []verdict.Termination{
+		{Pod: "app-1", Grace: 30 * second, SIGTERM: new(40 * ms), Exit: new(2100 * ms), Code: new(0), HookFailed: true},
+		{Pod: "app-2", Owner: 1, Grace: 30 * second, SIGTERM: new(20 * second), Exit: new(30300 * ms), Code: new(137), PreStopCounted: new(true)},
+		{Pod: "app-3", Owner: 2, Grace: 30 * second},
+	}
+	out := suite(v, again)
+	out.NotRun = []NotRun{{Strategy: "prestop-sleep", Disruption: "node-drain", Why: "its turn is in the night of 2026-10-02 (part 2 of 3)"}}
+	return out
 }
 
 // grouped is a run of the profile consumers: one group, in which the reference goes along.

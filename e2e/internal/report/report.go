@@ -22,6 +22,8 @@ type Report struct {
 	// ReferenceNotes say where the lane that every group of consumers has differs between groups
 	// (verdict.ReferenceDrift).
 	ReferenceNotes []string
+	// NotRun are the cells that were selected and left out. They are neither clean nor anything else.
+	NotRun []NotRun
 	// Pictures are where the runs' pictures are, in the order of Suite.Runs: paths from the
 	// artifacts' folder, with slashes; empty for a run that has none.
 	Pictures []string
@@ -32,6 +34,9 @@ type Phase struct {
 	Name string
 	Took time.Duration
 }
+
+// NotRun is a strategy under a disruption that was not run, and why.
+type NotRun struct{ Strategy, Disruption, Why string }
 
 // Format is one way to write a Report.
 type Format struct {

@@ -114,6 +114,21 @@ func TestSuiteWithAReasonOfItsOwn(t *testing.T) {
 	assert.Contains(t, written(t, JUnit, r), `<failure message="in-app-delay got worse than last week" type="fail">`)
 }
 
+// What was not run is told by each format, and counts as nothing else.
+func TestNotRunIsTold(t *testing.T) {
+	r := quick()
+	r.NotRun = []NotRun{{Strategy: "prestop-nap", Disruption: "earthquake", Why: "its turn is tomorrow"}}
+	for _, f := range Formats() {
+		told := unwrapped(written(t, f.Write, r))
+		for _, word := range []string{"prestop-nap", "earthquake", "its turn is tomorrow"} {
+			assert.Contains(t, told, word, f.File)
+		}
+	}
+	assert.Contains(t, summarized(t, r), "not run: 1 cell, each with its reason in report.txt")
+	assert.Contains(t, written(t, JUnit, r), `<skipped message="its turn is tomorrow">`)
+	assert.Equal(t, verdictLine(quick().Suite), newDocument(r).Verdict)
+}
+
 func TestEveryReasonIsTold(t *testing.T) {
 	for _, r := range []Report{failing(), inconclusive(), infrastructure()} {
 		for _, f := range Formats() {

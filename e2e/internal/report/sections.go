@@ -18,7 +18,7 @@ func newDocument(r Report) document {
 	d.Findings = findings(m)[len(d.Reasons):]
 	for _, write := range []func(model) section{
 		arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
-		summary, words, comparisons, perLane, aa, phases, arrivals, instrument, legend,
+		summary, notRun, words, comparisons, perLane, aa, phases, arrivals, terminations, instrument, legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {
 			d.Sections = append(d.Sections, s)
@@ -149,6 +149,18 @@ func summary(m model) section {
 		return section{}
 	}
 	return section{Title: "Strategy by strategy", Blocks: []block{{Table: m.summaryTable(m.Parts)}}}
+}
+
+// notRun is what was left out: a cell that isn't in the table above is not clean.
+func notRun(m model) section {
+	if len(m.NotRun) == 0 {
+		return section{}
+	}
+	return section{Title: "Not run", Blocks: []block{{Table: Tabulate([]Column[NotRun]{
+		Key("disruption", func(n NotRun) string { return Plain(n.Disruption) }),
+		Key("strategy", func(n NotRun) string { return Plain(n.Strategy) }),
+		Words("why", func(n NotRun) string { return Plain(n.Why) }),
+	}, [][]NotRun{m.NotRun})}}}
 }
 
 // words is what the summary's words mean.

@@ -171,6 +171,7 @@ func findings(m model) []string {
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
 	}
+	out = append(out, m.graceNotes()...)
 	for _, v := range m.Suite.Runs {
 		for _, gap := range v.Unseen {
 			out = append(out, m.name(v)+": "+Plain(gap))
@@ -184,6 +185,9 @@ func findings(m model) []string {
 	rows := slices.Concat(m.Parts...)
 	if line := m.zeros(rows); line != "" {
 		out = append(out, line)
+	}
+	if n := len(m.NotRun); n > 0 {
+		out = append(out, fmt.Sprintf("not run: %s, each with its reason in report.txt", Count(n, "cell")))
 	}
 	if len(rows) > 0 && !slices.ContainsFunc(rows, func(r row) bool { return r.Control }) {
 		out = append(out, "no control was run with these: nothing shows that the instrument would have seen a dropped "+

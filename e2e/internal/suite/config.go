@@ -23,9 +23,10 @@ type Config struct {
 	Consumers   []string      // in their groups; empty for the profile's
 	Rate        int           // requests per second of each lane; the profile's, once Validate has chosen it
 	Repeat      int
-	Resume      bool   // take over the runs that are stored in Out
-	Out         string // folder for the artifacts; empty until Validate has chosen one
-	Replay      string // folder of stored timelines; empty for runs on a cluster
+	Night       time.Time // whose turn it is where cells take turns; zero for that in which the suite began
+	Resume      bool      // take over the runs that are stored in Out
+	Out         string    // folder for the artifacts; empty until Validate has chosen one
+	Replay      string    // folder of stored timelines; empty for runs on a cluster
 	Long        []string
 	Soak        time.Duration
 	Verbose     bool // print the whole report at the end
@@ -108,6 +109,11 @@ func (c *Config) Register(all *flag.FlagSet) {
 		"which `consumers` of endpoints to measure instead of the profile's, as in ingress,dns: those of a group together, "+
 			"and service/new with each group")
 	f.IntVar(&c.Repeat, "repeat", 1, "how often to run each scenario, the order reversed every second time")
+	f.Func("night", "the `date` by which profile nightly chooses, as in 2026-11-26 (default today's, UTC)",
+		func(text string) (err error) {
+			c.Night, err = time.Parse(time.DateOnly, text)
+			return err
+		})
 	f.Var((*list)(&c.Long), "long",
 		"which long `tests` to run instead of the profile's scenarios: "+strings.Join(longNames(), ", "))
 	f.DurationVar(&c.Soak, "soak", time.Hour, "how long "+string(LongSoakMemory)+" sends")

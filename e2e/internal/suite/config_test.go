@@ -99,6 +99,19 @@ func TestConfigDefaults(t *testing.T) {
 	}, c)
 }
 
+// TestNight: the date is a flag's, or that on which the suite began.
+func TestNight(t *testing.T) {
+	given, _ := newTestSuite(t, "-night=2026-11-26")
+	assert.Equal(t, time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC), given.selection().Night)
+	today, _ := newTestSuite(t)
+	assert.Equal(t, today.started, today.selection().Night)
+	var c Config
+	f := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	c.Register(f)
+	assert.ErrorContains(t, f.Parse([]string{"-night=26.11."}), `invalid value "26.11." for flag -night`)
+}
+
 // TestConfigPaths: tests run in the folder of package e2e, and a relative path is meant from the
 // root of the repository. The reports of a replay go into a folder of their own, unless -out asks
 // for another.

@@ -90,12 +90,16 @@ func (s *Suite) report() report.Report {
 	if !s.measured.IsZero() {
 		started = s.measured // when that is judged again is of no interest
 	}
+	var notRun []report.NotRun
+	for _, cell := range s.notRun {
+		notRun = append(notRun, report.NotRun(cell))
+	}
 	return report.Report{
 		Suite: verdict.JudgeSuite(s.verdicts), Cluster: s.environment, Profile: s.Config.Profile, Rate: s.Config.Rate,
 		Started: started, Elapsed: elapsed, Artifacts: artifacts,
 		Replay: s.Config.Replay != "", Pictures: s.pictures(),
-		ReferenceNotes: verdict.ReferenceDrift(s.verdicts, s.catalogue.Reference()),
-		Phases:         []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: elapsed - s.clusterTook}},
+		ReferenceNotes: verdict.ReferenceDrift(s.verdicts, s.catalogue.Reference()), NotRun: notRun,
+		Phases: []report.Phase{{Name: "cluster", Took: s.clusterTook}, {Name: "runs", Took: elapsed - s.clusterTook}},
 	}
 }
 

@@ -18,27 +18,52 @@ import (
 )
 
 // Runs are those that the flags ask for, in the order in which they are made: runs that can share a
-// cluster follow each other, and of those the ones of a group of consumers. A disruption that is not
-// for the cluster at hand is an error.
+// cluster follow each other, and of those the ones of a group of consumers. A strategy or disruption
+// that is not for the cluster at hand is an error if it is named, and is not run if it is of the
+// profile.
 func (s *Suite) Runs() ([]scenarios.Run, error) {
 	list, err := s.catalogue.Select(s.selection())
 	if err != nil {
 		return nil, err
 	}
-	for _, scenario := range list {
-		if err := scenario.Allowed(s.Config.Cluster.Kubeconfig == ""); err != nil {
-			return nil, err
-		}
+	if s.notRun, err = s.catalogue.NotRun(s.selection()); err != nil {
+		return nil, err
+	}
+	if list, err = s.allowed(list); err != nil {
+		return nil, err
 	}
 	return groupRuns(scenarios.Interleave(list, s.Config.Repeat)), nil
+}
+
+// allowed are the scenarios that the cluster at hand is for.
+func (s *Suite) allowed(list []scenarios.Scenario) ([]scenarios.Scenario, error) {
+	var out []scenarios.Scenario
+	for _, scenario := range list {
+		switch err := scenario.Allowed(s.Config.Cluster.Kubeconfig == ""); {
+		case err == nil:
+			out = append(out, scenario)
+		case slices.Contains(s.Config.Disruptions, scenario.Disruption.Name),
+			slices.Contains(s.Config.Strategies, scenario.Strategy.Name):
+			return nil, err
+		default:
+			s.notRun = append(s.notRun, scenarios.NotRun{
+				Strategy: scenario.Strategy.Name, Disruption: scenario.Disruption.Name, Why: err.Error(),
+			})
+		}
+	}
+	return out, nil
 }
 
 // selection is what the flags select.
 func (s *Suite) selection() scenarios.Selection {
 	c := s.Config
+	night := c.Night
+	if night.IsZero() {
+		night = s.started
+	}
 	return scenarios.Selection{
 		Profile: c.Profile, Strategies: c.Strategies, Disruptions: c.Disruptions, Lanes: c.Lanes, Consumers: c.Consumers,
-		Rate: c.Rate, Delay: c.Delay, MinSync: c.Cluster.ProxyMinSync,
+		Rate: c.Rate, Delay: c.Delay, MinSync: c.Cluster.ProxyMinSync, Night: night,
 		OneProxy: c.Cluster.ProxyMode != "" || c.Cluster.Kubeconfig != "",
 	}
 }
@@ -48,6 +73,11 @@ const (
 	clusterTakes = 50 * time.Second
 	// componentTakes is the same of a component: its image is loaded, and it gets ready.
 	componentTakes = 20 * time.Second
+	// replicaTakes is what each Pod more than the usual adds to a run: one after the other it is made,
+	// gets ready and is replaced.
+	replicaTakes = 5 * time.Second
+	// usualReplicas are those that runOverhead is of.
+	usualReplicas = 3
 )
 
 // Announce says how many runs are to be made, and about how long they take: on two CPUs, the 11 of
@@ -60,6 +90,9 @@ func (s *Suite) Announce(runs []scenarios.Run) {
 	line := fmt.Sprintf("%d runs, about %.0f min", len(left), max(1, s.estimate(left).Minutes()))
 	if n := len(runs) - len(left); n > 0 {
 		line += fmt.Sprintf("; %d more are stored", n)
+	}
+	if n := len(s.notRun); n > 0 {
+		line += fmt.Sprintf("; %d more are not run, and the report says why", n)
 	}
 	s.progress.line("%s", line)
 }
@@ -74,6 +107,7 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 			components[component{key, c.Component}] = c.Component != ""
 		}
 		d += runOverhead + run.Strategy.ServesFor()
+		d += time.Duration(max(0, run.Strategy.Replicas()-usualReplicas)) * replicaTakes
 	}
 	for _, made := range clusters {
 		if made {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,7 +114,8 @@ func TestEstimate(t *testing.T) {
 		want  time.Duration
 	}{
 		{"quick", nil, 6 * time.Minute},
-		{"full", []string{"-profile=full"}, 17*time.Minute + 30*sec},
+		{"full", []string{"-profile=full"}, 31*time.Minute + 40*sec},
+		{"ten replicas", []string{"-strategies=ten-replicas-stop-20s", "-disruptions=rolling-update"}, (50 + 20 + 20 + 20 + 7*5) * sec},
 		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
 		{"another kube-proxy, too", []string{"-profile=consumers", "-consumers=service", "-strategies=shutdown-at-once"}, 220 * sec},
@@ -130,6 +133,67 @@ func TestEstimate(t *testing.T) {
 			assert.Equal(t, tt.want, s.estimate(runs))
 			s.Announce(runs)
 			assert.Regexp(t, `\] \d+ runs, about \d+ min\n$`, out.String())
+		})
+	}
+}
+
+// TestLongProfiles: what a night may take, with room for proofs beside it, and what every disruption
+// may.
+func TestLongProfiles(t *testing.T) {
+	estimate := func(flags ...string) time.Duration {
+		s, _ := newTestSuite(t, flags...)
+		runs, err := s.Runs()
+		require.NoError(t, err)
+		return s.estimate(runs)
+	}
+	for day := 1; day <= 10; day++ {
+		assert.LessOrEqual(t, estimate("-profile=nightly", fmt.Sprintf("-night=2026-11-%02d", day)), 40*time.Minute)
+	}
+	assert.LessOrEqual(t, estimate("-profile=disruptions"), time.Hour)
+	assert.LessOrEqual(t, estimate("-profile=doubling"), 10*time.Minute)
+}
+
+// TestNotRun: what the profile has and the cluster isn't for is not run, by its name and with the
+// reason; what was asked for by its name is an error. Both are told in the report.
+func TestNotRun(t *testing.T) {
+	ours := []string{"-profile=nightly", "-night=2026-11-26"}
+	theirs := append(slices.Clone(ours), "-kubeconfig=/k", "-context=c")
+	tests := []struct {
+		name  string
+		flags []string
+		reach scenarios.Reach
+		want  []string // of what is not run: why
+		err   string
+	}{
+		{"on a cluster of ours", ours, scenarios.ReachNode, nil, ""},
+		{"within a namespace of theirs", theirs, scenarios.ReachNamespace, nil, ""},
+		{
+			"on a node of theirs", theirs, scenarios.ReachNode,
+			[]string{"disruption drain reaches beyond the namespace, to the node: is only for a kind cluster of zerodrop's own"}, "",
+		},
+		{"on a node of theirs, by its name", append(slices.Clone(theirs), "-disruptions=drain"), scenarios.ReachNode, nil, "disruption drain reaches"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, out := newTestSuite(t, tt.flags...)
+			scenario, err := s.Find("prestop-sleep", "rolling-update")
+			require.NoError(t, err)
+			scenario.Disruption.Name, scenario.Disruption.Reach = "drain", tt.reach
+			list, err := s.allowed([]scenarios.Scenario{scenario})
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Len(t, list, 1-len(tt.want))
+			var got []string
+			for _, cell := range s.report().NotRun {
+				assert.Equal(t, "prestop-sleep/drain", cell.Strategy+"/"+cell.Disruption)
+				got = append(got, cell.Why)
+			}
+			assert.Equal(t, tt.want, got)
+			s.Announce(nil)
+			assert.Equal(t, len(tt.want) > 0, strings.Contains(out.String(), "; 1 more are not run"))
 		})
 	}
 }

@@ -57,6 +57,7 @@ type state struct {
 	folders     []string           // of the verdicts, in their order; empty for a run that has none
 	safeDelays  []report.SafeDelay // that were measured
 	attempts    map[string]int     // by folder: runs of a series
+	notRun      []scenarios.NotRun // what the flags' selection leaves out
 }
 
 // New makes the suite of a process. Its runs end when ctx does; what was measured by then is kept.

@@ -12,6 +12,9 @@ type Event struct {
 	IP     string        `json:"ip,omitempty"`
 	Code   int           `json:"code,omitempty"` // exit code of a container
 	Detail string        `json:"detail,omitempty"`
+	// Grace is, of a deletion, the grace period that it granted: a length. 0 for none, and in runs
+	// that were stored before it was kept.
+	Grace time.Duration `json:"grace,omitempty"`
 	// Version is the resourceVersion of the object, of what a watch has delivered: the audit log
 	// knows the same change by it.
 	Version string `json:"version,omitempty"`

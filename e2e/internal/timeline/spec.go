@@ -19,7 +19,9 @@ type Spec struct {
 	// SameAs is, of an A/A comparison, the strategy that this one equals in all but its name.
 	SameAs string `json:"sameAs,omitempty"`
 	// Delay is how long a Pod serves on after its deletion, as the strategy says; a length.
-	Delay      time.Duration `json:"delay,omitempty"`
+	Delay time.Duration `json:"delay,omitempty"`
+	// PreStop is how long the strategy's preStop hook asks to take, whatever the grace period; a length.
+	PreStop    time.Duration `json:"preStop,omitempty"`
 	Disruption string        `json:"disruption"`
 	Scope      Scope         `json:"scope"`
 	// Control says that the result is known beforehand.

@@ -58,7 +58,8 @@ func example() Timeline {
 // exampleSpec is a declaration in which no field is zero.
 func exampleSpec() Spec {
 	return Spec{
-		Strategy: "prestop-sleep+again", Summary: "waits", Group: "preStop", SameAs: "prestop-sleep", Delay: 15 * time.Second,
+		Strategy: "prestop-sleep+again", Summary: "waits", Group: "preStop", SameAs: "prestop-sleep",
+		Delay: 15 * time.Second, PreStop: 20 * time.Second,
 		Disruption: "rolling-update", Scope: ScopeAll, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Watched: []string{"prometheus-endpoints"},
 		Lanes: []LaneSpec{{

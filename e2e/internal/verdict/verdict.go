@@ -103,6 +103,7 @@ type Verdict struct {
 	Unseen []string
 
 	Watched         []Watched        // removals, as consumers without load saw them
+	Terminations    []Termination    // of the Pods that were deleted with a grace period
 	Pods            []PodLifecycle   // all, in the order in which they were first seen
 	DroppedRequests []DroppedRequest // every one, lane by lane
 }
@@ -234,7 +235,7 @@ func Judge(tl timeline.Timeline) Verdict {
 			v.DeletionWidth = append(v.DeletionWidth, life.deletionWidth)
 		}
 	}
-	v.Watched, v.Unseen = watched(tl, pods), unseen(tl)
+	v.Watched, v.Unseen, v.Terminations = watched(tl, pods), unseen(tl), terminations(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {
