@@ -192,7 +192,7 @@ func consumerStatements() []Statement {
 	return []Statement{
 		{
 			Says:      "Everybody who follows endpoints learns of a removal as fast as kube-proxy.",
-			DecidedBy: "safe delay beside kube-proxy's, within a quarter of it or half a second", Figure: AsFastAs,
+			DecidedBy: "safe delay, at most a quarter or half a second longer than kube-proxy's", Figure: AsFastAs,
 			Along: AlongConsumer, Disruptions: profiled(), Beside: "service", Profile: consumersProfile,
 		},
 		{
