@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // coming are disruptions that statements name before they are there. What nobody measures is not
@@ -54,14 +55,16 @@ func TestArticle(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
+	_, err := ProfileNamed(consumersProfile)
+	require.NoError(t, err)
 	tests := []struct {
 		name string
 		s    Statement
 		want string
 	}{
 		{"one run", Statement{Strategies: oneStrategy, Disruptions: oneRollout}, "make e2e GO_TEST_FLAGS='-strategies prestop-sleep -disruptions rolling-update'"},
-		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: usual()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
-		{"every consumer", Statement{Profile: consumersProfile, Disruptions: usual()}, "make consumers"},
+		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: profiled()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
+		{"every consumer", Statement{Profile: consumersProfile, Disruptions: profiled()}, "make consumers"},
 		{"some", Statement{Profile: consumersProfile, Consumers: []string{"a", "b"}}, "make consumers CONSUMERS=a,b"},
 		{"later", Statement{Strategies: oneStrategy, Later: true}, ""},
 	}

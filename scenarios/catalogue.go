@@ -61,9 +61,6 @@ type Profile struct {
 	Longer string
 }
 
-// consumersProfile is the profile that compares consumers.
-const consumersProfile = "consumers"
-
 // Profiles are all there are, the default first.
 func Profiles() []Profile {
 	out := []Profile{
@@ -92,7 +89,7 @@ func Profiles() []Profile {
 			AA:          true,
 		},
 		{
-			Name:    consumersProfile,
+			Name:    "consumers",
 			Summary: "every consumer of endpoints, in groups: how long does each go on sending?",
 			Strategies: []string{
 				"shutdown-at-once", "in-app-delay", "prestop-sleep", "single-replica-prestop-sleep",

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"io"
 	"slices"
 	"strings"
@@ -122,8 +123,11 @@ type point struct {
 // hold but for the strategies, say, that it names and nobody has measured.
 func decide(s scenarios.Statement, all []Measurement) Finding {
 	out := Finding{Statement: s}
-	read, known := deciders[s.Figure]
-	if !known {
+	read := deciders[s.Figure]
+	if read == nil {
+		read = stepDeciders[s.Figure]
+	}
+	if read == nil {
 		return out
 	}
 	var points []point
@@ -205,8 +209,8 @@ func mostOf(words []string) string {
 // answer may depend on; none where the measurement tells nothing of it.
 type decider func(scenarios.Statement, ResultsFile) []point
 
-// deciders are those of the kinds of figures that reports have. A statement of another kind is not
-// measured yet.
+// deciders, and stepDeciders, are those of the kinds of figures that reports have. A statement of
+// another kind is not measured yet.
 var deciders = map[scenarios.Figure]decider{
 	scenarios.DropsSome:        countsDropped(func(n int) bool { return n > 0 }),
 	scenarios.DropsNone:        countsDropped(func(n int) bool { return n == 0 }),
@@ -593,8 +597,16 @@ func (a Article) newDocument() document {
 
 // ArticlePage writes the list as a page.
 func ArticlePage(w io.Writer, a Article) error {
+	whole := struct {
+		document
+		Sequences, Pods template.HTML
+	}{document: a.newDocument()}
+	var err error
+	if whole.Sequences, whole.Pods, err = a.pictures(); err != nil {
+		return err
+	}
 	var out bytes.Buffer
-	if err := pages.ExecuteTemplate(&out, "article.html", a.newDocument()); err != nil {
+	if err := pages.ExecuteTemplate(&out, "article.html", whole); err != nil {
 		return fmt.Errorf("lay out article: %w", err)
 	}
 	if _, err := w.Write(out.Bytes()); err != nil {

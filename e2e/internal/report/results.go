@@ -38,6 +38,7 @@ type ResultsFile struct {
 	// Figures are those of conclusive runs, and Consumers what all runs together say of them.
 	Figures   []RunFigures   `json:"figures,omitempty"`
 	Consumers []FileConsumer `json:"consumers,omitempty"`
+	Sequences []FileSequence `json:"sequences,omitempty"` // that a statement of the article asks for
 }
 
 // RunFigures is what is kept of a run.
@@ -50,6 +51,9 @@ type RunFigures struct {
 	RolloutSeconds  float64       `json:"rolloutSeconds"`
 	ExtraPodSeconds float64       `json:"extraPodSeconds"`
 	Lanes           []LaneFigures `json:"lanes"`
+	// Only where a statement of the article asks for them.
+	Pods         *FilePods         `json:"pods,omitempty"`
+	Terminations []FileTermination `json:"terminations,omitempty"`
 }
 
 // LaneFigures is what is kept of a conclusive lane.
@@ -77,7 +81,7 @@ func Condense(f File, commit, command string) (ResultsFile, error) {
 	case commit == "" || command == "":
 		return ResultsFile{}, errors.New("condense report: commit and command have to be told")
 	case len(out.Consumers) > 0:
-		out.Figures = nil // a dozen lanes of each run, which the consumers have together
+		out.Figures, out.Sequences = nil, nil // a dozen lanes of each run, which the consumers have together
 	}
 	out.Commit, out.Command = commit, command
 	return out, nil
@@ -101,6 +105,11 @@ func condensed(f File) (ResultsFile, error) {
 			out.Figures = append(out.Figures, newRunFigures(run))
 		}
 	}
+	for _, s := range f.Sequences {
+		if asked(s.Strategy, s.Disruption, ofSteps) {
+			out.Sequences = append(out.Sequences, s)
+		}
+	}
 	return out, nil
 }
 
@@ -109,6 +118,12 @@ func newRunFigures(run FileRun) RunFigures {
 		Strategy: run.Strategy, Disruption: run.Disruption, PodsReplaced: run.PodsReplaced, PodsDeleted: run.PodsDeleted,
 		PeakPods: run.PeakPods, RolloutSeconds: run.RolloutSeconds, ExtraPodSeconds: run.ExtraPodSeconds,
 		Lanes: []LaneFigures{},
+	}
+	if asked(run.Strategy, run.Disruption, ofPods) {
+		out.Pods = run.Pods
+	}
+	if asked(run.Strategy, run.Disruption, ofEnds) {
+		out.Terminations = run.Terminations
 	}
 	for _, l := range run.Lanes {
 		if !l.Outcome.Conclusive() {
@@ -142,7 +157,7 @@ func sumOf(before []byte) string {
 // Write writes what ReadResults reads: a run or a consumer a line, and the checksum.
 func (f ResultsFile) Write(w io.Writer) error {
 	head := f
-	head.Figures, head.Consumers = nil, nil
+	head.Figures, head.Consumers, head.Sequences = nil, nil, nil
 	out, err := json.MarshalIndent(head, "", "  ")
 	out = bytes.TrimSuffix(out, []byte("\n}"))
 	if err == nil {
@@ -150,6 +165,9 @@ func (f ResultsFile) Write(w io.Writer) error {
 	}
 	if err == nil {
 		out, err = appendList(out, "consumers", f.Consumers)
+	}
+	if err == nil {
+		out, err = appendList(out, "sequences", f.Sequences)
 	}
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
