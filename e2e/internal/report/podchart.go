@@ -58,7 +58,8 @@ func newPodChart(runs []FileRun) podChart {
 			longest, most = max(longest, run.Pods.UntilSeconds), max(most, run.Pods.Peak.all())
 		}
 	}
-	out := podChart{Scale: linearScale("Pods over time", "s since the start of the disruption", longest), Height: podChartHeight}
+	axis := linearScale("Pods over time", "s since the start of the disruption", longest)
+	out := podChart{Scale: axis, Height: podChartHeight}
 	for _, run := range runs {
 		if run.Pods != nil {
 			out.Rows = append(out.Rows, newPodRow(run, longest, most))
@@ -81,7 +82,8 @@ func newPodRow(run FileRun, longest float64, most int) podRow {
 	}
 	unit := podChartHeight / float64(most)
 	rect := func(below, count int) podRect {
-		return podRect{fmt.Sprintf("%.1f", podChartHeight-float64(below+count)*unit), fmt.Sprintf("%.1f", float64(count)*unit)}
+		top := podChartHeight - float64(below+count)*unit
+		return podRect{fmt.Sprintf("%.1f", top), fmt.Sprintf("%.1f", float64(count)*unit)}
 	}
 	for i, step := range p.Steps {
 		until := p.UntilSeconds

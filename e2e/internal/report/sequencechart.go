@@ -90,13 +90,14 @@ func newSequenceChart(s FileSequence) sequenceChart {
 			where = append(where, Plain(word))
 		}
 	}
-	out := sequenceChart{Title: fmt.Sprintf("%s: %s · %s", wayWords[s.Way], strings.Join(where, " · "), Count(s.Pods, "Pod"))}
+	where = append(where, Count(s.Pods, "Pod"))
+	out := sequenceChart{Title: wayWords[s.Way] + ": " + strings.Join(where, " · ")}
 	for _, track := range verdict.Tracks() {
 		out.Tracks = append(out.Tracks, trackWords[track])
 	}
 	for at := range stepDecades + 1 {
 		ms := math.Pow10(at)
-		label := Duration(time.Duration(ms) * stepLeast)
+		label := Duration(time.Duration(ms * float64(stepLeast)))
 		out.Ticks = append(out.Ticks, tick{percentOf(stepAt(ms)), strings.Replace(label, ".0", "", 1)})
 	}
 	steps, missing := slices.Clone(s.Steps), verdict.StepsOf(s.Way)
