@@ -104,7 +104,7 @@ func (s Statement) Command() string {
 		return "make consumers"
 	}
 	flags := "-strategies " + strings.Join(s.Strategies, ",")
-	if !slices.Equal(s.Disruptions, profiled()) {
+	if !slices.Equal(s.Disruptions, usual()) {
 		flags += " -disruptions " + strings.Join(s.Disruptions, ",")
 	}
 	return fmt.Sprintf("make e2e GO_TEST_FLAGS='%s'", flags)
@@ -154,12 +154,12 @@ func startStatements() []Statement {
 			Says:      "With a readiness probe, a Pod gets no request before it can answer.",
 			DecidedBy: "requests dropped by Pods that don't listen yet", Figure: DropsNoneAtStart, Class: ClassNew,
 			Along: AlongStrategy, Strategies: []string{"shutdown-at-once", "in-app-delay", "prestop-sleep"},
-			Disruptions: profiled(), Consumers: throughProxy,
+			Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "Without a readiness probe, a Pod gets requests before it can answer.",
 			DecidedBy: "requests dropped by Pods that don't listen yet", Figure: DropsSomeAtStart, Class: ClassNew,
-			Along: AlongStrategy, Strategies: []string{"no-readiness-probe"}, Disruptions: profiled(), Consumers: throughProxy,
+			Along: AlongStrategy, Strategies: []string{"no-readiness-probe"}, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "Each Service has one Endpoints object.",
@@ -184,24 +184,24 @@ func consumerStatements() []Statement {
 		{
 			Says:      "Everybody who follows endpoints learns of a removal as fast as kube-proxy.",
 			DecidedBy: "safe delay, at most a quarter or half a second longer than kube-proxy's", Figure: AsFastAs,
-			Along: AlongConsumer, Disruptions: profiled(), Beside: "service", Profile: consumersProfile,
+			Along: AlongConsumer, Disruptions: usual(), Beside: "service", Profile: consumersProfile,
 		},
 		{
 			Says:      "An Ingress controller sends to Pods itself, and not through the Service.",
 			DecidedBy: "outage while a single replica ends, where kube-proxy has none", Figure: OutageUnlike,
-			Along: AlongConsumer, Disruptions: profiled(), Consumers: []string{"ingress", "gateway", "ingress-nativelb"},
+			Along: AlongConsumer, Disruptions: usual(), Consumers: []string{"ingress", "gateway", "ingress-nativelb"},
 			Beside: "service", Profile: consumersProfile,
 		},
 		{
 			Says:      "DNS forgets a Pod as soon as it is deleted: within 2 s its clients are elsewhere.",
 			DecidedBy: "safe delay", Figure: SafeWithin, Limit: 2 * time.Second,
-			Along: AlongConsumer, Disruptions: profiled(), Consumers: []string{"dns", "dns-cached", "dns-grpc"},
+			Along: AlongConsumer, Disruptions: usual(), Consumers: []string{"dns", "dns-cached", "dns-grpc"},
 			Profile: consumersProfile,
 		},
 		{
 			Says:      "After 15 s everybody has learned that the Pod goes.",
 			DecidedBy: "safe delay", Figure: SafeWithin, Limit: 15 * time.Second,
-			Along: AlongConsumer, Disruptions: profiled(), Profile: consumersProfile,
+			Along: AlongConsumer, Disruptions: usual(), Profile: consumersProfile,
 		},
 	}
 }
@@ -217,38 +217,38 @@ func endStatements() []Statement {
 		{
 			Says:      "Removing the endpoint and stopping the container start together; either may come first.",
 			DecidedBy: "order of endpoint and SIGTERM, Pod by Pod", Figure: EitherFirst,
-			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"}, Disruptions: profiled(),
+			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"}, Disruptions: usual(),
 		},
 		{
 			Says:      "If the Pod ends before everybody knows, requests are dropped.",
 			DecidedBy: "requests dropped on new connections", Figure: DropsSome, Class: ClassNew,
-			Along: AlongStrategy, Strategies: []string{"no-handler"}, Disruptions: profiled(), Consumers: throughProxy,
+			Along: AlongStrategy, Strategies: []string{"no-handler"}, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "Shutting down gracefully on SIGTERM is not enough.",
 			DecidedBy: "requests dropped on new connections", Figure: DropsSome, Class: ClassNew,
-			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"}, Disruptions: profiled(), Consumers: throughProxy,
+			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"}, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "It does let requests end that have begun.",
 			DecidedBy: "requests dropped in flight", Figure: DropsNone, Class: ClassInFlight,
-			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"}, Disruptions: profiled(), Consumers: throughProxy,
+			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"}, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "To wait 15 s before that is enough, in the app as in any preStop hook.",
 			DecidedBy: "requests dropped on new connections", Figure: DropsNone, Class: ClassNew, Along: AlongStrategy,
 			Strategies:  []string{"in-app-delay", "prestop-sleep", "prestop-exec-sleep", "prestop-http"},
-			Disruptions: profiled(), Consumers: throughProxy,
+			Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "Less and less traffic arrives during the wait, and at last none.",
 			DecidedBy: "last arrival at each Pod, on new and on kept-alive connections", Figure: ArrivalsEnd,
-			Along: AlongClass, Strategies: waits, Disruptions: profiled(), Consumers: throughProxy,
+			Along: AlongClass, Strategies: waits, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "The wait drains kept-alive connections, too.",
 			DecidedBy: "last arrival at each Pod on kept-alive connections", Figure: ArrivalsEnd, Class: ClassKeptAlive,
-			Along: AlongStrategy, Strategies: append(slices.Clone(waits), "in-app-delay-close"), Disruptions: profiled(),
+			Along: AlongStrategy, Strategies: append(slices.Clone(waits), "in-app-delay-close"), Disruptions: usual(),
 			Consumers: throughProxy,
 		},
 		{
@@ -293,12 +293,12 @@ func graceStatements() []Statement {
 		{
 			Says:      "A wait of 25 s and 2 s of work still fit into 30 s.",
 			DecidedBy: "requests dropped in flight", Figure: DropsNone, Class: ClassInFlight,
-			Along: AlongStrategy, Strategies: []string{"prestop-25-of-30s"}, Disruptions: profiled(), Consumers: throughProxy,
+			Along: AlongStrategy, Strategies: []string{"prestop-25-of-30s"}, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "A preStop command that the image lacks is no wait at all.",
 			DecidedBy: "requests dropped on new connections", Figure: DropsSome, Class: ClassNew, Along: AlongStrategy,
-			Strategies: []string{"prestop-command-missing"}, Disruptions: profiled(), Consumers: throughProxy,
+			Strategies: []string{"prestop-command-missing"}, Disruptions: usual(), Consumers: throughProxy,
 		},
 		{
 			Says:      "Without a grace period no wait helps.",

@@ -63,8 +63,8 @@ func TestCommands(t *testing.T) {
 		want string
 	}{
 		{"one run", Statement{Strategies: oneStrategy, Disruptions: oneRollout}, "make e2e GO_TEST_FLAGS='-strategies prestop-sleep -disruptions rolling-update'"},
-		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: profiled()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
-		{"every consumer", Statement{Profile: consumersProfile, Disruptions: profiled()}, "make consumers"},
+		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: usual()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
+		{"every consumer", Statement{Profile: consumersProfile, Disruptions: usual()}, "make consumers"},
 		{"some", Statement{Profile: consumersProfile, Consumers: []string{"a", "b"}}, "make consumers CONSUMERS=a,b"},
 		{"later", Statement{Strategies: oneStrategy, Later: true}, ""},
 	}

@@ -402,5 +402,5 @@ func TestRenderForDisruption(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "StatefulSet", manifest.GetKind())
 	_, err = app.render(find(t, "prestop-sleep", "rolling-update-quarter"))
-	require.ErrorContains(t, err, "disruption rolling-update-quarter: patch workload statefulset: ")
+	require.ErrorContains(t, err, "patch workload statefulset with strategy prestop-sleep: ")
 }
