@@ -155,15 +155,15 @@ type notedApp struct {
 
 // DeletePod deletes a Pod and notes when it was asked for and when it was granted.
 func (a *notedApp) DeletePod(ctx context.Context, name string) error {
-	return a.delete(ctx, name, a.App.DeletePod)
+	return a.noteDeletion(ctx, name, a.App.DeletePod)
 }
 
 // DeletePodNow is the same with a grace period of 0.
 func (a *notedApp) DeletePodNow(ctx context.Context, name string) error {
-	return a.delete(ctx, name, a.App.DeletePodNow)
+	return a.noteDeletion(ctx, name, a.App.DeletePodNow)
 }
 
-func (a *notedApp) delete(ctx context.Context, name string, do func(context.Context, string) error) error {
+func (a *notedApp) noteDeletion(ctx context.Context, name string, do func(context.Context, string) error) error {
 	a.note(timeline.DeleteAsked, name)
 	err := do(ctx, name)
 	if err == nil {
