@@ -53,6 +53,12 @@ const (
 	ScopeLeft      Scope = "left"      // has left its Services, and runs on
 )
 
+// KeepsPods says that no Pod is to be gone after the disruption: what is dropped then says nothing of how
+// long consumers go on sending to one that is.
+func (s Scope) KeepsPods() bool {
+	return slices.Contains([]Scope{ScopeNone, ScopeRestarted, ScopeUnready, ScopeLeft}, s)
+}
+
 // LaneSpec is the declaration of a lane: one consumer and one load.
 type LaneSpec struct {
 	Name     string  `json:"lane"` // consumer/load, as in nodeport/new

@@ -121,9 +121,9 @@ func (s ConsumerStrategy) Total() (t ConsumerLoad) {
 
 // Consumers puts runs together, consumer by consumer, those of one mode of kube-proxy next to each
 // other. A consumer that was measured in its own group and went along in others as their reference
-// has only the runs of its own.
+// has only the runs of its own. Runs in which no Pod was to go count for none.
 func Consumers(runs []Verdict) []ConsumerResult {
-	runs = slices.DeleteFunc(slices.Clone(runs), func(v Verdict) bool { return v.Spec.Scope == timeline.ScopeNone })
+	runs = slices.DeleteFunc(slices.Clone(runs), func(v Verdict) bool { return v.Spec.Scope.KeepsPods() })
 	everyRun := map[[2]string]bool{} // consumers of every run that were measured as such
 	for _, v := range runs {
 		for _, name := range v.consumers() {

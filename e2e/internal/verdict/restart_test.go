@@ -70,8 +70,13 @@ func TestRestartInPlace(t *testing.T) {
 	}
 	life := podLifecycles(restarting()).byName["app-0"][0]
 	assert.Equal(t, []Segment{
-		{StartUp, 0, sec}, {BeforeDeletion, sec, 5 * sec}, {Terminating, 5 * sec, 6 * sec}, {ListenerClosed, 6 * sec, 7020 * ms},
-		{AfterExit, 7020 * ms, 7500 * ms}, {StartUp, 7500 * ms, 8 * sec}, {BeforeDeletion, 8 * sec, endless},
+		{StartUp, 0, sec},
+		{BeforeDeletion, sec, 5 * sec},
+		{Terminating, 5 * sec, 6 * sec},
+		{ListenerClosed, 6 * sec, 7020 * ms},
+		{AfterExit, 7020 * ms, 7500 * ms},
+		{StartUp, 7500 * ms, 8 * sec},
+		{BeforeDeletion, 8 * sec, endless},
 	}, life.segments())
 	assert.False(t, life.restarted, "events say which process they are of")
 	assert.Equal(t, sec, life.FirstSeen[timeline.AppListening], "of the first")
@@ -227,5 +232,18 @@ func TestLeftBeforeTheEnd(t *testing.T) {
 			tl := timeline.Timeline{Events: tt.events}
 			assert.Len(t, leftBeforeTheEnd(tl, findings{pods: podLifecycles(tl)}), tt.want)
 		})
+	}
+}
+
+// TestConsumersOfPodsThatStay: how long a consumer goes on sending to a Pod that is gone, only runs tell in which Pods go.
+func TestConsumersOfPodsThatStay(t *testing.T) {
+	run := func(scope timeline.Scope) Verdict {
+		return Verdict{Spec: timeline.Spec{Scope: scope, Lanes: leaving().Spec.Lanes[:1]}}
+	}
+	for scope, want := range map[timeline.Scope]int{
+		timeline.ScopeNone: 0, timeline.ScopeRestarted: 0, timeline.ScopeUnready: 0, timeline.ScopeLeft: 0,
+		timeline.ScopeAll: 1, timeline.ScopeNode: 1, timeline.ScopeSome: 1,
+	} {
+		assert.Len(t, Consumers([]Verdict{run(scope)}), want, scope)
 	}
 }
