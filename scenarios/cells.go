@@ -106,8 +106,8 @@ func everyDisruption() []Cell {
 // that waits.
 func heldAgainst() []string { return []string{"shutdown-at-once", "prestop-sleep"} }
 
-// doubled are the runs in which Pods may double: ten replicas, one added at a time, that take longer
-// and longer to stop.
+// doubled are the runs in which Pods may double: ten replicas that take longer and longer to stop, one
+// added at a time; a quarter at a time; and with a quota that forbids so many.
 func doubled() []Cell {
 	var out []Cell
 	for _, strategy := range tenReplicas() {
@@ -120,15 +120,17 @@ func doubled() []Cell {
 }
 
 func tenReplicas() []string {
-	return []string{"ten-replicas-stop-10s", "ten-replicas-stop-20s", "ten-replicas-stop-40s"}
+	return []string{
+		"ten-replicas-stop-10s", "ten-replicas-stop-20s", "ten-replicas-stop-40s", "ten-replicas-stop-20s-quarter",
+	}
 }
 
 // doublingProfile is the article's example, beside others.
 func doublingProfile() Profile {
 	return Profile{
 		Name: "doubling",
-		Summary: "ten replicas that take 10, 20 and 40 s to stop, and a quota that forbids so many Pods: how many are " +
-			"there at once?",
+		Summary: "ten replicas that take 10, 20 and 40 s to stop, replaced one by one, a quarter at a time, and under a " +
+			"quota: how many Pods are there at once?",
 		Strategies: tenReplicas(), Disruptions: []string{"rolling-update"}, Rate: 50, Lanes: serviceLanes(),
 		Cells: doubled,
 	}

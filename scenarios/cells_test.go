@@ -140,7 +140,8 @@ func TestDoublingProfile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"no-handler/none", "ten-replicas-stop-10s/rolling-update", "ten-replicas-stop-20s/rolling-update",
-		"ten-replicas-stop-40s/rolling-update", "ten-replicas-stop-20s/rolling-update-quota",
+		"ten-replicas-stop-40s/rolling-update", "ten-replicas-stop-20s-quarter/rolling-update",
+		"ten-replicas-stop-20s/rolling-update-quota",
 	}, names(list))
 	for _, s := range list[1:] {
 		assert.Equal(t, 10, s.Strategy.Replicas())

@@ -114,7 +114,7 @@ func TestEstimate(t *testing.T) {
 		want  time.Duration
 	}{
 		{"quick", nil, 6 * time.Minute},
-		{"full", []string{"-profile=full"}, 31*time.Minute + 40*sec},
+		{"full", []string{"-profile=full"}, 34*time.Minute + 10*sec},
 		{"ten replicas", []string{"-strategies=ten-replicas-stop-20s", "-disruptions=rolling-update"}, (50 + 20 + 20 + 20 + 7*5) * sec},
 		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
@@ -151,6 +151,17 @@ func TestLongProfiles(t *testing.T) {
 	}
 	assert.LessOrEqual(t, estimate("-profile=disruptions"), time.Hour)
 	assert.LessOrEqual(t, estimate("-profile=doubling"), 10*time.Minute)
+
+	s, _ := newTestSuite(t, "-profile=disruptions")
+	runs, err := s.Runs()
+	require.NoError(t, err)
+	clusters := 0
+	for i, run := range runs {
+		if i == 0 || run.Needs().Key() != runs[i-1].Needs().Key() {
+			clusters++
+		}
+	}
+	assert.LessOrEqual(t, clusters, 4, "those that can share a cluster follow each other")
 }
 
 // TestNotRun: what the profile has and the cluster isn't for is not run, by its name and with the
