@@ -148,6 +148,13 @@
 // instants of deletions against the harness' own question and the API server's answer. README.md in
 // folder e2e says what else is held against the truth, and scenarios/RESULTS.md has the numbers.
 //
+// # Grace periods
+//
+// Of each Pod that was deleted with a grace period a verdict says when the app got SIGTERM, when its
+// process ended and with which code, and whether the time of preStop was a part of the period: SIGKILL
+// tells, where it comes (grace.go). That is what the kubelet did, and a finding: no run passes or fails
+// by it.
+//
 // # The safe delay
 //
 // NewSafeDelay turns last arrivals (from a Pod's deletion to the last request that landed on it)
