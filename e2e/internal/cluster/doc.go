@@ -70,6 +70,8 @@
 //	                records go through the API server's Pod proxy, so a kubeconfig is all it takes
 //	                (workers.go)
 //	what a disruption needs beside the app, made before the run and removed after it (objects.go)
+//	what a disruption does to Pods' labels, to the Services' selectors, and what it makes of the app's
+//	template beside it: taken back after the run, by the label zerodrop.dev/app (inplace.go)
 //
 // A deployment is ready when each Pod has answered a request at each consumer, asked from where its
 // load will come from.
