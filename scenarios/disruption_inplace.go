@@ -173,7 +173,7 @@ func inPlace() []Disruption {
 					if err := isolate(ctx, app, pod); err != nil {
 						return err
 					}
-					if err := keepQuiet(ctx, cmp.Or(app.Delay(), leaveFor)); err != nil {
+					if err := keepQuiet(ctx, runsOnFor(app.Delay())); err != nil {
 						return err
 					}
 					return app.DeletePod(ctx, pod)
@@ -191,7 +191,7 @@ func inPlace() []Disruption {
 			Workload: fixtures.DefaultWorkload, // which alone can be there twice
 			Run: func(ctx context.Context, app App) error {
 				return inOrder(ctx, app.DeploySecond, app.SwitchServices,
-					func(ctx context.Context) error { return keepQuiet(ctx, cmp.Or(app.Delay(), leaveFor)) },
+					func(ctx context.Context) error { return keepQuiet(ctx, runsOnFor(app.Delay())) },
 					app.ScaleFirstDown)
 			},
 			Over: func(ctx context.Context, app App) error { return app.WaitReplaced(ctx) },
@@ -203,6 +203,9 @@ func inPlace() []Disruption {
 			"so that released ones come again soon", Needs{KubeadmPatches: []string{fewAddresses}}),
 	}
 }
+
+// runsOnFor is how long a Pod that has left its Services runs on, with a strategy of a delay.
+func runsOnFor(delay time.Duration) time.Duration { return cmp.Or(delay, leaveFor) }
 
 // isolate takes a Pod out of its Services and returns when another is ready in its place.
 func isolate(ctx context.Context, app App, pod string) error {

@@ -15,9 +15,11 @@ import (
 
 func (f *fakeApp) Delay() time.Duration                             { return f.delay }
 func (f *fakeApp) FailLiveness(_ context.Context, pod string) error { return f.do("liveness " + pod) }
+
 func (f *fakeApp) FailReadiness(_ context.Context, pod string, d time.Duration) error {
 	return f.do(fmt.Sprint("readiness ", pod, " ", d))
 }
+
 func (f *fakeApp) RestartContainers(_ context.Context, pod string) error {
 	return f.do("restart " + pod)
 }
@@ -150,9 +152,15 @@ func TestHeldToInPlace(t *testing.T) {
 		{"clean without a delay", "shutdown-at-once", "readiness-lost", "service/new", ClassNew, Promise{Clean, "disruption readiness-lost" + serves}},
 		{"clean on kept connections", "shutdown-at-once", "label-change", "service/reused", ClassKeptAlive, Promise{Clean, "disruption label-change" + serves}},
 		{"clean at every consumer", "shutdown-at-once", "label-change", "dns-cached/new", ClassNew, Promise{Clean, "disruption label-change" + serves}},
+		{"nodes that keep to their own Pods", "shutdown-at-once", "readiness-lost", "local/new", ClassNew, Promise{Measured, "consumer local: a node keeps to Pods of its own, and may have no other"}},
 		{"a single Pod", "single-replica-prestop-sleep", "readiness-lost", "service/new", ClassNew, Promise{Measured, "strategy single-replica-prestop-sleep: nobody serves while its only Pod is out"}},
 		{"replacements that drop", "no-readiness-probe", "label-change", "service/new", ClassNew, Promise{Measured, "strategy no-readiness-probe: drops requests by itself"}},
 		{"waited before the end", "no-handler", "isolate-wait-delete", "service/slow", ClassInFlight, Promise{Measured, "disruption isolate-wait-delete: waits before it ends Pods"}},
+		{"waited, whatever the strategy", "shutdown-at-once", "isolate-wait-delete", "service/new", ClassNew, Promise{Clean, "disruption isolate-wait-delete waits for 15s"}},
+		{"waited, not long enough for the consumer", "shutdown-at-once", "blue-green", "dns-cached/new", ClassNew, Promise{Measured, "consumer dns-cached: holds from a delay of 32s on, and this one is 15s"}},
+		{"waited, on kept connections", "shutdown-at-once", "blue-green", "service/reused", ClassKeptAlive, Promise{Measured, "strategy shutdown-at-once"}},
+		{"waited, a single Pod", "single-replica-prestop-sleep", "isolate-wait-delete", "service/new", ClassNew, Promise{Measured, "strategy single-replica-prestop-sleep"}},
+		{"waited, nodes that keep to their own Pods", "prestop-sleep", "blue-green", "local/new", ClassNew, Promise{Measured, "consumer local: a node keeps to Pods of its own, and may have no other"}},
 		{"waited, and the strategy promises", "prestop-sleep", "blue-green", "service/new", ClassNew, Promise{Clean, "strategy prestop-sleep"}},
 		{"another app", "prestop-sleep", "second-app", "service/new", ClassNew, Promise{Clean, "strategy prestop-sleep"}},
 	}
@@ -160,6 +168,7 @@ func TestHeldToInPlace(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s, err := catalogue(t).Find(tt.strategy, tt.disruption, DefaultRate)
 			require.NoError(t, err)
+			s.Lanes = append(s.Lanes, Lane{Consumer: fixtures.Consumer{Name: "local", Local: true}, Load: New(1)})
 			only, err := s.Only([]string{tt.lane})
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, s.HeldTo(only.Lanes[0], tt.class, time.Second))

@@ -45,7 +45,8 @@ type Promise struct {
 //
 //  1. the trial that asks for it (Asked);
 //  2. the disruption: where no Pod may go nothing may be dropped, nor where every Pod serves all the
-//     time; a grace period of 0 must drop requests in flight; and what it breaks nobody can promise;
+//     time; a grace period of 0 must drop requests in flight; what it breaks nobody can promise; and
+//     one that waits before it ends Pods promises for new connections what a delay does;
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
 //  4. the strategy's word for the class. That connections must be dropped is asked where every Pod
@@ -73,6 +74,8 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	switch d := s.Disruption; {
 	case err != nil: // Validate tells
 		return Promise{Measured, err.Error()}
+	case (d.Serves || d.Waits) && l.Consumer.Local:
+		return Promise{Measured, "consumer " + l.Consumer.Name + ": a node keeps to Pods of its own, and may have no other"}
 	case d.Serves && s.Strategy.Replicas() == 1:
 		return Promise{Measured, strategy + ": nobody serves while its only Pod is out"}
 	case d.Serves && word == Drops: // as of Pods that get requests before they listen
@@ -86,16 +89,24 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	case word == Drops && as != ClassInFlight && d.Scope == ScopeSome:
 		return Promise{Measured, disruption + ": not every Pod is replaced"}
 	}
-	if word == Clean && as != ClassInFlight {
+	p, delay := Promise{word, strategy}, s.Strategy.ServesFor()
+	if s.Disruption.Waits {
+		delay = runsOnFor(delay)
+		if as == ClassNew && word == Measured && s.Strategy.Replicas() > 1 {
+			// However a Pod stops: nobody has sent it anything new for so long.
+			p = Promise{Clean, fmt.Sprintf("disruption %s waits for %s", s.Disruption.Name, delay)}
+		}
+	}
+	if p.Expect == Clean && as != ClassInFlight {
 		from, why := l.Consumer.HoldsFrom.At(minSync)
-		if delay := s.Strategy.ServesFor(); why == "" && delay < from {
+		if why == "" && delay < from {
 			why = fmt.Sprintf("holds from a delay of %s on, and this one is %s", from, delay)
 		}
 		if why != "" {
 			return Promise{Measured, fmt.Sprintf("consumer %s: %s", l.Consumer.Name, why)}
 		}
 	}
-	return atReference(l, class, Promise{word, strategy}, l.Load.Class)
+	return atReference(l, class, p, l.Load.Class)
 }
 
 // atReference leaves "drops" to the reference and to the one class that it is asked of.

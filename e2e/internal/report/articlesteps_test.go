@@ -94,7 +94,9 @@ func TestAnswersFollowSteps(t *testing.T) {
 		},
 		{
 			scenarios.PreStopFirst, "✓ holds: prestop-sleep prestop before sigterm: 3 of 3",
-			func(f ResultsFile) { f.Sequences[1].Order[1] = FileOrder{verdict.StepPreStop, verdict.StepSIGTERM, 0, 0, 3} },
+			func(f ResultsFile) {
+				f.Sequences[1].Order[1] = FileOrder{verdict.StepPreStop, verdict.StepSIGTERM, 0, 0, 3}
+			},
 			"? not measured yet: open: prestop-sleep prestop before sigterm: 0 of 3, 3 undecided",
 		},
 		{
