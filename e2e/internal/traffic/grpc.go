@@ -48,15 +48,25 @@ type grpcDriver struct {
 
 func newGRPCDriver(c driverConfig) *grpcDriver {
 	d := &grpcDriver{lane: c.lane, shard: c.shard}
-	var kubernetes grpcresolver.Builder // one for all channels: it watches its token's file
+	var kubernetes grpcresolver.Builder
 	if schemeOf(c.lane.URL) == "kubernetes" {
-		kubernetes = kuberesolver.NewBuilder(nil, "kubernetes")
+		kubernetes = endpointWatcher()
 	}
 	for range (c.lane.Load.Clients + c.shard.count() - 1) / c.shard.count() {
 		d.channels = append(d.channels, newChannel(c.lane, kubernetes))
 	}
 	return d
 }
+
+// endpointWatcher is the resolver of kubernetes:///, one for the whole process: it never closes the
+// inotify instance by which it watches its token's file, of which a machine has 128 for all nodes of
+// kind. Where there is no token each driver has one that says so when it is used.
+func endpointWatcher() grpcresolver.Builder {
+	client, _ := inClusterClient()
+	return kuberesolver.NewBuilder(client, "kubernetes")
+}
+
+var inClusterClient = sync.OnceValues(kuberesolver.NewInClusterK8sClient)
 
 func schemeOf(target string) string {
 	scheme, _, _ := strings.Cut(target, ":")
