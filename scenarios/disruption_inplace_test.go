@@ -32,13 +32,6 @@ func (f *fakeApp) ChangeBoth(context.Context) error            { return f.do("bo
 func (f *fakeApp) WaitReplaced(context.Context) error          { return f.do("replaced") }
 func (f *fakeApp) Restore(context.Context) error               { return f.do("restore") }
 
-func disruptionNamed(t *testing.T, name string) Disruption {
-	t.Helper()
-	d, err := findNamed("disruption", name, Disruptions(), func(d Disruption) string { return d.Name })
-	require.NoError(t, err)
-	return d
-}
-
 // TestInPlace: what each does, in order, how long it waits, and how it ends.
 func TestInPlace(t *testing.T) {
 	const sec = time.Second

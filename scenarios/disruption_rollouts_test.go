@@ -20,6 +20,7 @@ func (f *fakeApp) RollBack(context.Context) error      { return f.do("roll back"
 func (f *fakeApp) ScaleDown(_ context.Context, replicas int) error {
 	return f.do(fmt.Sprint("scale to ", replicas))
 }
+
 func (f *fakeApp) DeletePodNow(_ context.Context, name string) error {
 	return f.do("delete now " + name)
 }

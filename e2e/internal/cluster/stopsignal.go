@@ -31,7 +31,7 @@ func (a *App) checkStopSignal(ctx context.Context) error {
 			}
 		}
 		if has != string(*a.stopSignal) {
-			return fmt.Errorf("Pod %s has stop signal %s, not %s: %w", p.Name, has, *a.stopSignal, errOtherSignal)
+			return fmt.Errorf("stop signal of Pod %s is %s, not %s: %w", p.Name, has, *a.stopSignal, errOtherSignal)
 		}
 	}
 	return nil

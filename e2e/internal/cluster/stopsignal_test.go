@@ -25,8 +25,8 @@ func TestCheckStopSignal(t *testing.T) {
 		want     string
 	}{
 		{"as it names it", "stop-signal", new(corev1.SIGUSR1), ""},
-		{"another", "stop-signal", new(corev1.SIGTERM), "Pod app-0 has stop signal SIGTERM, not SIGUSR1: "},
-		{"nobody tells", "stop-signal", nil, "Pod app-0 has stop signal none, not SIGUSR1: "},
+		{"another", "stop-signal", new(corev1.SIGTERM), "stop signal of Pod app-0 is SIGTERM, not SIGUSR1: "},
+		{"nobody tells", "stop-signal", nil, "stop signal of Pod app-0 is none, not SIGUSR1: "},
 		{"of a strategy that names none", "prestop-sleep", new(corev1.SIGTERM), ""},
 	}
 	for _, tt := range tests {

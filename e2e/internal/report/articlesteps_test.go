@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -151,7 +152,7 @@ func TestArticlePictures(t *testing.T) {
 	assert.False(t, asked("prestop-sleep", "rolling-update", ofPods))
 	assert.True(t, asked("prestop-ignore-sigterm", "rolling-update", ofEnds))
 	file := NewFile(quick())
-	file.Sequences = append(f.Sequences, FileSequence{Way: verdict.WayIn, Strategy: "in-app-delay", Disruption: "rolling-update"})
+	file.Sequences = append(slices.Clone(f.Sequences), FileSequence{Way: verdict.WayIn, Strategy: "in-app-delay", Disruption: "rolling-update"})
 	kept, err := Condense(file, "abc1234", "make e2e")
 	require.NoError(t, err)
 	assert.Equal(t, f.Sequences, kept.Sequences)

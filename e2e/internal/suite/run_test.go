@@ -180,7 +180,8 @@ func TestNotRun(t *testing.T) {
 		{"within a namespace of theirs", theirs, scenarios.ReachNamespace, nil, ""},
 		{
 			"on a node of theirs", theirs, scenarios.ReachNode,
-			[]string{"disruption drain reaches beyond the namespace, to the node: is only for a kind cluster of zerodrop's own"}, "",
+			[]string{"disruption drain reaches beyond the namespace, to the node: is only for a kind cluster of zerodrop's own"},
+			"",
 		},
 		{"on a node of theirs, by its name", append(slices.Clone(theirs), "-disruptions=drain"), scenarios.ReachNode, nil, "disruption drain reaches"},
 	}

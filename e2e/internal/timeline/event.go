@@ -48,7 +48,7 @@ const (
 	PodStarted          Kind = "pod-started"          // its container was seen running
 	PodReady            Kind = "pod-ready"            // its Ready condition became true; each time
 	PodUnready          Kind = "pod-unready"          // and false again; each time
-	PodDeleted          Kind = "pod-deleted"          // its deletionTimestamp was seen before it had ended: it is terminating
+	PodDeleted          Kind = "pod-deleted"          // its deletionTimestamp was seen before its end: it is terminating
 	PodGone             Kind = "pod-gone"             // the object was removed
 	ContainerExit       Kind = "container-exit"       // its container terminated; Code and Detail say how
 	EndpointServing     Kind = "endpoint-serving"     // its endpoint became ready in an EndpointSlice; each time

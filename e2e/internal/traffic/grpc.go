@@ -351,19 +351,22 @@ func ProbeGRPC(ctx context.Context, target string) (pod string, err error) {
 	lane := Lane{Name: "probe", URL: target, Load: scenarios.Load{Clients: 1}}
 	d := newGRPCDriver(driverConfig{lane: lane})
 	defer func() { _ = d.Close() }()
-	o, err := d.channels[0].call(ctx, lane, 0)
+	o, err := d.channels[0].call(ctx, lane, probeSeq)
 	if schemeOf(target) != "passthrough" && err == nil {
 		select {
 		case <-time.After(probeAgainAfter):
 		case <-ctx.Done():
 		}
-		o, err = d.channels[0].call(ctx, lane, 0)
+		o, err = d.channels[0].call(ctx, lane, probeSeq)
 	}
 	if err == nil && o.Cause != timeline.OK {
 		err = fmt.Errorf("%s gives a wrong answer", target)
 	}
 	return o.Pod, err
 }
+
+// probeSeq is the number of no planned request: the app may be told to fail some of those.
+const probeSeq = -1
 
 // probeAgainAfter is the time for all of a channel's connections to be there.
 const probeAgainAfter = 50 * time.Millisecond

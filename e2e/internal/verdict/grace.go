@@ -99,7 +99,7 @@ const (
 // instants, by what the kubelet counts:
 //
 //	deletion ─────── preStop ─────── SIGTERM ─────────────── SIGKILL
-//	   0 s                            20 s                    30 s     counted: grace of 30 s, but 2 s after SIGTERM at least
+//	   0 s                            20 s                    30 s     counted: 30 s, but 2 s after SIGTERM at least
 //	   0 s                            20 s                    50 s     not counted: SIGTERM and 30 s
 //
 // The nearer one it was. Nobody can tell where both are the same but for seconds, as without a hook,

@@ -343,13 +343,13 @@ func onlyInPlace(
 }
 
 // leftBeforeTheEnd wants Pods that were to leave their Services before they are deleted to have done so.
-func leftBeforeTheEnd(tl timeline.Timeline, found findings) []string {
+func leftBeforeTheEnd(_ timeline.Timeline, found findings) []string {
 	var why []string
 	for _, life := range found.pods.sorted() {
 		deleted, wasDeleted := life.At(timeline.PodDeleted)
 		if left, gone := life.At(timeline.EndpointGone); life.has(timeline.LeaveAsked) && wasDeleted &&
 			(!gone || left > deleted) {
-			why = append(why, fmt.Sprintf("Pod %s was to leave its Services, and was deleted as one of their endpoints", life.Pod))
+			why = append(why, fmt.Sprintf("Pod %s was to leave its Services, and was deleted as their endpoint", life.Pod))
 		}
 	}
 	return why
