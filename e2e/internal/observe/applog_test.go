@@ -100,7 +100,7 @@ func TestLogOfTheSameName(t *testing.T) {
 		for _, file := range []string{"app-0.log", "app-0.2.log"} {
 			log, err := os.ReadFile(filepath.Join(dir, file))
 			require.NoError(t, err)
-			assert.Equal(t, []byte(last), log)
+			assert.JSONEq(t, last, string(log))
 		}
 	})
 }
