@@ -50,10 +50,10 @@ func TestFailingProbes(t *testing.T) {
 // TestExitByOrder: the process ends when the answer has been written.
 func TestExitByOrder(t *testing.T) {
 	onFakeClock(t, config{}, func(t *testing.T, s *server, p *pipes) {
-		code := -1
-		s.exit = func(c int) { code = c }
+		code := make(chan int, 1)
+		s.exit = func(c int) { code <- c }
 		assert.Equal(t, "ending\n", ask(t, p, "POST /exit?code=42").body)
-		assert.Equal(t, 42, code)
+		assert.Equal(t, 42, <-code)
 	})
 	app := listening(t)
 	r, err := app.dial().try("POST /exit?code=42 HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n")
