@@ -18,8 +18,8 @@ const argoWait = 30 * time.Second
 func argo() []Disruption {
 	return []Disruption{{
 		Name: argoBlueGreen,
-		Summary: fmt.Sprintf("the Pod template of an Argo Rollout changes: its controller makes new Pods, switches the Service "+
-			"to them at once, and scales the old ones down %s later, whatever the strategy's delay", argoWait),
+		Summary: fmt.Sprintf("the Pod template of an Argo Rollout changes: its controller makes new Pods, switches the "+
+			"Service to them at once, and scales the old ones down %s later, whatever the strategy's delay", argoWait),
 		Scope:      ScopeAll,
 		Reach:      ReachCluster, // the controller, and the kinds that it defines, are there for everybody
 		Waits:      true,
@@ -38,7 +38,7 @@ func argoProfile() Profile {
 	lanes := serviceLanes()
 	return Profile{
 		Name: "argo",
-		Summary: "blue-green by Argo Rollouts, which waits for 30 s, beside blue-green that waits for the strategy's delay; " +
+		Summary: "blue-green by Argo Rollouts, which waits for 30 s, beside one that waits for the strategy's delay; " +
 			"needs an image: make images CONSUMERS=argo-rollouts",
 		Strategies: heldAgainst(), Disruptions: []string{argoBlueGreen, byHand}, Rate: DefaultRate, Lanes: lanes,
 		Cells: func() []Cell { // those that need the controller follow each other
