@@ -39,6 +39,11 @@ consumers: ## Measure every consumer of endpoints; builds what they need first (
 disruptions: ## Everything that makes Pods go away, with a strategy that stops at once and one that waits. An hour
 	@scripts/e2e.sh -profile disruptions -out artifacts/disruptions -timeout 2h $(GO_TEST_FLAGS)
 
+.PHONY: argo
+argo: ## Blue-green by Argo Rollouts, with its default delay of 30 s, beside zerodrop's own; builds the controller first. Ten minutes
+	@$(MAKE) --no-print-directory images CONSUMERS=argo-rollouts
+	@scripts/e2e.sh -profile argo -out artifacts/argo $(GO_TEST_FLAGS)
+
 .PHONY: safe-delay
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)

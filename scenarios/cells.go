@@ -90,12 +90,13 @@ const secondsADay = 24 * 60 * 60
 // asking a node that is gone, which says nothing about the disruption.
 func serviceLanes() []string { return []string{"service/new", "service/reused", "service/slow"} }
 
-// everyDisruption is each disruption that does something to Pods, with a strategy that stops at once
-// and one that waits, or with those that it is about. Those on the same Pods follow each other.
+// everyDisruption is each disruption that does something to Pods and has no profile of its own, with a
+// strategy that stops at once and one that waits, or with those that it is about. Those on the same
+// Pods follow each other.
 func everyDisruption() []Cell {
 	var out []Cell
 	for _, d := range Disruptions() {
-		if d.Name != controlDisruption {
+		if d.Name != controlDisruption && !d.OwnProfile {
 			out = append(out, cross(firstNotEmpty(d.Strategies, heldAgainst()), []string{d.Name}, serviceLanes())...)
 		}
 	}
@@ -140,7 +141,7 @@ func doublingProfile() Profile {
 func disruptionsProfile() Profile {
 	var names []string
 	for _, d := range Disruptions() {
-		if d.Name != controlDisruption {
+		if d.Name != controlDisruption && !d.OwnProfile {
 			names = append(names, d.Name)
 		}
 	}

@@ -31,8 +31,12 @@ type Disruption struct {
 	// Waits says that Pods get no new requests for a while before they are ended: a strategy that has to
 	// drop requests needn't do so here.
 	Waits bool
+	// Wait is for how long, where that isn't the strategy's delay.
+	Wait time.Duration
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
 	Workload string
+	// Consumer is the one that it does something to: its runs have no other's lanes. Empty for all.
+	Consumer string
 	// Patch is a strategic-merge patch, as YAML, on the workload of its runs, after that of the strategy.
 	// The app's container comes first in it. Each run deploys the workload anew: nothing has to be taken
 	// back.
@@ -49,6 +53,8 @@ type Disruption struct {
 	// Strategies are those that profile disruptions has it with, by name, where it is about some; nil
 	// for one that stops at once and one that waits.
 	Strategies []string
+	// OwnProfile says that another profile than disruptions has it, and nightly hasn't.
+	OwnProfile bool
 	// Run does it. It returns when the last step was taken and its effect is there as the summary
 	// says; Pods may still be terminating then.
 	Run func(ctx context.Context, app App) error
@@ -164,6 +170,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		argo(),
 	)
 }
 

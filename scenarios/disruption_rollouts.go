@@ -228,6 +228,9 @@ func otherWorkloads() []Disruption {
 
 // lanes are those of its runs.
 func (d Disruption) lanes(list []Lane) []Lane {
+	if d.Consumer != "" {
+		list = slices.DeleteFunc(slices.Clone(list), func(l Lane) bool { return l.Consumer.Name != d.Consumer })
+	}
 	if d.Work == 0 {
 		return list
 	}

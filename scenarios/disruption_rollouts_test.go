@@ -194,7 +194,7 @@ func TestRenderScenario(t *testing.T) {
 	s, err = c.Find("prestop-sleep", "rolling-update", DefaultRate)
 	require.NoError(t, err)
 	_, err = s.Render("cronjob")
-	require.EqualError(t, err, `unknown workload "cronjob": want one of daemonset, deployment, statefulset`)
+	require.EqualError(t, err, `unknown workload "cronjob": want one of daemonset, deployment, rollout, statefulset`)
 	s, err = c.Find("prestop-sleep", "rolling-update-quarter", DefaultRate)
 	require.NoError(t, err)
 	_, err = s.Render("statefulset")

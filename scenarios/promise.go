@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,7 +92,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	}
 	p, delay := Promise{word, strategy}, s.Strategy.ServesFor()
 	if s.Disruption.Waits {
-		delay = runsOnFor(delay)
+		delay = cmp.Or(s.Disruption.Wait, runsOnFor(delay))
 		if as == ClassNew && word == Measured && s.Strategy.Replicas() > 1 {
 			// However a Pod stops: nobody has sent it anything new for so long.
 			p = Promise{Clean, fmt.Sprintf("disruption %s waits for %s", s.Disruption.Name, delay)}

@@ -125,17 +125,26 @@ func (s Scenario) Only(names []string) (Scenario, error) {
 	return s, nil
 }
 
-// Render is what is deployed: the strategy on the workload that the disruption needs, or else on the
-// named one; if that is empty, on fixtures.DefaultWorkload.
-func (s Scenario) Render(workload string) (fixtures.Rendered, error) {
+// Workload is what holds the Pods: the one that the disruption needs, or else the named one; if that
+// is empty, fixtures.DefaultWorkload.
+func (s Scenario) Workload(name string) (fixtures.Workload, error) {
 	workloads, err := fixtures.Workloads()
 	if err != nil {
-		return fixtures.Rendered{}, err
+		return fixtures.Workload{}, err
 	}
-	name := cmp.Or(s.Disruption.Workload, workload, fixtures.DefaultWorkload)
+	name = cmp.Or(s.Disruption.Workload, name, fixtures.DefaultWorkload)
 	w, ok := workloads[name]
 	if !ok {
-		return fixtures.Rendered{}, unknown("workload", name, slices.Sorted(maps.Keys(workloads)))
+		return w, unknown("workload", name, slices.Sorted(maps.Keys(workloads)))
+	}
+	return w, nil
+}
+
+// Render is what is deployed: the strategy on Workload.
+func (s Scenario) Render(workload string) (fixtures.Rendered, error) {
+	w, err := s.Workload(workload)
+	if err != nil {
+		return fixtures.Rendered{}, err
 	}
 	strategy := s.Strategy.With(s.Disruption.Args...)
 	if patch := s.Disruption.Patch; patch != "" {

@@ -56,7 +56,7 @@ type App struct {
 	urls       map[string][]string     // of consumers, by name; several where each node is asked
 	addresses  map[string][]netip.Addr // of those nodes
 	own        map[string][]string     // Pods by URL, where the node that is asked answers by its own alone
-	components map[string]instance     // that consumers need, by name
+	components map[string]instance     // that consumers and the workload need, by name
 	balanced   bool                    // a consumer needs the load balancer
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
@@ -66,9 +66,9 @@ type App struct {
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
 var errOtherNeeds = errors.New("the cluster wasn't made with the settings that it needs, or with others")
 
-// ErrComponent says that a program that a consumer needs can't be had on this cluster: its image is
+// ErrComponent says that a program that a run needs can't be had on this cluster: its image is
 // missing, or it didn't get ready in its time. Other runs that need it needn't try.
-var ErrComponent = errors.New("what a consumer needs is not there")
+var ErrComponent = errors.New("a program that the run needs is not there")
 
 // Deploy replaces whatever app is deployed by one with the scenario's strategy, and returns when
 // each Pod of it has answered a request at each consumer. What it has deployed is written to
@@ -109,7 +109,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		s.Strategy = s.Strategy.With(webhook.arg())
 	}
 	a.delay = s.Strategy.ServesFor()
-	workload, err := a.render(s)
+	held, err := s.Workload(a.cluster.config.Workload)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	a.watched = s.Watched
-	needed := componentsOf(s)
+	needed := componentsOf(s, held)
 	if a.balanced = slices.Contains(needed, fixtures.LoadBalancer); a.balanced {
 		needed = slices.DeleteFunc(needed, func(name string) bool { return name == fixtures.LoadBalancer })
 		if err := a.cluster.useBalancer(ctx); err != nil {
@@ -128,6 +128,10 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
 		return err
 	}
+	workload, err := a.render(s)
+	if err != nil {
+		return missingKind(held.Component, err)
+	}
 	manifests := []any{workload}
 	consumers, inside, outside := []exposed{}, false, false // each once, in the order of the lanes
 	for _, c := range s.Consumers() {
@@ -136,7 +140,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		objects, err := a.cluster.locate(c.Objects)
 		if err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c, err))
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c.Component, err))
 		}
 		for _, o := range c.Objects {
 			manifests = append(manifests, o)
@@ -187,11 +191,11 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	for _, c := range consumers {
 		if err := a.expose(ctx, c); err != nil {
-			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c.Consumer, err))
+			return fmt.Errorf("consumer %s: %w", c.Name, missingKind(c.Component, err))
 		}
 	}
 	if _, err := a.workload.create(ctx); err != nil {
-		return err
+		return missingKind(held.Component, err)
 	}
 	if err := a.awaitReplicas(ctx); err != nil {
 		return err

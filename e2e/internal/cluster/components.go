@@ -30,7 +30,7 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// Components are programs that consumers need, as an ingress controller. Each is deployed at the
+// Components are programs that consumers need, as an ingress controller, or a workload. Each is deployed at the
 // first run that needs it, on the control plane, and scaled to zero while runs that don't need it
 // are made: there are few CPUs.
 
@@ -85,27 +85,28 @@ func (c *Cluster) useComponents(ctx context.Context, names []string, dir string)
 	return used, nil
 }
 
-// componentsOf are those that a scenario needs.
-func componentsOf(s scenarios.Scenario) []string {
+// componentsOf are those that a scenario needs on a workload.
+func componentsOf(s scenarios.Scenario, w fixtures.Workload) []string {
 	var names []string
-	add := func(c fixtures.Consumer) {
-		if c.Component != "" && !slices.Contains(names, c.Component) {
-			names = append(names, c.Component)
+	add := func(name string) {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	for _, lane := range s.Lanes {
-		add(lane.Consumer)
+		add(lane.Consumer.Component)
 	}
 	for _, c := range s.Watched {
-		add(c)
+		add(c.Component)
 	}
+	add(w.Component)
 	return names
 }
 
-// missingKind says of a kind that the API server doesn't have who should have defined it.
-func missingKind(c fixtures.Consumer, err error) error {
-	if c.Component != "" && (meta.IsNoMatchError(err) || apierrors.IsNotFound(err)) {
-		return fmt.Errorf("the CustomResourceDefinitions of component %s are missing: %w", c.Component, err)
+// missingKind says of a kind that the API server doesn't have which component should have defined it.
+func missingKind(component string, err error) error {
+	if component != "" && (meta.IsNoMatchError(err) || apierrors.IsNotFound(err)) {
+		return fmt.Errorf("the CustomResourceDefinitions of component %s are missing: %w", component, err)
 	}
 	return err
 }
@@ -223,9 +224,6 @@ func (c *Cluster) applyComponent(
 		// Kinds that objects before have defined are known a moment later.
 		err := poll(ctx, deployWithin, what, func(ctx context.Context) (string, error) {
 			located, err := c.locateIn(componentsNamespace, []*unstructured.Unstructured{o})
-			if meta.IsNoMatchError(err) {
-				meta.MaybeResetRESTMapper(c.mapper)
-			}
 			if err == nil {
 				err = located[0].replace(ctx)
 			}

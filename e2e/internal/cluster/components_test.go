@@ -343,7 +343,7 @@ func TestComponentThatBreaksDown(t *testing.T) {
 // TestMissingKind: an API server without the component's kinds says what is missing, before and
 // after it was asked where they are.
 func TestMissingKind(t *testing.T) {
-	c := fixtures.Consumer{Component: "traefik"}
+	const c = "traefik"
 	for _, err := range []error{
 		fmt.Errorf("HTTPRoute a: %w", &meta.NoKindMatchError{GroupKind: schema.GroupKind{Kind: "HTTPRoute"}}),
 		apierrors.NewNotFound(schema.GroupResource{Resource: "httproutes"}, "a"),
@@ -351,7 +351,7 @@ func TestMissingKind(t *testing.T) {
 		got := missingKind(c, err)
 		require.ErrorIs(t, got, err)
 		require.ErrorContains(t, got, "the CustomResourceDefinitions of component traefik are missing: ")
-		assert.Equal(t, err, missingKind(fixtures.Consumer{}, err), "a kind of nobody's")
+		assert.Equal(t, err, missingKind("", err), "a kind of nobody's")
 	}
 	assert.Equal(t, errDown, missingKind(c, errDown))
 }

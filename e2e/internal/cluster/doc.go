@@ -62,10 +62,10 @@
 // enforces Pod Security's level restricted. In it are
 //
 //	the workload    of fixtures/base, patched by the strategy, and by what a disruption needs of it
-//	consumers       the objects of each folder in fixtures/consumers; the programs that they need
-//	                are in zerodrop-components, on the control plane of a cluster of its own alone:
-//	                deployed at the first run that needs them, at zero replicas while others are
-//	                made (components.go)
+//	consumers       the objects of each folder in fixtures/consumers; the programs that they need,
+//	                or the workload, are in zerodrop-components, on the control plane of a cluster
+//	                of its own alone: deployed at the first run that needs them, at zero replicas
+//	                while others are made (components.go)
 //	workers         an Indexed Job that sends load; its Pods prefer the control plane. Requests and
 //	                records go through the API server's Pod proxy, so a kubeconfig is all it takes
 //	                (workers.go)

@@ -96,7 +96,9 @@ func newMapper() meta.RESTMapper {
 // newDynamic is a dynamic client of the same API: it has what is asked of it done by the typed one,
 // and knows kinds that the typed one doesn't.
 func newDynamic(client *fake.Clientset) dynamic.Interface {
-	lists := map[schema.GroupVersionResource]string{podsGVR: "PodList", jobsGVR: "JobList"}
+	lists := map[schema.GroupVersionResource]string{
+		podsGVR: "PodList", jobsGVR: "JobList", {Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts"}: "RolloutList",
+	}
 	for kind, gvr := range workloadResources {
 		lists[gvr] = kind + "List"
 	}

@@ -34,6 +34,10 @@ func (c *Cluster) locateIn(namespace string, list []*unstructured.Unstructured) 
 	for _, o := range list {
 		o, kind := o.DeepCopy(), o.GroupVersionKind()
 		mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		if meta.IsNoMatchError(err) { // a component may have defined the kind since the API was asked for all
+			meta.MaybeResetRESTMapper(c.mapper)
+			mapping, err = c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		}
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("%s %s: %w", kind.Kind, o.GetName(), err)
@@ -86,7 +90,14 @@ func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 		changes["metadata"] = map[string]any{"annotations": others}
 	}
 	if selector := selectorOf(o.Unstructured); o.GetKind() == "Service" && !maps.Equal(selector, selectorOf(present)) {
-		changes["spec"] = map[string]any{"selector": selector}
+		labels := map[string]any{}
+		for key := range selectorOf(present) { // a merge patch keeps what it doesn't name, as what a controller has added
+			labels[key] = nil
+		}
+		for key, value := range selector {
+			labels[key] = value
+		}
+		changes["spec"] = map[string]any{"selector": labels}
 	}
 	if len(changes) == 0 {
 		return present, nil

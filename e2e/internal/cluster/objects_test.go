@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -80,6 +81,25 @@ func TestApplyAnnotations(t *testing.T) {
 	assert.Equal(t, map[string]string{"interval": "10s", "of-others": "x"}, apply(map[string]string{"interval": "10s"}))
 	apply(map[string]string{"interval": "10s"})
 	assert.Equal(t, []string{"create routes", "patch routes"}, actions(client))
+}
+
+// TestApplySelector: a Service that is there selects what this run wants, and nothing that a controller has added.
+func TestApplySelector(t *testing.T) {
+	there := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: namespace},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "app-second", "rollouts-pod-template-hash": "a"}},
+	}
+	client := fake.NewSimpleClientset(there)
+	service := anObject("v1", "Service", "app")
+	service.Object["spec"] = map[string]any{"selector": map[string]any{"app": "app"}}
+	objects, err := newCluster(client, Config{}).locate([]*unstructured.Unstructured{service})
+	require.NoError(t, err)
+	for range 2 {
+		present, err := objects[0].apply(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"app": "app"}, selectorOf(present))
+	}
+	assert.Equal(t, []string{"patch services"}, actions(client))
 }
 
 // TestRetire: what only consumers of runs before have had goes.

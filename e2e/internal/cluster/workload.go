@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,9 +69,14 @@ func (a *App) render(s scenarios.Scenario) (manifest *unstructured.Unstructured,
 // left of it under other labels. ReplicaSets would make new Pods for those that are deleted; the
 // garbage collector finds them, too, a second later.
 func (a *App) removeOld(ctx context.Context) error {
+	held := []string{
+		"deployments.v1.apps", "statefulsets.v1.apps", "daemonsets.v1.apps", "replicasets.v1.apps", "pods.v1.",
+	}
+	if a.cluster.deployed["argo-rollouts"] != nil { // else there is no such kind
+		held = slices.Insert(held, 0, "rollouts.v1alpha1.argoproj.io")
+	}
 	for _, selector := range []string{a.selector, ownLabel} {
-		err := a.cluster.removeSelected(ctx, "the app before to go", selector,
-			"deployments.v1.apps", "statefulsets.v1.apps", "daemonsets.v1.apps", "replicasets.v1.apps", "pods.v1.")
+		err := a.cluster.removeSelected(ctx, "the app before to go", selector, held...)
 		if err != nil {
 			return err
 		}
@@ -185,9 +191,11 @@ func rollout(present *unstructured.Unstructured) (want int, missing string, err 
 	var w struct {
 		Spec   struct{ Replicas int }
 		Status struct {
-			ObservedGeneration                                              int64
-			Replicas, UpdatedReplicas, AvailableReplicas                    int // of a Deployment, a StatefulSet
-			DesiredNumberScheduled, UpdatedNumberScheduled, NumberAvailable int // of a DaemonSet
+			ObservedGeneration                                              json.Number // of a Rollout it is text
+			Replicas, UpdatedReplicas, AvailableReplicas                    int         // of a Deployment, a StatefulSet
+			DesiredNumberScheduled, UpdatedNumberScheduled, NumberAvailable int         // of a DaemonSet
+			CurrentPodHash, Message                                         string      // of a Rollout
+			BlueGreen                                                       struct{ ActiveSelector string }
 		}
 	}
 	raw, err := present.MarshalJSON()
@@ -202,8 +210,9 @@ func rollout(present *unstructured.Unstructured) (want int, missing string, err 
 	if present.GetKind() == "DaemonSet" {
 		want, updated, available = s.DesiredNumberScheduled, s.UpdatedNumberScheduled, s.NumberAvailable
 	}
+	observed, _ := s.ObservedGeneration.Int64() // 0 before the controller has written any
 	switch {
-	case s.ObservedGeneration < present.GetGeneration():
+	case observed < present.GetGeneration():
 		return 0, fmt.Sprintf("the %s's controller has not seen the change", present.GetKind()), nil
 	case updated < want:
 		missing = fmt.Sprintf("%d of %d Pods are of the new template", updated, want)
@@ -211,6 +220,11 @@ func rollout(present *unstructured.Unstructured) (want int, missing string, err 
 		missing = fmt.Sprintf("%d Pods of an old template are there", s.Replicas-s.UpdatedReplicas)
 	case available < want:
 		missing = fmt.Sprintf("%d of %d Pods are available", available, want)
+	case s.BlueGreen.ActiveSelector != s.CurrentPodHash:
+		missing = "the Service has not been switched to the new Pods"
+	}
+	if missing != "" && s.Message != "" {
+		missing += ": " + s.Message
 	}
 	return want, missing, nil
 }

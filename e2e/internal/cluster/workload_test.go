@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
@@ -82,6 +83,44 @@ func TestProgress(t *testing.T) {
 			refuse(client, "get", "*", errDown)
 			_, _, err = app.progress(t.Context())
 			require.ErrorIs(t, err, error(errDown))
+		})
+	}
+}
+
+// TestRolloutOfArgo: it writes the generation as text, says itself what it waits for, and is complete when its Service is switched and the Pods before are
+// on their way out.
+func TestRolloutOfArgo(t *testing.T) {
+	status := func(generation, hash, active string, all, updated, available int64) map[string]any {
+		return map[string]any{
+			"observedGeneration": generation, "currentPodHash": hash, "blueGreen": map[string]any{"activeSelector": active},
+			"replicas": all, "updatedReplicas": updated, "availableReplicas": available,
+		}
+	}
+	waiting := status("4", "new", "new", 6, 3, 3)
+	waiting["message"] = "old replicas are pending termination"
+	tests := []struct {
+		name   string
+		status map[string]any
+		want   string
+	}{
+		{"complete", status("4", "new", "new", 3, 3, 3), ""},
+		{"never seen", nil, "the Rollout's controller has not seen the change"},
+		{"not seen", status("3", "old", "old", 3, 3, 3), "the Rollout's controller has not seen the change"},
+		{"new Pods missing", status("4", "new", "old", 4, 1, 3), "1 of 3 Pods are of the new template"},
+		{"not switched", status("4", "new", "", 3, 3, 3), "the Service has not been switched to the new Pods"},
+		{"switched, and the Pods before run on", waiting, "3 Pods of an old template are there: old replicas are pending termination"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := anObject("argoproj.io/v1alpha1", "Rollout", "app")
+			o.SetGeneration(4)
+			o.Object["spec"] = map[string]any{"replicas": int64(3)}
+			if tt.status != nil {
+				o.Object["status"] = tt.status
+			}
+			_, missing, err := rollout(o)
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, missing)
 		})
 	}
 }
@@ -165,12 +204,45 @@ func TestRemoveOld(t *testing.T) {
 	}
 }
 
+// TestRemoveOldRollout: a Rollout goes first, which would make new ReplicaSets, where its component has been deployed.
+func TestRemoveOldRollout(t *testing.T) {
+	app, client := newApp()
+	var asked []string
+	gone, present := false, anObject("argoproj.io/v1alpha1", "Rollout", "app")
+	present.SetLabels(map[string]string{"app": "app", ownLabel: ownApp})
+	client.PrependReactor("*", "rollouts", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		asked = append(asked, a.GetVerb())
+		list := &unstructured.UnstructuredList{}
+		if a.GetVerb() == "delete-collection" {
+			gone = true
+		} else if !gone {
+			list.Items = append(list.Items, *present)
+		}
+		return true, list, nil
+	})
+	require.NoError(t, app.removeOld(t.Context()))
+	assert.Empty(t, asked, "there may be no such kind")
+	app.cluster.deployed = map[string]*unstructured.Unstructured{"argo-rollouts": {}}
+	require.NoError(t, app.removeOld(t.Context()))
+	assert.Equal(t, []string{"list", "delete-collection", "list", "list"}, asked, "by two selectors")
+}
+
+// TestComponentsOf: each once, those of the workload as well.
+func TestComponentsOf(t *testing.T) {
+	proxy := scenarios.Lane{Consumer: fixtures.Consumer{Component: "traefik"}}
+	s := scenarios.Scenario{
+		Lanes: []scenarios.Lane{{}, proxy, proxy}, Watched: []fixtures.Consumer{{Component: "prometheus"}, {Component: "traefik"}},
+	}
+	assert.Equal(t, []string{"traefik", "prometheus"}, componentsOf(s, fixtures.Workload{}))
+	assert.Equal(t, []string{"traefik", "prometheus", "argo-rollouts"}, componentsOf(s, fixtures.Workload{Component: "argo-rollouts"}))
+}
+
 // TestUnknownWorkload: a workload that isn't there is an error that lists those that are.
 func TestUnknownWorkload(t *testing.T) {
 	client := fake.NewSimpleClientset()
 	c := newCluster(client, Config{Workload: "cronjob"})
 	_, err := c.Deploy(t.Context(), find(t, "prestop-sleep", "rolling-update"), t.TempDir())
-	require.ErrorContains(t, err, `deploy prestop-sleep: unknown workload "cronjob": want one of daemonset, deployment, statefulset`)
+	require.ErrorContains(t, err, `deploy prestop-sleep: unknown workload "cronjob": want one of daemonset, deployment, rollout, statefulset`)
 	assert.Empty(t, actions(client))
 }
 
@@ -190,6 +262,12 @@ func TestDeployRefuses(t *testing.T) {
 			Config{},
 			func(d *scenarios.Disruption) { d.Reach = scenarios.ReachNode },
 			"disruption rolling-update reaches beyond the namespace, to the node: is only for a kind cluster of zerodrop's own",
+		},
+		{
+			"with a component", nil,
+			Config{Workload: "rollout"},
+			func(*scenarios.Disruption) {},
+			"component argo-rollouts: it is only for a kind cluster of zerodrop's own",
 		},
 		{
 			"with settings of the cluster", nil,

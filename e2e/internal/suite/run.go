@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -227,7 +228,8 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	if err := run.Allowed(c.Ours()); err != nil {
 		return failed(err)
 	}
-	if err := s.broken[run.Group]; err != nil {
+	needs := path.Join(run.Group, run.Disruption.Workload) // whose components it needs
+	if err := s.broken[needs]; err != nil {
 		return failed(fmt.Errorf("not tried again: %w", err))
 	}
 	c.SetClockSkew(s.Config.Cluster.ClockSkew)
@@ -237,7 +239,7 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	progress.phase("deploy")
 	app, err := c.Deploy(ctx, run.Scenario, dir)
 	if err != nil {
-		s.noteBroken(run.Group, err)
+		s.noteBroken(needs, err)
 		return failed(err)
 	}
 	deployed := time.Since(began)
@@ -251,12 +253,12 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	return interrupted(tl, context.Cause(ctx))
 }
 
-// noteBroken remembers that a component, which all runs of a group need, can't be had on this cluster:
-// its image is missing, or it didn't get ready in its time. The others of the group then don't wait
+// noteBroken remembers that a component, which all runs of a group on a workload need, can't be had on
+// this cluster: its image is missing, or it didn't get ready in its time. The others then don't wait
 // for it as well.
-func (s *Suite) noteBroken(group string, err error) {
+func (s *Suite) noteBroken(needs string, err error) {
 	if s.ctx.Err() == nil && errors.Is(err, cluster.ErrComponent) {
-		s.broken[group] = err
+		s.broken[needs] = err
 	}
 }
 

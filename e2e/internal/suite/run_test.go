@@ -254,7 +254,7 @@ func TestNoteBroken(t *testing.T) {
 	s.noteBroken("ingress", errors.New("the API server is away"))
 	assert.Empty(t, s.broken)
 	s.noteBroken("ingress", fmt.Errorf("deploy x: %w: no image", cluster.ErrComponent))
-	require.ErrorContains(t, s.broken["ingress"], "deploy x: what a consumer needs is not there: no image")
+	require.ErrorContains(t, s.broken["ingress"], "deploy x: a program that the run needs is not there: no image")
 	assert.NoError(t, s.broken["gateway"])
 	s.cluster, s.clusterKey = &cluster.Cluster{}, s.key(scenarios.Needs{}) // one that is there
 	s.environment = timeline.Environment{ProxyMode: "nftables"}
@@ -262,8 +262,10 @@ func TestNoteBroken(t *testing.T) {
 	require.NoError(t, err)
 	scenario.Group = "ingress"
 	tl := s.run(t.Context(), scenarios.Run{Scenario: scenario}, t.TempDir(), runProgress{progress: s.progress})
-	assert.Equal(t, []string{"not tried again: deploy x: what a consumer needs is not there: no image"}, tl.Errors)
+	assert.Equal(t, []string{"not tried again: deploy x: a program that the run needs is not there: no image"}, tl.Errors)
 	assert.Equal(t, s.environment, tl.Environment, "its consumers stand under the right kube-proxy")
+	s.noteBroken("rollout", cluster.ErrComponent)
+	assert.NoError(t, s.broken[""], "the group's runs on other workloads don't need it")
 	s.cluster = nil
 	ctx, stop := context.WithCancel(t.Context())
 	stop()

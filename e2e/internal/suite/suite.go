@@ -47,8 +47,8 @@ type state struct {
 	clusterTook time.Duration // to bring up, all clusters together
 	clusters    int           // brought up so far
 	failed      bool          // a run on the present cluster did not pass: its logs are worth keeping
-	// broken are the groups of consumers that can't be measured on the present cluster, as one of
-	// their components can't be had.
+	// broken are the groups of consumers, each with the workload, that can't be measured on the present
+	// cluster, as one of their components can't be had.
 	broken  map[string]error
 	kindLog *os.File
 

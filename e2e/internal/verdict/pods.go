@@ -414,10 +414,14 @@ func (l *PodLifecycle) hasLeft(after time.Duration) bool {
 }
 
 // toGo is when it was asked for that no request comes to the Pod any more: when it was to be deleted,
-// or before that when it was to be taken out of its Services.
+// or before that when it was to be taken out of its Services. Where a controller has taken it out, as
+// of Argo Rollouts, nobody tells when it asked: that is when the Pod was no endpoint any more.
 func (l PodLifecycle) toGo() (time.Duration, bool) {
 	deleted, ok := l.At(timeline.PodDeleted)
 	if left, asked := l.At(timeline.LeaveAsked); asked && (!ok || left < deleted) {
+		return left, true
+	}
+	if left, gone := l.At(timeline.EndpointGone); ok && gone && left < deleted && !l.has(timeline.EndpointTerminating) {
 		return left, true
 	}
 	return deleted, ok

@@ -211,6 +211,31 @@ func TestArrivalsAfterLeaving(t *testing.T) {
 	assert.Equal(t, Arrival{Pod: "app-0", Owner: 0, After: 200 * ms}, got[0])
 }
 
+// TestToGo: what comes first of what was asked for; a Pod that a controller has taken out of its Services has left them when it is no endpoint any more.
+func TestToGo(t *testing.T) {
+	at := func(kind timeline.Kind, seconds time.Duration) timeline.Event {
+		return timeline.Event{At: seconds * time.Second, Kind: kind, Pod: "a"}
+	}
+	tests := []struct {
+		name   string
+		events []timeline.Event
+		want   time.Duration // 0: never
+	}{
+		{"deleted", []timeline.Event{at(timeline.PodDeleted, 3), at(timeline.EndpointTerminating, 4), at(timeline.EndpointGone, 5)}, 3 * sec},
+		{"to leave, then deleted", []timeline.Event{at(timeline.LeaveAsked, 1), at(timeline.EndpointGone, 2), at(timeline.PodDeleted, 33)}, 1 * sec},
+		{"taken out by a controller, then deleted", []timeline.Event{at(timeline.EndpointGone, 2), at(timeline.PodDeleted, 32)}, 2 * sec},
+		{"told of its deletion late", []timeline.Event{at(timeline.EndpointTerminating, 2), at(timeline.EndpointGone, 3), at(timeline.PodDeleted, 4)}, 4 * sec},
+		{"no endpoint for another reason, as of a Pod that has failed", []timeline.Event{at(timeline.EndpointGone, 2)}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := podLifecycles(timeline.Timeline{Events: tt.events}).all[0].toGo()
+			assert.Equal(t, tt.want, got)
+			assert.Equal(t, tt.want > 0, ok)
+		})
+	}
+}
+
 // TestLeftBeforeTheEnd: a Pod that was to leave its Services and was deleted as their endpoint has shown nothing.
 func TestLeftBeforeTheEnd(t *testing.T) {
 	at := func(kind timeline.Kind, seconds time.Duration) timeline.Event {
