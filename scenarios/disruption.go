@@ -96,6 +96,8 @@ type Needs struct {
 	FeatureGates map[string]bool
 	// KubeadmPatches are patches of kubeadm's and the kubelet's configuration, as kind takes them.
 	KubeadmPatches []string
+	// Logind says that kubelets have to hear of a shutdown of their nodes, from logind.
+	Logind bool
 }
 
 // Key tells needs apart: those with the same key share a cluster. It is empty where there are none.
@@ -106,6 +108,9 @@ func (n Needs) Key() string {
 	}
 	for _, gate := range slices.Sorted(maps.Keys(n.FeatureGates)) {
 		parts = append(parts, fmt.Sprintf("%s=%t", gate, n.FeatureGates[gate]))
+	}
+	if n.Logind {
+		parts = append(parts, "logind")
 	}
 	return strings.Join(append(parts, n.KubeadmPatches...), "\n")
 }
@@ -154,6 +159,8 @@ type App interface {
 	WaitReady(ctx context.Context) error
 	Rollouts
 	InPlace
+	Nodes
+	NodeShutdown
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -164,6 +171,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		shutdowns(),
 	)
 }
 

@@ -24,6 +24,8 @@
 //	load balancer   a container on kind's network, named zerodrop-loadbalancer and labelled as the
 //	                client's, for the consumers of type LoadBalancer (balancer.go)
 //	observation     containerd's events and conntrack are read on each node (nodes.go)
+//	shutdowns       where a run needs it, D-Bus and logind run on each node, and a kubelet that has
+//	                started before them is started again (shutdown.go)
 //
 // Nothing of that outlives the run, but for the client's image (`make clean-cache` removes it).
 // If the process is killed, a small process in a session of its own waits for its end and
