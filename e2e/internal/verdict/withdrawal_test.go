@@ -53,7 +53,8 @@ func TestWithdrawals(t *testing.T) {
 		},
 		{
 			"deleted, as by a drain", "node-a",
-			events{event(sec, timeline.PodDeleted, "eviction by harness"), event(1100*ms, timeline.EndpointTerminating, ""), exit, event(16*sec, timeline.EndpointGone, "")}, nil,
+			events{event(sec, timeline.PodDeleted, "eviction by harness"), event(1100*ms, timeline.EndpointTerminating, ""), exit, event(16*sec, timeline.EndpointGone, "")},
+			nil,
 		},
 		{"deleted after that", "node-a", events{event(sec, timeline.EndpointUnready, ""), event(2*sec, timeline.PodDeleted, "")}, []Withdrawal{{Pod: "app-0", After: sec}}},
 		{"on another node", "node-b", events{event(sec, timeline.EndpointUnready, "")}, nil},
