@@ -154,6 +154,7 @@ type App interface {
 	WaitReady(ctx context.Context) error
 	Rollouts
 	InPlace
+	Nodes
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -164,6 +165,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		onNodes(),
 	)
 }
 
