@@ -171,6 +171,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		onNodes(),
 		shutdowns(),
 	)
 }

@@ -237,6 +237,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err := a.cluster.addObjects(ctx, beside); err != nil {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
 	}
+	if s.Disruption.Reach != scenarios.ReachNamespace {
+		return a.cluster.markChanged()
+	}
 	return nil
 }
 

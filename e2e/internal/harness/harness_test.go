@@ -56,6 +56,8 @@ type fakeApp struct {
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
 	broken    error // what components do
+	node      string
+	nodeErr   error
 }
 
 func newFakeApp(t *testing.T) *fakeApp {
