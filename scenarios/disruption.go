@@ -102,6 +102,8 @@ type Needs struct {
 	FeatureGates map[string]bool
 	// KubeadmPatches are patches of kubeadm's and the kubelet's configuration, as kind takes them.
 	KubeadmPatches []string
+	// Logind says that kubelets have to hear of a shutdown of their nodes, from logind.
+	Logind bool
 }
 
 // Key tells needs apart: those with the same key share a cluster. It is empty where there are none.
@@ -112,6 +114,9 @@ func (n Needs) Key() string {
 	}
 	for _, gate := range slices.Sorted(maps.Keys(n.FeatureGates)) {
 		parts = append(parts, fmt.Sprintf("%s=%t", gate, n.FeatureGates[gate]))
+	}
+	if n.Logind {
+		parts = append(parts, "logind")
 	}
 	return strings.Join(append(parts, n.KubeadmPatches...), "\n")
 }
@@ -160,6 +165,8 @@ type App interface {
 	WaitReady(ctx context.Context) error
 	Rollouts
 	InPlace
+	Nodes
+	NodeShutdown
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -171,6 +178,8 @@ func Disruptions() []Disruption {
 		inPlace(),
 		quotas(),
 		argo(),
+		onNodes(),
+		shutdowns(),
 	)
 }
 

@@ -61,6 +61,7 @@ type App struct {
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 	siblings                           // what disruptions make beside it
+	nodes      nodeChanges             // what they do to nodes
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
@@ -97,6 +98,15 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	if s.Needs().Key() != a.cluster.config.Needs.Key() {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, errOtherNeeds)
+	}
+	if s.Needs().Logind {
+		nodes, err := a.cluster.kind.observed()
+		if err == nil {
+			err = a.cluster.hearShutdowns(ctx, nodes)
+		}
+		if err != nil {
+			return fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
+		}
 	}
 	var webhook certificate
 	asked := func(l scenarios.Lane) bool { return l.Consumer.From == fixtures.FromAPI }
@@ -230,6 +240,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	if err := a.cluster.addObjects(ctx, beside); err != nil {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
+	}
+	if s.Disruption.Reach != scenarios.ReachNamespace {
+		return a.cluster.markChanged()
 	}
 	return nil
 }

@@ -24,11 +24,22 @@
 //	load balancer   a container on kind's network, named zerodrop-loadbalancer and labelled as the
 //	                client's, for the consumers of type LoadBalancer (balancer.go)
 //	observation     containerd's events and conntrack are read on each node (nodes.go)
+//	shutdowns       where a run needs it, D-Bus and logind run on each node, and a kubelet that has
+//	                started before them is started again (shutdown.go)
 //
 // Nothing of that outlives the run, but for the client's image (`make clean-cache` removes it).
 // If the process is killed, a small process in a session of its own waits for its end and
 // removes the containers that the run has written down. A next run waits for it. `make clean`
 // removes by label what is left all the same.
+//
+// # What is done to nodes
+//
+// A disruption that reaches beyond the namespace is undone at the end of its run, also after a failure
+// and after Ctrl-C, and the next run waits until every node is ready and takes Pods (nodechanges.go).
+// From before such a run until then, the cluster is none that a later process would take: one that
+// -keep leaves behind half undone, as after kill -9, is deleted by the next run, which makes its own.
+// Where the undo fails, the cluster is taken away, and the next run of the same process has another.
+// Of the Pods on a node that is drained only the app's are evicted (drain.go).
 //
 // # The load balancer
 //

@@ -37,8 +37,10 @@ var errFake = errors.New("fake")
 // fakeApp is an app of one Pod that is replaced by another when the disruption says so. The server
 // behind it is real.
 type fakeApp struct {
-	scenarios.Rollouts // nil: no test uses it
-	scenarios.InPlace  // nil: what tests use is in inplace_test.go
+	scenarios.Rollouts     // nil: no test uses it
+	scenarios.InPlace      // nil: what tests use is in inplace_test.go
+	scenarios.Nodes        // nil: what tests use is in nodes_test.go
+	scenarios.NodeShutdown // nil: no test uses it
 
 	url string
 
@@ -54,6 +56,8 @@ type fakeApp struct {
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
 	broken    error // what components do
+	node      string
+	nodeErr   error
 }
 
 func newFakeApp(t *testing.T) *fakeApp {

@@ -171,7 +171,7 @@ func findings(m model) []string {
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
 	}
-	out = append(out, m.graceNotes()...)
+	out = append(append(out, m.graceNotes()...), m.withdrawalNotes()...)
 	for _, v := range m.Suite.Runs {
 		for _, gap := range v.Unseen {
 			out = append(out, m.name(v)+": "+Plain(gap))

@@ -104,6 +104,7 @@ type Verdict struct {
 
 	Watched         []Watched        // removals, as consumers without load saw them
 	Terminations    []Termination    // of the Pods that were deleted with a grace period
+	Withdrawals     []Withdrawal     // of the Pods of a disrupted node that nobody had deleted by then
 	Pods            []PodLifecycle   // all, in the order in which they were first seen
 	DroppedRequests []DroppedRequest // every one, lane by lane
 }
@@ -236,6 +237,7 @@ func Judge(tl timeline.Timeline) Verdict {
 		}
 	}
 	v.Watched, v.Unseen, v.Terminations = watched(tl, pods), unseen(tl), terminations(tl, pods)
+	v.Withdrawals = withdrawals(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {
