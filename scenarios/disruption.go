@@ -31,6 +31,8 @@ type Disruption struct {
 	// Waits says that Pods get no new requests for a while before they are ended: a strategy that has to
 	// drop requests needn't do so here.
 	Waits bool
+	// TakesNode says that a node goes with its Pods: who asks that node is not answered.
+	TakesNode bool
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
 	Workload string
 	// Patch is a strategic-merge patch, as YAML, on the workload of its runs, after that of the strategy.
@@ -154,6 +156,8 @@ type App interface {
 	WaitReady(ctx context.Context) error
 	Rollouts
 	InPlace
+	Nodes
+	NodeLoss
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -164,6 +168,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		nodeLosses(), // the last
 	)
 }
 

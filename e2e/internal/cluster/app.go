@@ -61,6 +61,7 @@ type App struct {
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 	siblings                           // what disruptions make beside it
+	nodes      nodeChanges             // by disruptions
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.

@@ -39,6 +39,8 @@ var errFake = errors.New("fake")
 type fakeApp struct {
 	scenarios.Rollouts // nil: no test uses it
 	scenarios.InPlace  // nil: what tests use is in inplace_test.go
+	scenarios.Nodes
+	scenarios.NodeLoss // nil: what tests use is in nodeloss_test.go
 
 	url string
 
