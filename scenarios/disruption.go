@@ -33,6 +33,8 @@ type Disruption struct {
 	Waits bool
 	// Wait is for how long, where that isn't the strategy's delay.
 	Wait time.Duration
+	// TakesNode says that a node goes with its Pods: who asks that node is not answered.
+	TakesNode bool
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
 	Workload string
 	// Consumer is the one that it does something to: its runs have no other's lanes. Empty for all.
@@ -167,6 +169,7 @@ type App interface {
 	InPlace
 	Nodes
 	NodeShutdown
+	NodeLoss
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -180,6 +183,7 @@ func Disruptions() []Disruption {
 		argo(),
 		onNodes(),
 		shutdowns(),
+		nodeLosses(), // the last
 	)
 }
 

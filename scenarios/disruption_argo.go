@@ -29,6 +29,7 @@ func argo() []Disruption {
 		OwnProfile: true,
 		// It returns when the old Pods are on their way out.
 		Run: func(ctx context.Context, app App) error { return app.ChangeTemplate(ctx) },
+		Undo:       func(ctx context.Context, app App) error { return app.RestoreNodes(ctx) },
 	}}
 }
 

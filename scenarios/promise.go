@@ -87,6 +87,8 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return Promise{Measured, disruption + ": waits before it ends Pods"}
 	case word == Clean && slices.Contains(d.Breaks, as):
 		return Promise{Measured, disruption + ": no strategy can promise that"}
+	case word == Clean && d.TakesNode && asksNodes(l.Consumer):
+		return Promise{Measured, "consumer " + l.Consumer.Name + ": asks a node that is gone"}
 	case word == Drops && as != ClassInFlight && d.Scope == ScopeSome:
 		return Promise{Measured, disruption + ": not every Pod is replaced"}
 	case word == Drops && as != ClassInFlight && d.Scope == ScopeNode && s.Strategy.Replicas() > 1:

@@ -59,6 +59,15 @@
 // controller's finalizer is taken off Services at the end, and off those of a run that was killed
 // when the next one takes the cluster.
 //
+// # A node that goes
+//
+// A node that is lost has its network taken down and its container killed, so that nobody there says
+// good-bye; one that the autoscaler removes is stopped when its Pods are gone and its Node is deleted.
+// After the run the container is started again. The node is of use when its kubelet has said so, kube-proxy
+// and the network's program run there anew, and the network has the addresses that the Node was given: a
+// Node that was deleted gets others. Then the packets that isolation drops are dropped again, and the Pods
+// that were deleted meanwhile are gone (nodeloss.go).
+//
 // # A cluster that exists
 //
 // With -kubeconfig and -context, one namespace is made and removed. Nothing beyond it is changed: a

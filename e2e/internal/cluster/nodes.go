@@ -94,6 +94,9 @@ child=$!
 { cat; kill "$child"; } <&3 >/dev/null 2>&1 &
 wait "$child"`
 
+// endsWithin is how long a program may take to end when it is told to, until its client is killed.
+const endsWithin = 10 * time.Second
+
 // runOn runs a program on a node until it ends, or ctx is over; then it is ended there, too.
 func runOn(ctx context.Context, node nodes.Node, stdout io.Writer, command string, args ...string) error {
 	return runIn(ctx, "node "+node.String(), node.CommandContext, stdout, command, args...)
@@ -104,6 +107,9 @@ func runIn(
 	ctx context.Context, place string, way func(context.Context, string, ...string) exec.Cmd,
 	stdout io.Writer, command string, args ...string,
 ) error {
+	// Where the place itself is gone, as a node that was killed, the client may not end by itself.
+	running, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
 	// A pipe of the system's, which the process reads itself: with any other reader, os/exec goes
 	// on copying after the program has ended.
 	stdin, hangUp, err := os.Pipe()
@@ -112,11 +118,18 @@ func runIn(
 	}
 	defer stdin.Close()
 	defer hangUp.Close() // also after it was closed because ctx was over, which changes nothing
-	stop := context.AfterFunc(ctx, func() { _ = hangUp.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		_ = hangUp.Close()
+		select {
+		case <-running.Done():
+		case <-time.After(endsWithin):
+			kill()
+		}
+	})
 	defer stop()
 	var said bytes.Buffer
 	args = append([]string{"-c", untilHungUp, "sh", command}, args...)
-	program := way(context.WithoutCancel(ctx), "sh", args...)
+	program := way(running, "sh", args...)
 	err = program.SetStdin(stdin).SetStdout(stdout).SetStderr(&said).Run()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

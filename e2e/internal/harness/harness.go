@@ -235,8 +235,9 @@ func disrupt(
 	return nil
 }
 
-// undoWithin is how long it may take to take back what a disruption has done.
-const undoWithin = time.Minute
+// undoWithin is how long it may take to take back what a disruption has done. A node that was lost has to
+// start, and to end the Pods that were deleted meanwhile.
+const undoWithin = 4 * time.Minute
 
 // leadOf is how long the load goes on undisturbed: as asked for, or a second longer than the slowest
 // answer takes, where a disruption asks for so much work.

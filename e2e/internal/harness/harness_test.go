@@ -41,6 +41,7 @@ type fakeApp struct {
 	scenarios.InPlace      // nil: what tests use is in inplace_test.go
 	scenarios.Nodes        // nil: what tests use is in nodes_test.go
 	scenarios.NodeShutdown // nil: no test uses it
+	scenarios.NodeLoss     // nil: what tests use is in nodeloss_test.go
 
 	url string
 

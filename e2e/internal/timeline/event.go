@@ -73,6 +73,7 @@ const (
 	DeleteAsked    Kind = "delete-asked"    // the disruption is about to ask the API server to delete the Pod
 	DeleteAnswered Kind = "delete-answered" // the API server has said that it will: the Pod is terminating by now
 	NodeDisrupted  Kind = "node-disrupted"  // the disruption has chosen this Node: its Pods are those that have to go
+	NodeLost       Kind = "node-lost"       // the disruption is about to end this Node at once: no Pod there ends in order
 	LeaveAsked     Kind = "leave-asked"     // the disruption is about to take the Pod out of its Services
 	RestartAsked   Kind = "restart-asked"   // the disruption is about to have the Pod's container started again
 )

@@ -49,7 +49,7 @@ type Timeline struct {
 type Window struct {
 	DisruptStart time.Duration `json:"disruptStart"` // lead is over, the disruption begins
 	DisruptEnd   time.Duration `json:"disruptEnd"`   // the disruption's function returned
-	Settled      time.Duration `json:"settled"`      // all Pods ready and no Pod terminating
+	Settled      time.Duration `json:"settled"`      // all Pods ready, and none terminating on a node that lives
 	LoadEnd      time.Duration `json:"loadEnd"`      // instant up to which requests were due
 	// Phase is, where a load balancer probes nodes, by how much the lead was lengthened: a length,
 	// between 0 and the longest interval of a lane's balancer. It follows from the run's name and

@@ -555,13 +555,17 @@ func (a attribution) notDeleted(life PodLifecycle, at time.Duration) bool {
 // connects.
 const reaped = 500 * time.Millisecond
 
-// exit is when the Pod's process ended, by its word or its runtime's, and how early that may be.
+// exit is when the Pod's process ended, by its word or its runtime's, or with its node, and how early
+// that may be.
 func (l PodLifecycle) exit() (at, late time.Duration, ok bool) {
 	if at, ok := l.At(timeline.AppExit); ok {
 		return at, 0, true
 	}
-	at, ok = l.At(timeline.ProcessExit)
-	return at, reaped, ok
+	if at, ok := l.At(timeline.ProcessExit); ok {
+		return at, reaped, true
+	}
+	at, ok = l.At(timeline.NodeLost)
+	return at, 0, ok
 }
 
 // exit is the Pod's exit as its refusals have it, where the runtime noticed later.

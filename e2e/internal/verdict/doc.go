@@ -126,6 +126,11 @@
 // start-up. An answer of another app (cause wrong-app), which has got the address of a Pod that is
 // gone, is charged to that Pod by the address, and not to the one that has answered.
 //
+// A node that is lost at once (node-lost) takes the processes of its Pods along: what was under way then
+// is cut-at-exit, and what is sent to them later is after-exit, though nothing says so but the event. Such
+// a Pod is deleted because it is gone, and nobody ends it: it counts as gone when it is deleted and is no
+// endpoint any more, and it tells nothing of how long requests come to Pods that are to go.
+//
 // # Instants and clocks
 //
 // A deletion is dated by the API server's audit log, as an interval: the write happened between

@@ -39,7 +39,7 @@ func (t Termination) Beyond() time.Duration {
 
 // terminations are those of the Pods that were deleted with a grace period, in the order in which
 // they were first seen. What happened to a Pod before its deletion, such as the end of a process that
-// was started again, is no part of it.
+// was started again, is no part of it. Where its node was lost nobody ends it.
 func terminations(tl timeline.Timeline, pods lifecycles) []Termination {
 	seen := map[*PodLifecycle]map[timeline.Kind]timeline.Event{} // from the deletion on, the first of each kind
 	for _, e := range tl.Events {
@@ -57,7 +57,7 @@ func terminations(tl timeline.Timeline, pods lifecycles) []Termination {
 	var out []Termination
 	for i, life := range pods.all {
 		deletion, ok := seen[life][timeline.PodDeleted]
-		if !ok || deletion.Grace <= 0 {
+		if !ok || deletion.Grace <= 0 || life.has(timeline.NodeLost) {
 			continue
 		}
 		t := Termination{Pod: life.Pod, Owner: i, Grace: deletion.Grace}

@@ -92,7 +92,7 @@ func (l PodLifecycle) running() span {
 			out = span{at, endless}
 		}
 	}
-	ends := []timeline.Kind{timeline.PodDeleted, timeline.PodGone}
+	ends := []timeline.Kind{timeline.PodDeleted, timeline.PodGone, timeline.NodeLost}
 	if !l.restarted { // else the end of its first process was not the Pod's
 		ends = append(ends, timeline.ProcessExit, timeline.ContainerExit)
 	}
@@ -111,7 +111,7 @@ func (l PodLifecycle) terminates() span {
 	if !ok {
 		return span{}
 	}
-	if gone, ok := l.At(timeline.PodGone); ok {
+	if gone, ok := l.goneAt(); ok {
 		return span{deleted, gone}
 	}
 	return span{deleted, endless}

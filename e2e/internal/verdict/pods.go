@@ -59,11 +59,27 @@ func (l PodLifecycle) End() (time.Duration, bool) {
 	if l.next > 0 {
 		return l.next, true
 	}
-	gone, ok := l.At(timeline.PodGone)
+	gone, ok := l.goneAt()
 	for _, at := range l.Routed {
 		gone = max(gone, at)
 	}
 	return gone, ok
+}
+
+// goneAt is when the Pod was gone; false if it was not. Where its node was lost nobody ends it, and its
+// object stays until the node is back: it is gone when it was deleted and is no endpoint any more.
+func (l PodLifecycle) goneAt() (time.Duration, bool) {
+	if at, ok := l.At(timeline.PodGone); ok || !l.has(timeline.NodeLost) {
+		return at, ok
+	}
+	at, deleted := l.At(timeline.PodDeleted)
+	for _, s := range l.serving {
+		at = max(at, s.to)
+	}
+	if !deleted || at == endless {
+		return 0, false
+	}
+	return at, true
 }
 
 // segments are the phases of a Pod's life, by the rules that dropped requests are charged by.
@@ -91,9 +107,12 @@ func (l PodLifecycle) segments() []Segment {
 		deleted = min(deleted, sigterm) // nothing is later than what follows from it
 	}
 	closed, hasClosed := l.At(timeline.AppListenerClosed)
-	exit, exited := first(timeline.ProcessExit, timeline.AppExit, timeline.ContainerExit)
+	exit, exited := first(timeline.ProcessExit, timeline.AppExit, timeline.ContainerExit, timeline.NodeLost)
 	if asked, _ := l.At(timeline.PodDeleted); exited {
 		deleted = max(asked, min(deleted, exit))
+	}
+	if lost, ok := l.At(timeline.NodeLost); ok {
+		deleted = min(deleted, lost) // it was deleted because it was gone
 	}
 	last, ended := l.End()
 
@@ -194,6 +213,7 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 		l.serves(e)
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)
 	}
+	pods.noteLost(tl)
 	for _, l := range pods.all {
 		l.divide()
 	}
@@ -213,6 +233,20 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 		}
 	}
 	return pods
+}
+
+// noteLost notes of the Pods of a node that was lost when that was.
+func (l lifecycles) noteLost(tl timeline.Timeline) {
+	for _, e := range tl.Events {
+		if e.Kind != timeline.NodeLost {
+			continue
+		}
+		for _, life := range l.all {
+			if gone, ok := life.At(timeline.PodGone); life.Node == e.Node && (!ok || gone > e.At) {
+				life.FirstSeen[timeline.NodeLost] = e.At
+			}
+		}
+	}
 }
 
 // of are the first instants of what the n-th container of the Pod tells; those of the Pod itself are
@@ -254,7 +288,7 @@ func (l *PodLifecycle) divide() {
 	}
 	last := l.runs[len(l.runs)-1]
 	first.FirstSeen = maps.Clone(l.FirstSeen)
-	for _, kind := range []timeline.Kind{timeline.PodDeleted, timeline.PodGone} {
+	for _, kind := range []timeline.Kind{timeline.PodDeleted, timeline.PodGone, timeline.NodeLost} {
 		delete(first.FirstSeen, kind)
 		if at, seen := l.At(kind); seen {
 			last.FirstSeen[kind] = at
@@ -373,7 +407,7 @@ func (l lifecycles) gone(w timeline.Window, node string) (gone, there int) {
 			continue
 		}
 		there++
-		if life.has(timeline.PodGone) {
+		if _, ok := life.goneAt(); ok {
 			gone++
 		}
 	}
@@ -415,9 +449,13 @@ func (l *PodLifecycle) hasLeft(after time.Duration) bool {
 
 // toGo is when it was asked for that no request comes to the Pod any more: when it was to be deleted,
 // or before that when it was to be taken out of its Services. Where a controller has taken it out, as
-// of Argo Rollouts, nobody tells when it asked: that is when the Pod was no endpoint any more.
+// of Argo Rollouts, nobody tells when it asked: that is when the Pod was no endpoint any more. Of a Pod
+// that was deleted because its node had been lost that was never asked for.
 func (l PodLifecycle) toGo() (time.Duration, bool) {
 	deleted, ok := l.At(timeline.PodDeleted)
+	if lost, was := l.At(timeline.NodeLost); was && lost < deleted {
+		return 0, false
+	}
 	if left, asked := l.At(timeline.LeaveAsked); asked && (!ok || left < deleted) {
 		return left, true
 	}
@@ -445,7 +483,7 @@ func (l lifecycles) cost(tl timeline.Timeline) (peak int, extra float64) {
 			continue
 		}
 		steps[max(created, from)]++
-		if gone, ok := life.At(timeline.PodGone); ok {
+		if gone, ok := life.goneAt(); ok {
 			steps[min(max(gone, from), to)]--
 		}
 	}

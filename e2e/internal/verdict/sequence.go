@@ -193,8 +193,8 @@ type Sequence struct {
 }
 
 // Sequences are the ways of the Pods of runs: in, of those that were created after the disruption had
-// begun; out, of those that were deleted then. What was not seen of a Pod is not in its map: nothing
-// stands in its place.
+// begun; out, of those that were deleted then, on a node that lived. What was not seen of a Pod is not in
+// its map: nothing stands in its place.
 func Sequences(runs ...Verdict) (in, out Sequence) {
 	in.Way, out.Way = WayIn, WayOut
 	for _, v := range runs {
@@ -205,7 +205,7 @@ func Sequences(runs ...Verdict) (in, out Sequence) {
 			if created, ok := life.At(timeline.PodCreated); ok && created > v.DisruptStart {
 				in.Pods = append(in.Pods, life.wayIn(created))
 			}
-			if deleted, ok := life.At(timeline.PodDeleted); ok && deleted >= v.DisruptStart {
+			if deleted, ok := life.At(timeline.PodDeleted); ok && deleted >= v.DisruptStart && !life.has(timeline.NodeLost) {
 				out.Pods = append(out.Pods, life.wayOut(v, owner, deleted))
 			}
 		}

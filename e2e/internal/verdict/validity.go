@@ -562,13 +562,13 @@ func arrivalResolution(rate int) time.Duration {
 // clockGrain is what a clock that was read twice may have moved: the timer's grain.
 const clockGrain = time.Millisecond
 
-// loadOutlivedThePods wants the load to go on until no Pod is terminating, plus one client timeout:
-// requests are often dropped after the rollout is over.
+// loadOutlivedThePods wants the load to go on until no Pod is terminating on a node that lives, plus one
+// client timeout: requests are often dropped after the rollout is over.
 func loadOutlivedThePods(tl timeline.Timeline, found findings) []string {
 	var why []string
 	var lastGone time.Duration
 	for _, life := range found.pods.sorted() {
-		gone, isGone := life.At(timeline.PodGone)
+		gone, isGone := life.goneAt()
 		if _, deleted := life.At(timeline.PodDeleted); deleted && !isGone {
 			why = append(why, fmt.Sprintf("Pod %s was still terminating when the load ended", life.Pod))
 		}
