@@ -39,6 +39,7 @@ var errFake = errors.New("fake")
 type fakeApp struct {
 	scenarios.Rollouts // nil: no test uses it
 	scenarios.InPlace  // nil: what tests use is in inplace_test.go
+	scenarios.System   // nil: what tests use is in system_test.go
 
 	url string
 

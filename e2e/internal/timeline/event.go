@@ -75,6 +75,9 @@ const (
 	NodeDisrupted  Kind = "node-disrupted"  // the disruption has chosen this Node: its Pods are those that have to go
 	LeaveAsked     Kind = "leave-asked"     // the disruption is about to take the Pod out of its Services
 	RestartAsked   Kind = "restart-asked"   // the disruption is about to have the Pod's container started again
+	// the disruption is about to restart a program of the cluster itself: Detail names it, and Node where
+	// it is, if that is one
+	ProgramRestarted Kind = "program-restarted"
 )
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset.
