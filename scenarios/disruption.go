@@ -46,6 +46,13 @@ type Disruption struct {
 	Objects string
 	// Needs is what it needs of the cluster. Runs with the same needs share a cluster.
 	Needs Needs
+	// Consumers are those that it is about, beside the reference. It is watched by them alone, each in
+	// its group, unless consumers or lanes are asked for; nil for those of the selection. What it breaks
+	// is asked of the reference all the same.
+	Consumers []string
+	// Component is the one that it rolls, if any. In its runs consumers reach that by its Service, as its
+	// Pod doesn't stay. ComponentPatch is a strategic-merge patch, as YAML, on its Deployment there.
+	Component, ComponentPatch string
 	// Strategies are those that profile disruptions has it with, by name, where it is about some; nil
 	// for one that stops at once and one that waits.
 	Strategies []string
@@ -128,7 +135,12 @@ func (d Disruption) Allowed(ours bool) error {
 
 // ends says whether it ends Pods while requests come, so that a strategy that has to drop requests
 // does so.
-func (d Disruption) ends() bool { return !d.Serves && !d.Waits }
+func (d Disruption) ends() bool { return d.Scope != ScopeNone && !d.Serves && !d.Waits }
+
+// breaks says whether it is known to make a lane drop requests of a class, whatever the strategy.
+func (d Disruption) breaks(l Lane, class Class) bool {
+	return slices.Contains(d.Breaks, class) && (d.Consumers == nil || !l.Consumer.Reference)
+}
 
 func (d Disruption) validate() error {
 	switch {
@@ -154,6 +166,7 @@ type App interface {
 	WaitReady(ctx context.Context) error
 	Rollouts
 	InPlace
+	System
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -164,6 +177,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		systemRestarts(),
 	)
 }
 
