@@ -166,6 +166,7 @@ type App interface {
 	WaitReady(ctx context.Context) error
 	Rollouts
 	InPlace
+	Nodes
 	System
 }
 
@@ -177,6 +178,7 @@ func Disruptions() []Disruption {
 		rollouts(),
 		inPlace(),
 		quotas(),
+		onNodes(),
 		systemRestarts(),
 	)
 }

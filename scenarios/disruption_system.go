@@ -53,7 +53,7 @@ func systemRestarts() []Disruption {
 				}
 				return app.WaitReady(ctx)
 			},
-			Undo: func(ctx context.Context, app App) error { return app.RestoreNodes(ctx) },
+			Undo: restoreNodes,
 		}
 	}
 	coredns := restart("coredns-rolled",

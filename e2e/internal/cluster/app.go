@@ -62,6 +62,7 @@ type App struct {
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 	siblings                           // what disruptions make beside it
+	nodes      nodeChanges             // what they do to nodes
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
@@ -231,6 +232,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	if err := a.cluster.addObjects(ctx, beside); err != nil {
 		return fmt.Errorf("disruption %s: %w", s.Disruption.Name, err)
+	}
+	if s.Disruption.Reach != scenarios.ReachNamespace {
+		return a.cluster.markChanged()
 	}
 	return nil
 }

@@ -47,8 +47,8 @@ type Config struct {
 	// Workload is what holds the app's Pods: a folder of fixtures/base; empty for
 	// fixtures.DefaultWorkload.
 	Workload string
-	// Keep leaves the kind cluster running at the end, and takes one that an earlier run has left
-	// if it is fit for it.
+	// Keep leaves the kind cluster running at the end, unless a disruption could not be undone, and
+	// takes one that an earlier run has left if it is fit for it.
 	Keep bool
 	// Kubeconfig and Context name a cluster that exists. Both or none: the current context of a
 	// user is never taken by accident.
@@ -98,6 +98,7 @@ type Cluster struct {
 	reaper    *reaper           // of our namespace in a cluster that exists
 	namespace string
 	opened    bool // Open came to its end: the cluster is worth keeping
+	changed   bool // by a disruption that reaches beyond the namespace and wasn't undone yet
 	facts     timeline.Environment
 	added     []object                              // what disruptions need, as long as it is there
 	exposed   []object                              // of consumers, as long as they are there
@@ -193,7 +194,7 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 func (c *Cluster) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if c.kind != nil && (!c.config.Keep || !c.opened) {
+	if c.kind != nil && (!c.config.Keep || !c.opened || c.changed) {
 		return c.kind.remove(ctx)
 	}
 	var err error

@@ -33,6 +33,15 @@
 // removes the containers that the run has written down. A next run waits for it. `make clean`
 // removes by label what is left all the same.
 //
+// # What is done to nodes
+//
+// A disruption that reaches beyond the namespace is undone at the end of its run, also after a failure
+// and after Ctrl-C, and the next run waits until every node is ready and takes Pods (nodechanges.go).
+// From before such a run until then, the cluster is none that a later process would take: one that
+// -keep leaves behind half undone, as after kill -9, is deleted by the next run, which makes its own.
+// Where the undo fails, the cluster is taken away, and the next run of the same process has another.
+// Of the Pods on a node that is drained only the app's are evicted (drain.go).
+//
 // # The load balancer
 //
 // Its parts are real at both ends: the service controller of k8s.io/cloud-provider, which the cloud

@@ -48,6 +48,7 @@ type kindCluster struct {
 	lock        *os.File
 	reaper      *reaper
 	clientImage string // of the client, in the engine
+	identity    string // tells clusters apart that are not made alike
 }
 
 // openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for
@@ -91,21 +92,20 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 }
 
 func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4.Cluster) error {
-	identity, err := identify(desired, config.NodeImage)
-	if err != nil {
+	var err error
+	if k.identity, err = identify(desired, config.NodeImage); err != nil {
 		return err
 	}
 	if _, err := k.engine.removeContainers(ctx, containerLabel); err != nil { // of a run that was killed
 		return err
 	}
-	identityFile := k.kubeconfig + ".identity"
 	names, err := k.provider.List()
 	if err != nil {
 		return fmt.Errorf("list kind clusters: %w", err)
 	}
 	if slices.Contains(names, clusterName) {
-		known, err := os.ReadFile(identityFile)
-		if config.Keep && err == nil && string(known) == identity && k.answers(ctx) {
+		known, err := os.ReadFile(k.identityFile())
+		if config.Keep && err == nil && string(known) == k.identity && k.answers(ctx) {
 			config.Step("take the cluster that was kept")
 			return nil
 		}
@@ -115,8 +115,8 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 		}
 	}
 	// A creation that is cut off must not leave something that looks like a cluster that was kept.
-	if err := os.Remove(identityFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("forget the identity of the cluster before: %w", err)
+	if err := k.forget(); err != nil {
+		return err
 	}
 	// In the folder of the state, as it has to be there as long as a cluster that is kept.
 	policy, err := fixtures.AuditPolicy()
@@ -130,7 +130,23 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 	if err := k.create(ctx, desired, config.NodeImage); err != nil {
 		return err
 	}
-	if err := os.WriteFile(identityFile, []byte(identity), 0o600); err != nil {
+	return k.remember()
+}
+
+// identityFile holds the identity of the cluster that is there, if a later run may take it.
+func (k *kindCluster) identityFile() string { return k.kubeconfig + ".identity" }
+
+// forget keeps later runs from taking the cluster that is there, until remember.
+func (k *kindCluster) forget() error {
+	if err := os.Remove(k.identityFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forget the cluster's identity: %w", err)
+	}
+	return nil
+}
+
+// remember lets a later run take the cluster.
+func (k *kindCluster) remember() error {
+	if err := os.WriteFile(k.identityFile(), []byte(k.identity), 0o600); err != nil {
 		return fmt.Errorf("write down the cluster's identity: %w", err)
 	}
 	return nil

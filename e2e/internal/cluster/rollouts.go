@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -139,7 +140,8 @@ func (a *App) EvictPod(ctx context.Context, name string) error {
 		err := evictions.Evict(ctx, eviction)
 		switch {
 		case apierrors.IsTooManyRequests(err):
-			return err.Error(), nil
+			cause, _ := apierrors.StatusCause(err, policyv1.DisruptionBudgetCause) // names the budget
+			return strings.TrimSpace(err.Error() + " " + cause.Message), nil
 		case apierrors.IsNotFound(err) && lost:
 			return "", nil
 		case !apierrors.IsNotFound(err):

@@ -173,9 +173,14 @@ func (a *notedApp) noteDeletion(ctx context.Context, name string, do func(contex
 }
 
 func (a *notedApp) note(kind timeline.Kind, pod string) {
+	a.noteEvent(timeline.Event{Kind: kind, Pod: pod})
+}
+
+func (a *notedApp) noteEvent(e timeline.Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.events = append(a.events, timeline.Event{At: a.now(), Kind: kind, Pod: pod})
+	e.At = a.now()
+	a.events = append(a.events, e)
 }
 
 // saw puts what was seen into the timeline, and how far this process' own clock was set.

@@ -39,6 +39,7 @@ var errFake = errors.New("fake")
 type fakeApp struct {
 	scenarios.Rollouts // nil: no test uses it
 	scenarios.InPlace  // nil: what tests use is in inplace_test.go
+	scenarios.Nodes    // nil: what tests use is in nodes_test.go
 	scenarios.System   // nil: what tests use is in system_test.go
 
 	url string
@@ -55,6 +56,8 @@ type fakeApp struct {
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
 	broken    error // what components do
+	node      string
+	nodeErr   error
 }
 
 func newFakeApp(t *testing.T) *fakeApp {

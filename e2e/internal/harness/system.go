@@ -32,9 +32,5 @@ func (a *notedApp) RollComponent(ctx context.Context, name string) error {
 }
 
 func (a *notedApp) noteProgram(name, node string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.events = append(a.events, timeline.Event{
-		At: a.now(), Kind: timeline.ProgramRestarted, Detail: name, Node: node,
-	})
+	a.noteEvent(timeline.Event{Kind: timeline.ProgramRestarted, Detail: name, Node: node})
 }

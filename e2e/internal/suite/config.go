@@ -49,6 +49,7 @@ const (
 	LongTruth         Long = "truth"
 	LongInstants      Long = "instants"
 	LongKills         Long = "kills"
+	LongForeign       Long = "foreign"
 	LongSoakRate      Long = "soak-rate"
 	LongSoakMemory    Long = "soak-memory"
 )
@@ -57,7 +58,7 @@ func longNames() []string {
 	var names []string
 	for _, l := range []Long{
 		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongKnobs, LongFaults, LongTruth, LongInstants, LongKills,
-		LongSoakRate, LongSoakMemory,
+		LongForeign, LongSoakRate, LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}
@@ -130,7 +131,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.DurationVar(&c.Cluster.ProxyMinSync, "proxy-min-sync", 0,
 		"kube-proxy's minimum sync period in the kind cluster, as in 10s; 0 for kind's default")
 	f.BoolVar(&c.Cluster.Keep, "keep", false,
-		"keep the kind cluster at the end, also of a run that is killed, and use one that was kept")
+		"keep the kind cluster at the end, also of a run that is killed, and use one that was kept; one on which "+
+			"something is left of a disruption that reaches beyond the namespace is made anew")
 	f = group("On a cluster that exists")
 	f.StringVar(&c.Cluster.Kubeconfig, "kubeconfig", "",
 		"`file` to reach a cluster that exists with; needs -context, too")

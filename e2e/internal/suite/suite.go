@@ -133,10 +133,11 @@ func (s *Suite) FindIn(group, strategy, disruption string) (scenarios.Scenario, 
 }
 
 // openCluster returns a cluster that runs with the given needs can share: the present one if it is
-// of that kind, else another in its place. A run that comes after a failure gets the same error.
+// of that kind and no disruption has left something on it, else another in its place. A run that comes
+// after a failure gets the same error.
 func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluster.Cluster, error) {
 	key := s.key(needs)
-	if s.cluster != nil && s.clusterKey == key {
+	if s.cluster != nil && s.clusterKey == key && s.cluster.Whole() {
 		return s.cluster, s.clusterErr
 	}
 	if err := s.closeCluster(ctx); err != nil {
@@ -179,7 +180,7 @@ func (s *Suite) closeCluster(ctx context.Context) error {
 			s.progress.line("not all logs could be collected: %s", err)
 		}
 	}
-	if s.Config.Cluster.Keep && s.clusterErr == nil && s.cluster.Kubeconfig() != "" {
+	if s.Config.Cluster.Keep && s.clusterErr == nil && s.cluster.Kubeconfig() != "" && s.cluster.Whole() {
 		s.progress.line("the cluster is kept: KUBECONFIG=%s", s.cluster.Kubeconfig())
 	} else {
 		s.progress.step("take everything away again")
