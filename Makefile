@@ -36,7 +36,8 @@ consumers: ## Measure every consumer of endpoints; builds what they need first (
 	@scripts/consumers.sh $(if $(CONSUMERS),-consumers '$(CONSUMERS)') $(GO_TEST_FLAGS)
 
 .PHONY: disruptions
-disruptions: ## Everything that makes Pods go away, with a strategy that stops at once and one that waits. An hour
+disruptions: ## Everything that makes Pods go away, with a strategy that stops at once and one that waits; builds Traefik first. An hour
+	@$(MAKE) --no-print-directory images CONSUMERS=traefik
 	@scripts/e2e.sh -profile disruptions -out artifacts/disruptions -timeout 2h $(GO_TEST_FLAGS)
 
 .PHONY: argo
@@ -66,6 +67,7 @@ nightly: ## The regression job: a night's part of all strategies and disruptions
 	@$(ALL) nightly-profile nightly-sync-period nightly-safe-delay nightly-knobs
 .PHONY: nightly-profile nightly-sync-period nightly-safe-delay nightly-knobs
 nightly-profile:
+	@$(MAKE) --no-print-directory images CONSUMERS=traefik
 	@scripts/e2e.sh -profile nightly -timeout 90m $(GO_TEST_FLAGS)
 nightly-sync-period:
 	@scripts/e2e.sh -long sync-period -out artifacts/sync-period $(GO_TEST_FLAGS)

@@ -271,7 +271,7 @@ func (c Catalogue) In(group Group, strategy, disruption string) (Scenario, error
 	if !ok {
 		return Scenario{}, unknown("strategy", strategy, slices.Sorted(maps.Keys(c.strategies)))
 	}
-	d, err := findNamed("disruption", disruption, Disruptions(), func(d Disruption) string { return d.Name })
+	d, err := disruptionNamed(disruption)
 	if err != nil {
 		return Scenario{}, err
 	}
@@ -325,53 +325,116 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 	return out, nil
 }
 
-// NotRun are the cells of a selection whose turn it isn't: they are not among the scenarios that Select
-// lists.
+// NotRun are the cells of a selection whose turn it isn't, or which it has no consumers for: they are not
+// among the scenarios that Select lists.
 func (c Catalogue) NotRun(sel Selection) ([]NotRun, error) {
-	p, err := ProfileNamed(sel.Profile)
-	if err != nil {
-		return nil, err
-	}
-	_, notRun, err := c.cells(p, sel)
+	_, _, notRun, err := c.arrange(sel)
 	return notRun, err
 }
 
 // Select lists the scenarios of each group: the undisturbed control first, then each strategy under
-// each disruption, or the cells of the profile. Those on another cluster come last.
+// each disruption, or the cells of the profile. Disruptions that are about some consumers come after
+// the others, in groups of these. Those on another cluster come last.
 func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
-	p, err := ProfileNamed(sel.Profile)
-	if err != nil {
-		return nil, err
-	}
-	groups, err := c.Selected(sel)
+	p, parts, _, err := c.arrange(sel)
 	if err != nil {
 		return nil, err
 	}
 	var list, elsewhere []Scenario
-	for _, group := range groups {
-		scenarios, err := c.selectIn(group, p, sel)
+	for _, part := range parts {
+		scenarios, err := c.selectIn(part.Group, part.cells, p, sel)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, scenarios...)
-		if !sel.OneProxy && slices.Contains(p.NFTables, group.Name) {
-			for _, s := range scenarios {
-				s.ProxyMode = nftables
-				elsewhere = append(elsewhere, s)
+		list = join(list, scenarios)
+		if !sel.OneProxy && slices.Contains(p.NFTables, part.Name) {
+			for i := range scenarios {
+				scenarios[i].ProxyMode = nftables
 			}
+			elsewhere = join(elsewhere, scenarios)
 		}
 	}
 	return append(list, elsewhere...), nil
 }
 
+// part is a group, and what is run in it.
+type part struct {
+	Group
+	cells []Cell
+}
+
+// arrange says which cells of a selection are run in which groups: each in all that are selected, but
+// for those of a disruption that is about some consumers. They are run in groups of these alone, with
+// the reference; where consumers or lanes are asked for, in the groups that have what it rolls.
+func (c Catalogue) arrange(sel Selection) (p Profile, parts []part, notRun []NotRun, err error) {
+	if p, err = ProfileNamed(sel.Profile); err != nil {
+		return p, nil, nil, err
+	}
+	selected, err := c.Selected(sel)
+	if err != nil {
+		return p, nil, nil, err
+	}
+	cells, notRun, err := c.cells(p, sel)
+	if err != nil {
+		return p, nil, nil, err
+	}
+	var common []Cell
+	var own []part
+	for _, cell := range cells {
+		d, err := disruptionNamed(cell.Disruption)
+		if err != nil {
+			return p, nil, nil, err
+		}
+		if d.Consumers == nil {
+			common = append(common, cell)
+			continue
+		}
+		groups := slices.Clone(selected)
+		if len(sel.Consumers)+len(sel.Lanes) == 0 {
+			if groups, err = c.Groups(d.Consumers, cmp.Or(sel.Rate, p.Rate)); err != nil {
+				return p, nil, nil, fmt.Errorf("disruption %s: %w", d.Name, err)
+			}
+		}
+		groups = slices.DeleteFunc(groups, func(g Group) bool { return !g.needs(d.Component) })
+		if len(groups) == 0 {
+			why := fmt.Sprintf("it rolls component %s, which no consumer that was asked for needs", d.Component)
+			if slices.Contains(sel.Disruptions, d.Name) {
+				return p, nil, nil, fmt.Errorf("disruption %s: %s: want one of %s", d.Name, why, strings.Join(d.Consumers, ", "))
+			}
+			notRun = append(notRun, NotRun{cell.Strategy, cell.Disruption, why})
+		}
+		for _, group := range groups {
+			own = append(own, part{group, []Cell{cell}})
+		}
+	}
+	if len(common) > 0 {
+		for _, group := range selected {
+			parts = append(parts, part{group, common})
+		}
+	}
+	return p, append(parts, own...), notRun, nil
+}
+
+// needs says whether a consumer of the group needs a component; of none, every group has what it needs.
+func (g Group) needs(component string) bool {
+	return component == "" ||
+		slices.ContainsFunc(g.Lanes, func(l Lane) bool { return l.Consumer.Component == component }) ||
+		slices.ContainsFunc(g.Watched, func(c fixtures.Consumer) bool { return c.Component == component })
+}
+
+// join appends the scenarios of a part. Of the undisturbed control of a group, which comes first, one
+// is enough.
+func join(list, more []Scenario) []Scenario {
+	if slices.ContainsFunc(list, func(s Scenario) bool { return s.Path() == more[0].Path() }) {
+		more = more[1:]
+	}
+	return append(list, more...)
+}
+
 // nftables is the mode of kube-proxy that isn't its default on Linux.
 const nftables = "nftables"
 
-func (c Catalogue) selectIn(group Group, p Profile, sel Selection) ([]Scenario, error) {
-	cells, _, err := c.cells(p, sel)
-	if err != nil {
-		return nil, err
-	}
+func (c Catalogue) selectIn(group Group, cells []Cell, p Profile, sel Selection) ([]Scenario, error) {
 	control, err := c.In(group, controlStrategy, controlDisruption)
 	if err != nil {
 		return nil, err
@@ -390,7 +453,7 @@ func (c Catalogue) selectIn(group Group, p Profile, sel Selection) ([]Scenario, 
 			return nil, err
 		}
 		list = append(list, s)
-		if cell.Strategy == p.Longer {
+		if cell.Strategy == p.Longer && s.Disruption.Scope != ScopeNone { // else no delay matters
 			disrupted = append(disrupted, cell.Disruption)
 		}
 		if p.AA {
@@ -471,6 +534,10 @@ func Interleave(list []Scenario, n int) []Run {
 		}
 	}
 	return runs
+}
+
+func disruptionNamed(name string) (Disruption, error) {
+	return findNamed("disruption", name, Disruptions(), func(d Disruption) string { return d.Name })
 }
 
 func findNamed[T any](what, name string, list []T, nameOf func(T) string) (T, error) {

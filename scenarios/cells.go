@@ -12,7 +12,7 @@ import (
 type Cell struct {
 	Strategy, Disruption string
 	// Lanes are those that it is watched by, by name, unless others or consumers are asked for; nil for
-	// all that the selection has.
+	// all that its group has.
 	Lanes []string
 }
 
@@ -86,7 +86,7 @@ func takeTurns(cells []Cell, perNight int, night time.Time) (tonight []Cell, not
 
 const secondsADay = 24 * 60 * 60
 
-// serviceLanes are those that every disruption is watched by. A client outside of the cluster goes on
+// serviceLanes are those that a disruption is watched by which isn't about other consumers. A client outside of the cluster goes on
 // asking a node that is gone, which says nothing about the disruption.
 func serviceLanes() []string { return []string{"service/new", "service/reused", "service/slow"} }
 
@@ -96,9 +96,14 @@ func serviceLanes() []string { return []string{"service/new", "service/reused", 
 func everyDisruption() []Cell {
 	var out []Cell
 	for _, d := range Disruptions() {
-		if d.Name != controlDisruption && !d.OwnProfile {
-			out = append(out, cross(firstNotEmpty(d.Strategies, heldAgainst()), []string{d.Name}, serviceLanes())...)
+		if d.Name == controlDisruption || d.OwnProfile {
+			continue
 		}
+		lanes := serviceLanes()
+		if d.Consumers != nil {
+			lanes = nil
+		}
+		out = append(out, cross(firstNotEmpty(d.Strategies, heldAgainst()), []string{d.Name}, lanes)...)
 	}
 	return out
 }

@@ -37,8 +37,9 @@ type Disruption struct {
 	TakesNode bool
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
 	Workload string
-	// Consumer is the one that it does something to: its runs have no other's lanes. Empty for all.
-	Consumer string
+	// Switches is the consumer whose Service alone it switches: its runs have no other's lanes. Empty for
+	// all consumers.
+	Switches string
 	// Patch is a strategic-merge patch, as YAML, on the workload of its runs, after that of the strategy.
 	// The app's container comes first in it. Each run deploys the workload anew: nothing has to be taken
 	// back.
@@ -52,6 +53,13 @@ type Disruption struct {
 	Objects string
 	// Needs is what it needs of the cluster. Runs with the same needs share a cluster.
 	Needs Needs
+	// Consumers are those that it is about, beside the reference. It is watched by them alone, each in
+	// its group, unless consumers or lanes are asked for; nil for those of the selection. What it breaks
+	// is asked of the reference all the same.
+	Consumers []string
+	// Component is the one that it rolls, if any. In its runs consumers reach that by its Service, as its
+	// Pod doesn't stay. ComponentPatch is a strategic-merge patch, as YAML, on its Deployment there.
+	Component, ComponentPatch string
 	// Strategies are those that profile disruptions has it with, by name, where it is about some; nil
 	// for one that stops at once and one that waits.
 	Strategies []string
@@ -141,7 +149,12 @@ func (d Disruption) Allowed(ours bool) error {
 
 // ends says whether it ends Pods while requests come, so that a strategy that has to drop requests
 // does so.
-func (d Disruption) ends() bool { return !d.Serves && !d.Waits }
+func (d Disruption) ends() bool { return d.Scope != ScopeNone && !d.Serves && !d.Waits }
+
+// breaks says whether it is known to make a lane drop requests of a class, whatever the strategy.
+func (d Disruption) breaks(l Lane, class Class) bool {
+	return slices.Contains(d.Breaks, class) && (d.Consumers == nil || !l.Consumer.Reference)
+}
 
 func (d Disruption) validate() error {
 	switch {
@@ -170,6 +183,7 @@ type App interface {
 	Nodes
 	NodeShutdown
 	NodeLoss
+	System
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -182,6 +196,7 @@ func Disruptions() []Disruption {
 		quotas(),
 		argo(),
 		onNodes(),
+		systemRestarts(),
 		shutdowns(),
 		nodeLosses(), // the last
 	)

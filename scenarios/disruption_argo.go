@@ -25,11 +25,11 @@ func argo() []Disruption {
 		Waits:      true,
 		Wait:       argoWait,
 		Workload:   "rollout",
-		Consumer:   "service", // a Rollout switches one Service
+		Switches:   "service", // a Rollout switches one Service
 		OwnProfile: true,
 		// It returns when the old Pods are on their way out.
-		Run: func(ctx context.Context, app App) error { return app.ChangeTemplate(ctx) },
-		Undo:       func(ctx context.Context, app App) error { return app.RestoreNodes(ctx) },
+		Run:  func(ctx context.Context, app App) error { return app.ChangeTemplate(ctx) },
+		Undo: restoreNodes,
 	}}
 }
 

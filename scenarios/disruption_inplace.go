@@ -170,7 +170,7 @@ func inPlace() []Disruption {
 			Waits: true,
 			Run: func(ctx context.Context, app App) error {
 				return each(ctx, app, func(ctx context.Context, pod string) error {
-					if err := isolate(ctx, app, pod); err != nil {
+					if err := replace(ctx, app, pod, app.Isolate); err != nil {
 						return err
 					}
 					if err := keepQuiet(ctx, runsOnFor(app.Delay())); err != nil {
@@ -206,17 +206,6 @@ func inPlace() []Disruption {
 
 // runsOnFor is how long a Pod that has left its Services runs on, with a strategy of a delay.
 func runsOnFor(delay time.Duration) time.Duration { return cmp.Or(delay, leaveFor) }
-
-// isolate takes a Pod out of its Services and returns when another is ready in its place.
-func isolate(ctx context.Context, app App, pod string) error {
-	if err := app.Isolate(ctx, pod); err != nil {
-		return err
-	}
-	if err := app.WaitReady(ctx); err != nil {
-		return fmt.Errorf("replacement of Pod %s: %w", pod, err)
-	}
-	return nil
-}
 
 func inOrder(ctx context.Context, steps ...func(context.Context) error) error {
 	for _, step := range steps {

@@ -174,6 +174,7 @@ func TestControlsOfDisruptions(t *testing.T) {
 	for name, want := range map[string]bool{
 		"none": true, "rolling-update": true, "liveness-restart": true, "restart-all-containers": true, "second-app": true,
 		"readiness-lost": false, "label-change": false, "isolate-wait-delete": false, "blue-green": false,
+		"rollout-never-ready": false, "kubelet-restart": false, "coredns-rolled": false,
 	} {
 		s, err := catalogue(t).Find("no-handler", name, DefaultRate)
 		require.NoError(t, err)

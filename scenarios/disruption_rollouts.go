@@ -228,8 +228,8 @@ func otherWorkloads() []Disruption {
 
 // lanes are those of its runs.
 func (d Disruption) lanes(list []Lane) []Lane {
-	if d.Consumer != "" {
-		list = slices.DeleteFunc(slices.Clone(list), func(l Lane) bool { return l.Consumer.Name != d.Consumer })
+	if d.Switches != "" {
+		list = slices.DeleteFunc(slices.Clone(list), func(l Lane) bool { return l.Consumer.Name != d.Switches })
 	}
 	if d.Work == 0 {
 		return list
@@ -249,24 +249,27 @@ var errNoPods = errors.New("disrupt Pods: there are none")
 // inTurn does something to each Pod, to the next one when as many as asked for are ready again.
 func inTurn(ctx context.Context, app App, do func(ctx context.Context, name string) error) error {
 	return each(ctx, app, func(ctx context.Context, name string) error {
-		if err := do(ctx, name); err != nil {
-			return err
-		}
-		if err := app.WaitReady(ctx); err != nil {
-			return fmt.Errorf("replacement of Pod %s: %w", name, err)
-		}
-		return nil
+		return replace(ctx, app, name, do)
 	})
+}
+
+// replace does something to a Pod that takes it away, and returns when as many as asked for are ready
+// again.
+func replace(ctx context.Context, app App, name string, do func(ctx context.Context, name string) error) error {
+	if err := do(ctx, name); err != nil {
+		return err
+	}
+	if err := app.WaitReady(ctx); err != nil {
+		return fmt.Errorf("replacement of Pod %s: %w", name, err)
+	}
+	return nil
 }
 
 // each does something to each of the Pods that are there now.
 func each(ctx context.Context, app App, do func(ctx context.Context, name string) error) error {
-	pods, err := app.Pods(ctx)
+	pods, err := present(ctx, app)
 	if err != nil {
 		return err
-	}
-	if len(pods) == 0 {
-		return errNoPods
 	}
 	for _, pod := range pods {
 		if err := do(ctx, pod); err != nil {
@@ -278,12 +281,18 @@ func each(ctx context.Context, app App, do func(ctx context.Context, name string
 
 // first does something to the Pod that has been there longest.
 func first(ctx context.Context, app App, do func(ctx context.Context, name string) error) error {
-	pods, err := app.Pods(ctx)
+	pods, err := present(ctx, app)
 	if err != nil {
 		return err
 	}
-	if len(pods) == 0 {
-		return errNoPods
-	}
 	return do(ctx, pods[0])
+}
+
+// present are the Pods that are there now, oldest first. None is an error.
+func present(ctx context.Context, app App) ([]string, error) {
+	pods, err := app.Pods(ctx)
+	if err == nil && len(pods) == 0 {
+		err = errNoPods
+	}
+	return pods, err
 }

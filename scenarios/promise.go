@@ -45,8 +45,8 @@ type Promise struct {
 // has the given minimum sync period (0: not known). The first that has a say decides:
 //
 //  1. the trial that asks for it (Asked);
-//  2. the disruption: where no Pod may go nothing may be dropped, nor where every Pod serves all the
-//     time; a grace period of 0 must drop requests in flight; what it breaks nobody can promise; and
+//  2. the disruption: where no Pod may go nothing may be dropped, but for what it breaks itself, nor
+//     where every Pod serves all the time; a grace period of 0 must drop requests in flight; what it breaks nobody can promise; and
 //     one that waits before it ends Pods promises for new connections what a delay does;
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
@@ -65,6 +65,8 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	switch {
 	case s.Asked != nil && as == ClassNew:
 		return Promise{s.Asked.New, s.Asked.Source}
+	case s.Disruption.Scope == ScopeNone && s.Disruption.breaks(l, as):
+		return Promise{Measured, "disruption " + s.Disruption.Name + ": it is about the consumer, and no strategy helps"}
 	case s.Disruption.Scope == ScopeNone:
 		return Promise{Clean, "disruption " + s.Disruption.Name}
 	case s.Disruption.GraceZero:
@@ -85,7 +87,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return Promise{Clean, disruption + ": every Pod serves all the time"}
 	case word == Drops && d.Waits:
 		return Promise{Measured, disruption + ": waits before it ends Pods"}
-	case word == Clean && slices.Contains(d.Breaks, as):
+	case word == Clean && d.breaks(l, as):
 		return Promise{Measured, disruption + ": no strategy can promise that"}
 	case word == Clean && d.TakesNode && asksNodes(l.Consumer):
 		return Promise{Measured, "consumer " + l.Consumer.Name + ": asks a node that is gone"}

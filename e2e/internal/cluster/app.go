@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,11 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			return fmt.Errorf("%w: %w", ErrComponent, err)
 		}
 	}
+	a.cluster.patches = map[string]string{s.Disruption.Component: s.Disruption.ComponentPatch}
 	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
+		return err
+	}
+	if err := a.askService(ctx, s.Disruption.Component); err != nil {
 		return err
 	}
 	workload, err := a.render(s)
@@ -311,7 +316,7 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 		if !ok {
 			return fmt.Errorf("dial %s: component %q doesn't run", c.Dial, c.Component)
 		}
-		text, err := fillIn(c.Dial, map[string]string{"component": i.ip.String()})
+		text, err := fillIn(c.Dial, map[string]string{"component": cmp.Or(i.service, i.ip).String()})
 		if err != nil {
 			return fmt.Errorf("dial %s: %w", c.Dial, err)
 		}
@@ -527,6 +532,10 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 				log := observe.AccessLog{Component: name, Node: config.Nodes[n], File: i.AccessLog}
 				log.Node.IP = i.ip.String() // that the component connects from
 				config.AccessLogs = append(config.AccessLogs, log)
+				if i.service.IsValid() { // another Pod is to come
+					log.File = rolledLog(i.AccessLog)
+					config.AccessLogs = append(config.AccessLogs, log)
+				}
 			}
 		}
 		if a.balanced {

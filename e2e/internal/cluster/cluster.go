@@ -103,6 +103,7 @@ type Cluster struct {
 	added     []object                              // what disruptions need, as long as it is there
 	exposed   []object                              // of consumers, as long as they are there
 	deployed  map[string]*unstructured.Unstructured // Deployments of components, as they are now
+	patches   map[string]string                     // on Deployments of components in the run at hand, as YAML
 	balancer  *balancer                             // beside the cluster; nil before a run has needed it
 }
 

@@ -51,6 +51,7 @@ type instance struct {
 	fixtures.Component
 	pod, uid, node string
 	ip             netip.Addr
+	service        netip.Addr // that is asked instead of ip; not valid where ip is
 	restarts       int32
 }
 
@@ -124,14 +125,23 @@ func (c *Cluster) startComponent(ctx context.Context, component fixtures.Compone
 	}
 	args, env := c.config.ComponentArgs[component.Name], c.config.ComponentEnv[component.Name]
 	desired, err := withArgs(component.Deployment, 1, args, env)
+	if patch := c.patches[component.Name]; err == nil && patch != "" {
+		desired, err = patched(desired, patch)
+	}
 	if err != nil {
 		return instance{}, err
 	}
 	if !ok || !reflect.DeepEqual(before, desired) {
 		// A log of runs before would be one more thing that fills the disk.
-		if component.AccessLog != "" {
-			if err := runOn(ctx, node, io.Discard, "rm", "-f", component.AccessLog); err != nil {
+		if log := component.AccessLog; log != "" {
+			if err := runOn(ctx, node, io.Discard, "rm", "-f", log, rolledLog(log)); err != nil {
 				return instance{}, fmt.Errorf("remove its access log: %w", err)
+			}
+		}
+		// Else a Pod of a Deployment that is rolled would wait for the CPU of the one before, and that for it.
+		if ok && c.patches[component.Name] != "" {
+			if err := c.stopComponent(ctx, component); err != nil {
+				return instance{}, err
 			}
 		}
 		if err := c.applyComponent(ctx, component, desired); err != nil {

@@ -193,7 +193,7 @@ func TestComponents(t *testing.T) {
 			"save zerodrop/traefik:v3.7.13-retries-abc",
 			"ctr --namespace=k8s.io images import --all-platforms --digests --snapshotter=overlayfs -",
 			"ctr --namespace=k8s.io images tag --force docker.io/zerodrop/traefik:v3.7.13-retries-abc " + traefikImage,
-			"rm -f /var/log/zerodrop/traefik.log",
+			"rm -f /var/log/zerodrop/traefik.log /var/log/zerodrop/traefik.log.rolled",
 		}, m.asked)
 		did := actions(client)
 		assert.Equal(t, "create namespaces", did[0])

@@ -27,6 +27,9 @@
 //	shutdowns       where a run needs it, D-Bus and logind run on each node, and a kubelet that has
 //	                started before them is started again (shutdown.go)
 //
+// Disruptions of reach cluster restart kubelets, kube-proxy, CoreDNS or a component (system.go). All of
+// them are there again before the run goes on; the Pods of CoreDNS may be on other nodes from then on.
+//
 // Nothing of that outlives the run, but for the client's image (`make clean-cache` removes it).
 // If the process is killed, a small process in a session of its own waits for its end and
 // removes the containers that the run has written down. A next run waits for it. `make clean`

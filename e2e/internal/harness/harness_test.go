@@ -42,6 +42,7 @@ type fakeApp struct {
 	scenarios.Nodes        // nil: what tests use is in nodes_test.go
 	scenarios.NodeShutdown // nil: no test uses it
 	scenarios.NodeLoss     // nil: what tests use is in nodeloss_test.go
+	scenarios.System       // nil: what tests use is in system_test.go
 
 	url string
 

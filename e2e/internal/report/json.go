@@ -88,8 +88,9 @@ type FileRun struct {
 	Outcome         verdict.Outcome `json:"outcome"`
 	Conclusive      bool            `json:"conclusive"`
 	Reasons         []string        `json:"reasons"`
-	Retry           []string        `json:"retry,omitempty"`  // why it was made again, if it was
-	Unseen          []string        `json:"unseen,omitempty"` // what proxies' access logs did not tell
+	Retry           []string        `json:"retry,omitempty"`     // why it was made again, if it was
+	Unseen          []string        `json:"unseen,omitempty"`    // what proxies' access logs did not tell
+	Restarted       []string        `json:"restarted,omitempty"` // programs of the cluster itself, and when
 	PodsReplaced    int             `json:"podsReplaced"`
 	PodsDeleted     int             `json:"podsDeleted"`
 	RolloutSeconds  float64         `json:"rolloutSeconds"`
@@ -351,7 +352,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption,
 		ConsumerGroup: v.Spec.ConsumerGroup, Repeat: v.Repeat,
 		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
-		Retry: v.Retry, Unseen: v.Unseen, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
+		Retry: v.Retry, Unseen: v.Unseen, Restarted: v.Restarted, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),

@@ -173,6 +173,9 @@ func findings(m model) []string {
 	}
 	out = append(append(out, m.graceNotes()...), m.withdrawalNotes()...)
 	for _, v := range m.Suite.Runs {
+		if len(v.Restarted) > 0 {
+			out = append(out, m.name(v)+": "+strings.Join(plains(v.Restarted), "; "))
+		}
 		for _, gap := range v.Unseen {
 			out = append(out, m.name(v)+": "+Plain(gap))
 		}

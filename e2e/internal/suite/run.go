@@ -36,23 +36,37 @@ func (s *Suite) Runs() ([]scenarios.Run, error) {
 	return groupRuns(scenarios.Interleave(list, s.Config.Repeat)), nil
 }
 
-// allowed are the scenarios that the cluster at hand is for.
+// allowed are the scenarios that the cluster at hand is for. The undisturbed control of a group isn't made
+// for itself alone.
 func (s *Suite) allowed(list []scenarios.Scenario) ([]scenarios.Scenario, error) {
 	var out []scenarios.Scenario
+	refused, disturbed := map[string]bool{}, map[string]bool{} // groups in which a scenario is
 	for _, scenario := range list {
 		switch err := scenario.Allowed(s.Config.Cluster.Kubeconfig == ""); {
 		case err == nil:
 			out = append(out, scenario)
+			disturbed[scenario.Group] = disturbed[scenario.Group] || !undisturbed(scenario)
 		case slices.Contains(s.Config.Disruptions, scenario.Disruption.Name),
 			slices.Contains(s.Config.Strategies, scenario.Strategy.Name):
 			return nil, err
 		default:
-			s.notRun = append(s.notRun, scenarios.NotRun{
+			refused[scenario.Group] = true
+			cell := scenarios.NotRun{
 				Strategy: scenario.Strategy.Name, Disruption: scenario.Disruption.Name, Why: err.Error(),
-			})
+			}
+			if !slices.Contains(s.notRun, cell) { // it may be of several groups
+				s.notRun = append(s.notRun, cell)
+			}
 		}
 	}
-	return out, nil
+	return slices.DeleteFunc(out, func(of scenarios.Scenario) bool {
+		return undisturbed(of) && refused[of.Group] && !disturbed[of.Group]
+	}), nil
+}
+
+// undisturbed says whether a scenario is the control in which nothing happens.
+func undisturbed(s scenarios.Scenario) bool {
+	return s.Control && s.Disruption.Scope == scenarios.ScopeNone
 }
 
 // selection is what the flags select.

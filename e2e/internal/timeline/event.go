@@ -76,6 +76,9 @@ const (
 	NodeLost       Kind = "node-lost"       // the disruption is about to end this Node at once: no Pod there ends in order
 	LeaveAsked     Kind = "leave-asked"     // the disruption is about to take the Pod out of its Services
 	RestartAsked   Kind = "restart-asked"   // the disruption is about to have the Pod's container started again
+	// the disruption is about to restart a program of the cluster itself: Detail names it, and Node where
+	// it is, if that is one
+	ProgramRestarted Kind = "program-restarted"
 )
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset.

@@ -45,11 +45,12 @@ var validityChecks = []validityCheck{
 }
 
 // nodesDown are the Nodes that stopped being ready during the run. That is not about validity but a
-// breakdown: the Pods there went, or stood still, for another reason than the one that is measured.
+// breakdown: the Pods there went, or stood still, for another reason than the one that is measured. One
+// whose kubelet the disruption has restarted is a finding (restarted).
 func nodesDown(tl timeline.Timeline) []string {
 	var why []string
 	for _, e := range tl.Events {
-		if e.Kind == timeline.NodeUnready && e.Node != disruptedNode(tl) {
+		if e.Kind == timeline.NodeUnready && e.Node != disruptedNode(tl) && !kubeletRestarted(tl, e) {
 			why = append(why, fmt.Sprintf("node %s stopped being ready %s after the start of the disruption",
 				e.Node, round(e.At-tl.Window.DisruptStart)))
 		}

@@ -101,6 +101,8 @@ type Verdict struct {
 
 	// Unseen is what proxies' access logs did not tell of the run, a sentence each.
 	Unseen []string
+	// Restarted are the programs of the cluster that the disruption has restarted, a sentence each.
+	Restarted []string
 
 	Watched         []Watched        // removals, as consumers without load saw them
 	Terminations    []Termination    // of the Pods that were deleted with a grace period
@@ -238,6 +240,7 @@ func Judge(tl timeline.Timeline) Verdict {
 	}
 	v.Watched, v.Unseen, v.Terminations = watched(tl, pods), unseen(tl), terminations(tl, pods)
 	v.Withdrawals = withdrawals(tl, pods)
+	v.Restarted = restarted(tl)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {
