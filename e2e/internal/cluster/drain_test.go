@@ -52,6 +52,11 @@ func TestDrain(t *testing.T) {
 	}
 	elsewhere := func(p *corev1.Pod) { p.Namespace = "kube-system" }
 	granted := func(time.Duration) error { return nil }
+	const (
+		forbidden = "drain node n1: wait for Pod app-a to be evicted: not within 2m0s: Cannot evict pod as it would violate the pod's disruption budget. " +
+			"The disruption budget app needs 3 healthy pods and has 3 currently"
+		nobodys = "drain node n1: cannot delete Pods that declare no controller (use --force to override): zerodrop-test/app-a"
+	)
 	two := []runtime.Object{aPod("app-a", ready, on("n1")), aPod("app-b", ready, on("n1"))}
 	tests := []struct {
 		name   string
@@ -75,19 +80,11 @@ func TestDrain(t *testing.T) {
 			}
 			return nil
 		}, "n1", []string{"app-z"}, 7 * sec, ""},
-		{
-			"forbidden for ever", two[:1], func(time.Duration) error { return aBudgetForbids() },
-			"n1", []string{"app-a", "app-z"}, 120 * sec,
-			"drain node n1: wait for Pod app-a to be evicted: not within 2m0s: Cannot evict pod as it would violate the pod's disruption budget. " +
-				"The disruption budget app needs 3 healthy pods and has 3 currently",
-		},
+		{"forbidden for ever", two[:1], func(time.Duration) error { return aBudgetForbids() }, "n1", []string{"app-a", "app-z"}, 120 * sec, forbidden},
 		{"the API server is away", two[:1], func(time.Duration) error { return errDown }, "n1", []string{"app-a", "app-z"}, 15 * sec, "drain node n1: wait for Pod app-a to be evicted: " + errDown.Error()},
 		{"nothing there", nil, granted, "n1", []string{"app-z"}, 0, "drain node n1: no Pod of the app can be evicted there"},
 		{"a DaemonSet's", []runtime.Object{aPod("app-a", ready, on("n1"), byDaemonSet)}, granted, "n1", []string{"app-a", "app-z"}, 0, "drain node n1: no Pod of the app can be evicted there"},
-		{
-			"nobody's", []runtime.Object{aPod("app-a", ready, func(p *corev1.Pod) { p.Spec.NodeName = "n1" })}, granted, "n1", []string{"app-a", "app-z"}, 0,
-			"drain node n1: cannot delete Pods that declare no controller (use --force to override): zerodrop-test/app-a",
-		},
+		{"nobody's", []runtime.Object{aPod("app-a", ready, func(p *corev1.Pod) { p.Spec.NodeName = "n1" })}, granted, "n1", []string{"app-a", "app-z"}, 0, nobodys},
 		{"no such node", two, granted, "n9", []string{"app-a", "app-b", "app-z"}, 0, `wait for node n9 to be cordoned: permanent failure: nodes "n9" not found`},
 	}
 	for _, tt := range tests {
