@@ -102,6 +102,7 @@ type Verdict struct {
 	// Unseen is what proxies' access logs did not tell of the run, a sentence each.
 	Unseen []string
 
+	Controllers     Controllers
 	Watched         []Watched        // removals, as consumers without load saw them
 	Terminations    []Termination    // of the Pods that were deleted with a grace period
 	Pods            []PodLifecycle   // all, in the order in which they were first seen
@@ -236,6 +237,7 @@ func Judge(tl timeline.Timeline) Verdict {
 		}
 	}
 	v.Watched, v.Unseen, v.Terminations = watched(tl, pods), unseen(tl), terminations(tl, pods)
+	v.Controllers = controllers(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {
