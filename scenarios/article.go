@@ -254,7 +254,7 @@ func endStatements() []Statement {
 		},
 		{
 			Says:      "Volumes, network and container are taken away in this order.",
-			DecidedBy: "order of the kubelet's and the runtime's steps", Figure: VolumesFirst,
+			DecidedBy: "order in which container and network end; volumes have no source", Figure: VolumesFirst,
 			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: oneRollout,
 		},
 		{
