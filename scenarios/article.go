@@ -71,7 +71,7 @@ const (
 	DoublesPods    Figure = "doubles Pods"    // there are twice as many Pods at once as replicas, or more
 	CostsMoreEach  Figure = "costs more each" // each strategy costs more Pod-seconds than the one before it
 	KilledAtGrace  Figure = "killed at grace" // the process is killed when the grace period is over
-	CreatesDeletes Figure = "creates deletes" // a rollout creates a Pod, deletes one, and waits then
+	CreatesDeletes Figure = "creates deletes" // each Pod is deleted before a new one is ready in its place
 
 	// Of the order and time of steps.
 	PollsForPods       Figure = "polls for Pods"       // the kubelet's first write is as late as a poll
@@ -84,10 +84,11 @@ const (
 	PreStopFirst       Figure = "preStop first"        // the end of preStop, then SIGTERM
 
 	// Of objects.
-	OneObject        Figure = "one object"         // a Service's endpoints are in one object
-	AddressAndPort   Figure = "address and port"   // an endpoint has a port of its own
-	EndpointsRefresh Figure = "endpoints refresh"  // endpoints change when Pods come, go or change labels
-	OutlastsGrace    Figure = "outlasts the grace" // work takes longer than a grace period
+	OneObject        Figure = "one object"        // a Service's endpoints are in one object
+	AddressAndPort   Figure = "address and port"  // an endpoint is a Pod's IP and the port that its Service targets
+	EndpointsRefresh Figure = "endpoints refresh" // endpoints change when Pods come, go or change labels
+
+	OutlastsGrace Figure = "outlasts the grace" // requests are dropped whose work takes longer than Limit
 )
 
 // consumersProfile is the profile that compares consumers.
@@ -163,12 +164,12 @@ func startStatements() []Statement {
 		},
 		{
 			Says:      "Each Service has one Endpoints object.",
-			DecidedBy: "objects with a Service's endpoints", Figure: OneObject,
+			DecidedBy: "EndpointSlices and Endpoints objects with a Service's endpoints", Figure: OneObject,
 			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: oneRollout,
 		},
 		{
 			Says:      "An endpoint is a Pod's IP address and the Service's targetPort.",
-			DecidedBy: "fields of an endpoint", Figure: AddressAndPort,
+			DecidedBy: "address of each endpoint, and port of its slice", Figure: AddressAndPort,
 			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: oneRollout,
 		},
 		{
@@ -253,7 +254,7 @@ func endStatements() []Statement {
 		},
 		{
 			Says:      "Volumes, network and container are taken away in this order.",
-			DecidedBy: "order of the kubelet's and the runtime's steps", Figure: VolumesFirst,
+			DecidedBy: "order in which container and network end; volumes have no source", Figure: VolumesFirst,
 			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: oneRollout,
 		},
 		{
@@ -313,8 +314,9 @@ func rolloutStatements() []Statement {
 	return []Statement{
 		{
 			Says:      "A rolling update creates a Pod, destroys one, and then waits for readiness.",
-			DecidedBy: "order of the rollout's steps", Figure: CreatesDeletes,
-			Along: AlongStrategy, Strategies: oneStrategy, Disruptions: oneRollout,
+			DecidedBy: "Pods deleted before another is ready", Figure: CreatesDeletes,
+			Along: AlongDisruption, Strategies: oneStrategy,
+			Disruptions: []string{"rolling-update", "rolling-update-unavailable", "rolling-update-quarter"},
 		},
 		{
 			Says:      "A rolling update doesn't wait until old Pods have ended.",
@@ -346,14 +348,27 @@ func rolloutStatements() []Statement {
 			Disruptions: []string{"pod-deletion", "scale-down", "eviction", "active-deadline"},
 		},
 		{
-			Says:      "So it is when a node is drained, or removed by an autoscaler.",
+			Says:      "So it is when a node is drained, removed by an autoscaler, or shut down.",
 			DecidedBy: "requests dropped on new connections", Figure: DropsNone, Class: ClassNew,
 			Along: AlongDisruption, Strategies: oneStrategy, Consumers: throughProxy,
-			Disruptions: []string{"node-drain", "autoscaler-removal"},
+			Disruptions: []string{"node-drain", "autoscaler-removal", "node-shutdown"},
+		},
+		{
+			Says:      "When a node is lost at once, no wait helps.",
+			DecidedBy: "requests dropped on new connections", Figure: DropsSome, Class: ClassNew,
+			Along: AlongStrategy, Strategies: []string{"shutdown-at-once", "prestop-sleep"},
+			Disruptions: []string{"node-lost"}, Consumers: throughProxy,
+		},
+		{
+			Says:      "The 30 s that Argo Rollouts waits before it scales down are enough.",
+			DecidedBy: "requests dropped on new connections", Figure: DropsNone, Class: ClassNew,
+			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"},
+			Disruptions: []string{"argo-blue-green"}, Consumers: throughProxy,
 		},
 		{
 			Says:      "Long work needs a Deployment for each version, and not a long grace period.",
-			DecidedBy: "work that is cut off", Figure: OutlastsGrace, Along: AlongStrategy, Later: true,
+			DecidedBy: "requests dropped in flight whose work takes more than 30 s", Figure: OutlastsGrace,
+			Class: ClassInFlight, Limit: 30 * time.Second, Along: AlongStrategy, Later: true,
 		},
 	}
 }

@@ -79,7 +79,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return Promise{Measured, err.Error()}
 	case (d.Serves || d.Waits) && l.Consumer.Local:
 		return Promise{Measured, "consumer " + l.Consumer.Name + ": a node keeps to Pods of its own, and may have no other"}
-	case d.Serves && s.Strategy.Replicas() == 1:
+	case d.Serves && s.Replicas() == 1:
 		return Promise{Measured, strategy + ": nobody serves while its only Pod is out"}
 	case d.Serves && word == Drops: // as of Pods that get requests before they listen
 		return Promise{Measured, strategy + ": drops requests by itself"}
@@ -99,7 +99,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	p, delay := Promise{word, strategy}, s.Strategy.ServesFor()
 	if s.Disruption.Waits {
 		delay = cmp.Or(s.Disruption.Wait, runsOnFor(delay))
-		if as == ClassNew && word == Measured && s.Strategy.Replicas() > 1 {
+		if as == ClassNew && word == Measured && s.Replicas() > 1 {
 			// However a Pod stops: nobody has sent it anything new for so long.
 			p = Promise{Clean, fmt.Sprintf("disruption %s waits for %s", s.Disruption.Name, delay)}
 		}

@@ -87,3 +87,20 @@ func TestHeldTo(t *testing.T) {
 		})
 	}
 }
+
+// TestReplicas: the promise is that of a run with as many Pods as it really has.
+func TestReplicas(t *testing.T) {
+	s, err := catalogue(t).Find("prestop-sleep", "rolling-update", DefaultRate)
+	require.NoError(t, err)
+	assert.Equal(t, 3, s.Replicas())
+	s.Disruption.Serves = true
+	assert.Equal(t, Clean, s.HeldTo(s.Lanes[0], ClassNew, time.Second).Expect)
+	s.Disruption.Patch = "spec: {replicas: 1}"
+	assert.Equal(t, 1, s.Replicas())
+	assert.Equal(t, Promise{Measured, "strategy prestop-sleep: nobody serves while its only Pod is out"}, s.HeldTo(s.Lanes[0], ClassNew, time.Second))
+	s.Disruption.Patch = "spec: {minReadySeconds: 3}"
+	assert.Equal(t, 3, s.Replicas())
+	s.Disruption.Workload = "daemonset"
+	s.Disruption.Patch = "spec: {template: {spec: {terminationGracePeriodSeconds: 60}}}"
+	assert.Equal(t, 3, s.Replicas(), "the cluster decides: as many as the strategy has elsewhere")
+}

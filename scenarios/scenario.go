@@ -155,6 +155,17 @@ func (s Scenario) Render(workload string) (fixtures.Rendered, error) {
 	return strategy.Render(w)
 }
 
+// Replicas is how many Pods a run of it has on the default workload: the disruption's patch may ask for
+// others than the strategy does.
+func (s Scenario) Replicas() int {
+	if s.Disruption.Patch != "" {
+		if rendered, err := s.Render(""); err == nil && rendered.Replicas > 0 {
+			return rendered.Replicas
+		}
+	}
+	return s.Strategy.Replicas()
+}
+
 // Validate says what is wrong with the scenario, for one all at once.
 func (s Scenario) Validate() error {
 	var errs []error

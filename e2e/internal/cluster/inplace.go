@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,10 @@ func (a *App) RestartContainers(ctx context.Context, pod string) error {
 func (a *App) restart(ctx context.Context, pod string, port int, order string) error {
 	before, err := a.containerIn(ctx, pod)
 	if err == nil {
-		err = a.order(ctx, pod, port, order, nil)
+		err = a.order(ctx, pod, port, order, nil, func(ctx context.Context) bool {
+			now, err := a.containerIn(ctx, pod)
+			return err == nil && now.id != before.id
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("restart Pod %s in place: %w", pod, err)
@@ -105,7 +109,7 @@ func (a *App) FailReadiness(ctx context.Context, pod string, d time.Duration) er
 	}
 	if err == nil {
 		err = a.order(ctx, pod, protocol.Port, fmt.Sprintf("%s?%s=%s&%s=%s",
-			protocol.PathFail, protocol.ParamProbe, protocol.ProbeReady, protocol.ParamFor, d), nil)
+			protocol.PathFail, protocol.ParamProbe, protocol.ProbeReady, protocol.ParamFor, d), nil, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("take Pod %s's readiness away: %w", pod, err)
@@ -154,22 +158,40 @@ func (a *App) containerIn(ctx context.Context, pod string) (appContainer, error)
 	return out, nil
 }
 
-// order gives an order to the sample app in a Pod, through the API server.
-func (a *App) order(ctx context.Context, pod string, port int, path string, body io.Reader) error {
+// order gives an order to the sample app in a Pod, through the API server. One that doesn't come through is
+// given again, unless obeyed, which may be nil, says that its answer alone was lost.
+func (a *App) order(
+	ctx context.Context, pod string, port int, path string, body []byte, obeyed func(context.Context) bool,
+) error {
+	given := false
+	return poll(ctx, deployWithin, "the order "+path+" to be taken", func(ctx context.Context) (string, error) {
+		if given && obeyed != nil && obeyed(ctx) {
+			return "", nil
+		}
+		given = true
+		return "", a.post(ctx, pod, port, path, body)
+	})
+}
+
+// post is order, once. What the app itself refuses is a permanent failure.
+func (a *App) post(ctx context.Context, pod string, port int, path string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.proxyURL(pod, port)+path, body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.proxyURL(pod, port)+path, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("give the order %s: %w", path, err)
+		return fmt.Errorf("%w: %w", errPermanent, err)
 	}
 	resp, err := a.cluster.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("give the order %s: %w", path, err)
+		return err
 	}
 	defer resp.Body.Close()
 	why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // only for the error
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("give the order %s: %s: %s", path, resp.Status, strings.TrimSpace(string(why)))
+	switch {
+	case resp.StatusCode >= http.StatusInternalServerError:
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(why)))
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%w: %s: %s", errPermanent, resp.Status, strings.TrimSpace(string(why)))
 	}
 	return nil
 }
@@ -253,12 +275,12 @@ func (a *App) SwitchServices(ctx context.Context) error {
 	if a.second == nil {
 		return errors.New("switch Services: there is nothing to switch them to")
 	}
-	if err := a.reselect(ctx, a.matched, a.second.matched); err != nil {
+	first, next := *a, *a.second
+	a.first = &first // from now on: Restore takes back what was done by halves, too
+	if err := a.reselect(ctx, first.matched, next.matched); err != nil {
 		return err
 	}
-	first, next := *a, *a.second
 	a.workload, a.selector, a.matched = next.workload, next.selector, next.matched
-	a.first = &first
 	return nil
 }
 
@@ -401,7 +423,7 @@ func (a *App) Restore(ctx context.Context) error {
 	original := a
 	if a.first != nil {
 		original = a.first
-		if err = a.reselect(ctx, a.matched, original.matched); err == nil {
+		if err = a.reselect(ctx, a.second.matched, original.matched); err == nil {
 			a.workload, a.selector, a.matched = original.workload, original.selector, original.matched
 			a.first = nil
 		}

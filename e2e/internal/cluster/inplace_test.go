@@ -124,7 +124,53 @@ func TestRestartFails(t *testing.T) {
 	}}}
 	app, _ := newProxied(p, aPod("app-a", ready, runs("first")))
 	require.EqualError(t, app.FailLiveness(t.Context(), "app-a"),
-		"restart Pod app-a in place: give the order /fail?probe=livez: 404 Not Found: no such path")
+		"restart Pod app-a in place: wait for the order /fail?probe=livez to be taken: permanent failure: 404 Not Found: no such path")
+}
+
+// TestOrderAgain: an order that the API server can't pass on is given again; one that was obeyed, though its answer was lost, isn't.
+func TestOrderAgain(t *testing.T) {
+	tests := []struct {
+		name   string
+		obeyed bool // the order of which the answer is lost
+		want   int
+	}{
+		{"it did not come through", false, 2},
+		{"its answer was lost", true, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				orders := 0
+				var client *fake.Clientset
+				restarted := func() {
+					later(t, client, 0, runs(""), unready)
+					later(t, client, 3*sec, runs("second"), ready)
+				}
+				p := &proxy{broken: map[string]http.HandlerFunc{"app-a": func(w http.ResponseWriter, _ *http.Request) {
+					if orders++; orders > 1 {
+						restarted()
+						return
+					}
+					if tt.obeyed {
+						restarted()
+					}
+					http.Error(w, "the apiserver is shutting down", http.StatusServiceUnavailable)
+				}}}
+				var app *App
+				app, client = newProxied(p, aPod("app-a", ready, runs("first")))
+				require.NoError(t, app.FailLiveness(t.Context(), "app-a"))
+				assert.Equal(t, tt.want, orders)
+			})
+		})
+	}
+	inBubble(t, func(t *testing.T) {
+		p := &proxy{broken: map[string]http.HandlerFunc{"app-a": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no Pod there", http.StatusBadGateway)
+		}}}
+		app, _ := newProxied(p, aPod("app-a", ready, runs("first")))
+		require.EqualError(t, app.OverfillPod(t.Context(), "app-a", 1),
+			"fill the volume of Pod app-a: wait for the order /fill to be taken: 502 Bad Gateway: no Pod there")
+	})
 }
 
 // TestFailReadiness: it is over when the Pod was seen to be unready, and to be ready again.
@@ -274,6 +320,29 @@ func TestBlueGreen(t *testing.T) {
 			require.NoError(t, err)
 			assert.Empty(t, own)
 			_, err = client.AppsV1().Deployments(namespace).Get(ctx, "app-second", metav1.GetOptions{})
+			require.ErrorContains(t, err, "not found")
+		}
+	})
+}
+
+// TestSwitchByHalves: Services that were switched before one failed are switched back.
+func TestSwitchByHalves(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		app, client := newApp(aDeployment(), aPod("app-a", ready), aPod("app-b", ready), aPod("app-c", ready), aService("app", "app"))
+		app.services = []string{"app", "missing"}
+		deploying(t, client)
+		require.NoError(t, app.DeploySecond(t.Context()))
+		require.ErrorContains(t, app.SwitchServices(t.Context()), "wait for Service missing to be switched: ")
+		assert.Equal(t, "app-second", selected(t, client, "app"))
+		pods, err := app.Pods(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"app-a", "app-b", "app-c"}, pods, "the app is what it was")
+
+		app.services = app.services[:1] // it has come back
+		for range 2 {
+			require.NoError(t, app.Restore(t.Context()))
+			assert.Equal(t, "app", selected(t, client, "app"))
+			_, err = client.AppsV1().Deployments(namespace).Get(t.Context(), "app-second", metav1.GetOptions{})
 			require.ErrorContains(t, err, "not found")
 		}
 	})

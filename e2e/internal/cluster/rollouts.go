@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,8 +28,11 @@ func (a *App) BreakTemplate(ctx context.Context) error {
 }
 
 // WaitMidway waits until a Pod of the new template is ready and one of the old is terminating, or
-// gone.
+// gone. The rollout of one replica has no such middle: its old Pod goes when all is done.
 func (a *App) WaitMidway(ctx context.Context) error {
+	if a.replicas < 2 {
+		return fmt.Errorf("wait for the middle of the rollout: %d replica has none", a.replicas)
+	}
 	return poll(ctx, deployWithin, "the middle of the rollout", func(ctx context.Context) (string, error) {
 		pods, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: a.selector})
 		if err != nil {
@@ -180,7 +182,7 @@ const evictedWithin = 3 * time.Minute
 // OverfillPod has a Pod write so many bytes to its volume, and waits until its node has evicted it for
 // that. The Pod is gone when this returns.
 func (a *App) OverfillPod(ctx context.Context, name string, size int) error {
-	if err := a.order(ctx, name, protocol.Port, protocol.PathFill, bytes.NewReader(make([]byte, size))); err != nil {
+	if err := a.order(ctx, name, protocol.Port, protocol.PathFill, make([]byte, size), nil); err != nil {
 		return fmt.Errorf("fill the volume of Pod %s: %w", name, err)
 	}
 	return a.removeFailed(ctx, name, evicted, evictedWithin)

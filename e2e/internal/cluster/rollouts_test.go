@@ -268,6 +268,9 @@ func TestWaitMidway(t *testing.T) {
 			})
 		})
 	}
+	app, _ := newApp()
+	app.replicas = 1
+	require.EqualError(t, app.WaitMidway(t.Context()), "wait for the middle of the rollout: 1 replica has none")
 }
 
 func TestWaitStuck(t *testing.T) {
@@ -377,7 +380,7 @@ func TestExpirePod(t *testing.T) {
 func TestOverfillPodFails(t *testing.T) {
 	app, client := newProxied(&proxy{}, aPod("app-a", running))
 	require.ErrorContains(t, app.OverfillPod(t.Context(), "app-a", 3),
-		"fill the volume of Pod app-a: give the order /fill: 404 Not Found: no such thing: POST ")
+		"fill the volume of Pod app-a: wait for the order /fill to be taken: permanent failure: 404 Not Found: no such thing: POST ")
 	app.cluster.server = "://"
 	require.ErrorContains(t, app.OverfillPod(t.Context(), "app-a", 3), "fill the volume of Pod app-a: ")
 	assert.Empty(t, actions(client))

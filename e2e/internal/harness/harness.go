@@ -57,6 +57,14 @@ type Options struct {
 // with 40 s of preStop keep.
 var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
 
+// LimitFor is a limit for a run of so many Pods: that of Defaults, or more where they take longer one after
+// the other, each its delay and podTakes. podTakes is what it may take a Pod besides to fail a probe, to be
+// replaced and to get ready, on a busy machine.
+func LimitFor(run scenarios.Run, replicas int) time.Duration {
+	const podTakes, others = 15 * time.Second, time.Minute
+	return max(Defaults.Limit, others+time.Duration(replicas)*(run.Strategy.ServesFor()+podTakes))
+}
+
 // Run runs a scenario: lead, disruption, until that is over, tail. The load goes on all the time,
 // in all lanes at once. What the disruption has done is undone when the load is over, so that no
 // request meets that. The tail is the longest timeout of a client, so that the last request that
@@ -186,7 +194,7 @@ func (a *notedApp) noteEvent(e timeline.Event) {
 // saw puts what was seen into the timeline, and how far this process' own clock was set.
 func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 	tl.Events, tl.Served, tl.Routes = seen.Events, seen.Served, seen.Routes
-	tl.Forwards, tl.Scrapes = seen.Forwards, seen.Scrapes
+	tl.Forwards, tl.Scrapes, tl.Services = seen.Forwards, seen.Scrapes, seen.Services
 	own := timeline.Source{Kind: timeline.SourceHarness, Drift: clock.Stepped()}
 	own.SameClock = true
 	tl.Sources = append([]timeline.Source{own}, seen.Sources...)

@@ -312,6 +312,26 @@ func TestLead(t *testing.T) {
 	assert.Equal(t, 3*time.Second, leadOf(run, Defaults))
 }
 
+// TestLimitFor: a run has as long as its Pods need one after the other, and no less than others.
+func TestLimitFor(t *testing.T) {
+	c, err := scenarios.NewCatalogue()
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		strategy string
+		replicas int
+		want     time.Duration
+	}{
+		{"shutdown-at-once", 3, 4 * time.Minute},
+		{"prestop-sleep", 3, 4 * time.Minute},
+		{"ten-replicas-stop-20s", 10, 6*time.Minute + 50*time.Second},
+		{"ten-replicas-stop-40s", 10, 10*time.Minute + 10*time.Second},
+	} {
+		s, err := c.Find(tt.strategy, "rolling-update", scenarios.DefaultRate)
+		require.NoError(t, err)
+		assert.Equal(t, tt.want, LimitFor(scenarios.Run{Scenario: s}, tt.replicas), tt.strategy)
+	}
+}
+
 func TestErrorsAreRecorded(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -5,6 +5,7 @@
 // Each Source is a file of its own and a line in sources:
 //
 //	apiwatch.go   Pods, EndpointSlices, Nodes and Events, as the API server delivers them
+//	services.go   what the endpoints of the app's Services are in when the run begins
 //	runtime.go    sandboxes, containers and processes, as containerd on a node has them
 //	conntrack.go  the Pods that kube-proxy chose for new connections, as a node's kernel has them
 //	audit.go      when the API server made the changes that it delivers, and who asked for them
@@ -50,7 +51,7 @@ type Config struct {
 
 // sources lists what is observed, in the order in which the sources are merged.
 func sources(config Config) []Source {
-	list := []Source{apiWatch{config}}
+	list := []Source{apiWatch{config}, serviceObjects{config}}
 	var nodes []*watchedNode
 	for _, node := range config.Nodes {
 		n := watched(node)

@@ -123,10 +123,7 @@ type point struct {
 // hold but for the strategies, say, that it names and nobody has measured.
 func decide(s scenarios.Statement, all []Measurement) Finding {
 	out := Finding{Statement: s}
-	read := deciders[s.Figure]
-	if read == nil {
-		read = stepDeciders[s.Figure]
-	}
+	read := deciderOf(s.Figure)
 	if read == nil {
 		return out
 	}
@@ -209,8 +206,8 @@ func mostOf(words []string) string {
 // answer may depend on; none where the measurement tells nothing of it.
 type decider func(scenarios.Statement, ResultsFile) []point
 
-// deciders, and stepDeciders, are those of the kinds of figures that reports have. A statement of
-// another kind is not measured yet.
+// deciders, stepDeciders and controllerDeciders are those of the kinds of figures that reports have. A
+// statement of another kind is not measured yet.
 var deciders = map[scenarios.Figure]decider{
 	scenarios.DropsSome:        countsDropped(func(n int) bool { return n > 0 }),
 	scenarios.DropsNone:        countsDropped(func(n int) bool { return n == 0 }),
@@ -225,6 +222,17 @@ var deciders = map[scenarios.Figure]decider{
 	scenarios.ExceedsSurge:     peak(func(pods, replicas int) bool { return pods > replicas+1 }),
 	scenarios.DoublesPods:      peak(func(pods, replicas int) bool { return pods >= 2*replicas }),
 	scenarios.CostsMoreEach:    costsMoreEach,
+	scenarios.OutlastsGrace:    outlastsGrace,
+}
+
+// deciderOf is that of a kind of figure; nil if reports don't have it.
+func deciderOf(f scenarios.Figure) decider {
+	for _, all := range []map[scenarios.Figure]decider{deciders, stepDeciders, controllerDeciders} {
+		if read := all[f]; read != nil {
+			return read
+		}
+	}
+	return nil
 }
 
 // wants says that a list of names that count has a name; an empty one has all.
@@ -340,6 +348,16 @@ func countsDropped(holds func(int) bool) decider {
 		}
 		return out
 	}
+}
+
+// outlastsGrace counts the requests of work that takes longer than the statement's limit.
+func outlastsGrace(s scenarios.Statement, f ResultsFile) []point {
+	long := ResultsFile{Figures: slices.Clone(f.Figures)}
+	for i := range long.Figures {
+		lanes := &long.Figures[i].Lanes
+		*lanes = slices.DeleteFunc(slices.Clone(*lanes), func(l LaneFigures) bool { return length(l.WorkSeconds) <= s.Limit })
+	}
+	return countsDropped(func(n int) bool { return n > 0 })(s, long)
 }
 
 func countsAtStart(holds func(int) bool) decider {

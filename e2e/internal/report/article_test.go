@@ -199,6 +199,14 @@ func TestAnswersFollowFigures(t *testing.T) {
 			func(f ResultsFile) { f.Figures[0].ExtraPodSeconds = 4 },
 			"✓ holds: b 10.0 Pod-s, a 4.0",
 		},
+		{
+			"longer work than the limit is cut off",
+			scenarios.Statement{Figure: scenarios.OutlastsGrace, Class: scenarios.ClassInFlight, Along: scenarios.AlongStrategy, Limit: 30 * time.Second},
+			ofRuns(ofRun("a", "x", func(r *RunFigures) { r.Lanes[2].WorkSeconds = 31; r.Lanes[1].Dropped[timeline.ClassInFlight] = 5 })),
+			"✗ doesn't hold: a 0/500 (0/1 rollouts, ≤ 95 %)",
+			func(f ResultsFile) { f.Figures[0].Lanes[2].Dropped[timeline.ClassInFlight] = 9 },
+			"✓ holds: a 9/500",
+		},
 	}
 	tried := map[scenarios.Figure]bool{}
 	answer := func(s scenarios.Statement, f ResultsFile) string {
@@ -234,8 +242,13 @@ func TestWhichMeasurementDecides(t *testing.T) {
 
 	s.Strategies = []string{"c"}
 	assert.Equal(t, Finding{Statement: s}, decide(s, all), "nobody measured it")
-	s = scenarios.Statement{Figure: scenarios.RemovedAtOnce}
+	s = scenarios.Statement{Figure: "of another kind"}
 	assert.Equal(t, Finding{Statement: s}, decide(s, all), "nobody can decide it yet")
+	for _, part := range scenarios.Article() {
+		for _, s := range part.Statements {
+			assert.NotNil(t, deciderOf(s.Figure), s.Says)
+		}
+	}
 	assert.Equal(t, Unmeasured, Finding{}.Answer)
 }
 

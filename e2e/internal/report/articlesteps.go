@@ -140,9 +140,10 @@ func asked(strategy, disruption string, of func(scenarios.Figure) bool) bool {
 	return false
 }
 
-func ofSteps(f scenarios.Figure) bool { _, is := stepDeciders[f]; return is }
-func ofPods(f scenarios.Figure) bool  { return f == scenarios.DoublesPods }
-func ofEnds(f scenarios.Figure) bool  { return f == scenarios.KilledAtGrace }
+func ofSteps(f scenarios.Figure) bool             { _, is := stepDeciders[f]; return is }
+func ofPods(f scenarios.Figure) bool              { return f == scenarios.DoublesPods }
+func ofEnds(f scenarios.Figure) bool              { return f == scenarios.KilledAtGrace }
+func ofControllerFigures(f scenarios.Figure) bool { _, is := controllerDeciders[f]; return is }
 
 // pictures draw how Pods come and go, and how many there are, by the weightiest measurement that tells
 // it; empty for none.

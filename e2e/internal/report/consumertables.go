@@ -398,7 +398,8 @@ func strategyTable(all []FileConsumer) Table {
 type pair struct{ Base, Other string }
 
 // Consumers of tables D and F: the same way through another protocol, and through a proxy that tries
-// again.
+// again. These tables are comparisons that somebody chose, in their order. A new consumer is in all
+// others by itself.
 var (
 	protocolConsumers = []string{"service", "service-h2", "service-grpc", "ingress", "ingress-h2"}
 	retryConsumers    = []pair{{"ingress", "ingress-retry"}}

@@ -108,6 +108,7 @@ type FileRun struct {
 	Pods *FilePods `json:"pods,omitempty"`
 	// Terminations are how Pods that were deleted with a grace period came to their ends.
 	Terminations []FileTermination `json:"terminations,omitempty"`
+	Controllers  *FileControllers  `json:"controllers,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -127,9 +128,10 @@ type FileTermination struct {
 
 // FileLane is a lane of a run.
 type FileLane struct {
-	Lane     string         `json:"lane"`
-	Consumer string         `json:"consumer"`
-	From     timeline.Place `json:"from"`
+	Lane        string         `json:"lane"`
+	Consumer    string         `json:"consumer"`
+	From        timeline.Place `json:"from"`
+	WorkSeconds float64        `json:"workSeconds,omitempty"` // that the server is asked for, for each request
 	// masked is what http.Transport sent again
 	Replayable   bool                           `json:"replayable,omitempty"`
 	Outcome      verdict.Outcome                `json:"outcome"`
@@ -356,7 +358,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
-		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v),
+		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v), Controllers: newFileControllers(v.Controllers),
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment
@@ -374,7 +376,8 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 
 func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
 	out := FileLane{
-		Lane: l.Name, Consumer: l.Consumer, From: l.From, Replayable: l.Replayable, Outcome: l.Outcome,
+		Lane: l.Name, Consumer: l.Consumer, From: l.From, WorkSeconds: seconds(l.Work), Replayable: l.Replayable,
+		Outcome: l.Outcome,
 		Reasons: Because(l.Outcome, l.Reasons), Classes: []FileClass{}, Planned: l.Planned, Sent: l.Sent,
 		Unsent: l.Unsent, OK: l.OK, Dropped: l.Dropped, Masked: l.Masked, ProxyMasked: l.ProxyMasked, Late: l.Late,
 		Lookups: l.Lookups,

@@ -54,13 +54,15 @@ type RunFigures struct {
 	// Only where a statement of the article asks for them.
 	Pods         *FilePods         `json:"pods,omitempty"`
 	Terminations []FileTermination `json:"terminations,omitempty"`
+	Controllers  *FileControllers  `json:"controllers,omitempty"`
 }
 
 // LaneFigures is what is kept of a conclusive lane.
 type LaneFigures struct {
-	Lane     string `json:"lane"`
-	Consumer string `json:"consumer"`
-	Sent     int    `json:"sent"`
+	Lane        string  `json:"lane"`
+	Consumer    string  `json:"consumer"`
+	WorkSeconds float64 `json:"workSeconds,omitempty"`
+	Sent        int     `json:"sent"`
 	// of each class that its requests can have; those that were sent again count
 	Dropped map[timeline.Class]int `json:"dropped"`
 	AtStart int                    `json:"atStart,omitempty"` // of the dropped: by Pods that didn't listen yet
@@ -125,12 +127,15 @@ func newRunFigures(run FileRun) RunFigures {
 	if asked(run.Strategy, run.Disruption, ofEnds) {
 		out.Terminations = run.Terminations
 	}
+	if asked(run.Strategy, run.Disruption, ofControllerFigures) {
+		out.Controllers = run.Controllers
+	}
 	for _, l := range run.Lanes {
 		if !l.Outcome.Conclusive() {
 			continue
 		}
 		lane := LaneFigures{
-			Lane: l.Lane, Consumer: l.Consumer, Sent: l.Sent, Dropped: map[timeline.Class]int{},
+			Lane: l.Lane, Consumer: l.Consumer, WorkSeconds: l.WorkSeconds, Sent: l.Sent, Dropped: map[timeline.Class]int{},
 			AtStart: l.Phases[verdict.StartUp],
 		}
 		for _, c := range l.Classes {
@@ -428,7 +433,8 @@ func droppedResults(all []kept) Table {
 		Number("masked by proxy", count(proxyMasked))), [][]kept{rows})
 }
 
-// shortResults are the consumers of the README's table: what readers ask for first.
+// shortResults are the consumers of the README's table: what readers ask for first, by choice and in this
+// order. All are in RESULTS.md.
 var shortResults = []string{
 	"service", "nodeport-local", "dns", "dns-cached", "ingress", "gateway", "lb-gcp-l4", "lb-aws-nlb-local", "xds",
 	"kuberesolver", "prometheus-endpointslice", "webhook",

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -311,9 +312,22 @@ func instrument(m model) section {
 	if slices.ContainsFunc(lanes, func(a aggregate) bool { return a.lookups > 0 }) {
 		list = append(list, "DNS queries: sent by the lane's clients, which follow the Pods by their name")
 	}
-	list = append(list, deletionsKnown(m.Suite.Runs)...)
+	list = append(append(list, deletionsKnown(m.Suite.Runs)...), m.overhead()...)
 	table := Tabulate(instrumentColumns, [][]aggregate{lanes})
 	return section{Title: "How well the lanes could see", Blocks: []block{{Table: table, List: list}}}
+}
+
+// overhead says how much longer conclusive runs took than what they measure; none without any.
+func (m model) overhead() []string {
+	runs := slices.DeleteFunc(slices.Clone(m.Suite.Runs), func(v verdict.Verdict) bool { return !v.Conclusive() })
+	if len(runs) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(runs, func(a, b verdict.Verdict) int { return cmp.Compare(a.Overhead, b.Overhead) })
+	worst := runs[len(runs)-1]
+	return []string{fmt.Sprintf("wall time: a run took %s longer than its lead, disruption, terminations and tail, for its "+
+		"deployment most of all (median; %s at most, %s)",
+		Duration(runs[len(runs)/2].Overhead), Duration(worst.Overhead), m.name(worst))}
 }
 
 // deletionsKnown says how well the instants of deletions are known: those that the audit log told,

@@ -122,7 +122,7 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 			components[component{key, c.Component}] = c.Component != ""
 		}
 		d += runOverhead + run.Strategy.ServesFor()
-		d += time.Duration(max(0, run.Strategy.Replicas()-usualReplicas)) * replicaTakes
+		d += time.Duration(max(0, run.Replicas()-usualReplicas)) * replicaTakes
 	}
 	for _, made := range clusters {
 		if made {
@@ -258,7 +258,7 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	}
 	deployed := time.Since(began)
 	options := harness.Defaults
-	options.Phase = progress.phase
+	options.Limit, options.Phase = harness.LimitFor(run, app.Replicas()), progress.phase
 	tl := harness.Run(ctx, app, run, options)
 	if err := app.Close(context.WithoutCancel(ctx)); err != nil {
 		progress.line("%s", err) // the load is over, by its own bound at the latest

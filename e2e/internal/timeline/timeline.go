@@ -31,6 +31,9 @@ type Timeline struct {
 	Forwards Forwards `json:"-"`
 	// Scrapes are those of consumers that are only watched, in the order of their time.
 	Scrapes []Scrape `json:"scrapes,omitempty"`
+	// Services are the app's; empty where nobody may list them, and in runs that were stored before
+	// they were kept.
+	Services []ServiceEndpoints `json:"services,omitempty"`
 	// Served is the server's side of the ledger, as far as Pods told it.
 	Served []Served `json:"served,omitempty"`
 	// Interrupted says who or what ended the run before its time; empty if nobody did.
@@ -67,6 +70,7 @@ type Seen struct {
 	Routes   Routes
 	Forwards Forwards
 	Scrapes  []Scrape
+	Services []ServiceEndpoints
 }
 
 // Sender is a process that sent load. All instants of its records are on the run's clock already:

@@ -104,6 +104,7 @@ type Verdict struct {
 	// Restarted are the programs of the cluster that the disruption has restarted, a sentence each.
 	Restarted []string
 
+	Controllers     Controllers
 	Watched         []Watched        // removals, as consumers without load saw them
 	Terminations    []Termination    // of the Pods that were deleted with a grace period
 	Withdrawals     []Withdrawal     // of the Pods of a disrupted node that nobody had deleted by then
@@ -241,6 +242,7 @@ func Judge(tl timeline.Timeline) Verdict {
 	v.Watched, v.Unseen, v.Terminations = watched(tl, pods), unseen(tl), terminations(tl, pods)
 	v.Withdrawals = withdrawals(tl, pods)
 	v.Restarted = restarted(tl)
+	v.Controllers = controllers(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	for i, record := range tl.Lanes {
