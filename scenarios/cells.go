@@ -86,8 +86,8 @@ func takeTurns(cells []Cell, perNight int, night time.Time) (tonight []Cell, not
 
 const secondsADay = 24 * 60 * 60
 
-// serviceLanes are those that a disruption is watched by which isn't about other consumers. A client outside of the cluster goes on
-// asking a node that is gone, which says nothing about the disruption.
+// serviceLanes are those that a disruption is watched by which isn't about other consumers. A client
+// outside of the cluster goes on asking a node that is gone, which says nothing about the disruption.
 func serviceLanes() []string { return []string{"service/new", "service/reused", "service/slow"} }
 
 // everyDisruption is each disruption that does something to Pods and has no profile of its own, with a

@@ -46,8 +46,9 @@ type Promise struct {
 //
 //  1. the trial that asks for it (Asked);
 //  2. the disruption: where no Pod may go nothing may be dropped, but for what it breaks itself, nor
-//     where every Pod serves all the time; a grace period of 0 must drop requests in flight; what it breaks nobody can promise; and
-//     one that waits before it ends Pods promises for new connections what a delay does;
+//     where every Pod serves all the time; a grace period of 0 must drop requests in flight; what it
+//     breaks nobody can promise; and one that waits before it ends Pods promises for new connections
+//     what a delay does;
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
 //  4. the strategy's word for the class. That connections must be dropped is asked where every Pod
