@@ -1,6 +1,10 @@
 package scenarios
 
-import "context"
+import (
+	"context"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
 
 // Nodes is what a disruption can do to the nodes that the app's Pods are on. It reaches beyond the
 // namespace: Undo has to be RestoreNodes for each that uses it, and for each of reach cluster as well.
@@ -23,7 +27,8 @@ type Nodes interface {
 //
 // Two of three Pods are on the node that is drained, and the third serves all the time, so that a
 // strategy's promises hold as they do in a rollout. Not every Pod is replaced, and so nothing has to be
-// dropped on new connections (HeldTo).
+// dropped on new connections (HeldTo). They are all done to a Deployment: the Pods of others stay with
+// their node, or their names.
 func onNodes() []Disruption {
 	drain := func(ctx context.Context, app App) error { return onNode(ctx, app, app.Drain) }
 	return []Disruption{
@@ -31,20 +36,20 @@ func onNodes() []Disruption {
 			Name: "node-drain",
 			Summary: "the node with most of the Pods is cordoned and they are evicted, as kubectl drain does, under a " +
 				"PodDisruptionBudget that lets one go at a time; Pods of others stay there",
-			Scope: ScopeNode, Reach: ReachNode, Objects: budget,
+			Scope: ScopeNode, Reach: ReachNode, Workload: fixtures.DefaultWorkload, Objects: budget,
 			Run: drain, Undo: restoreNodes,
 		},
 		{
 			Name:    "node-drain-no-budget",
 			Summary: "as node-drain, without a budget: all Pods of the node go at once, and only then are they replaced",
-			Scope:   ScopeNode, Reach: ReachNode,
+			Scope:   ScopeNode, Reach: ReachNode, Workload: fixtures.DefaultWorkload,
 			Run: drain, Undo: restoreNodes,
 		},
 		{
 			Name: "node-drain-single-replica",
 			Summary: "as node-drain-no-budget, of one Pod in all: it is deleted first and replaced later, and whoever " +
 				"follows ready endpoints alone has nobody to send to until then, whatever the delay",
-			Scope: ScopeNode, Reach: ReachNode,
+			Scope: ScopeNode, Reach: ReachNode, Workload: fixtures.DefaultWorkload,
 			// kube-proxy alone goes on sending to a Pod that terminates, if no other is there.
 			Breaks: onConnections,
 			Patch:  "spec: {replicas: 1}",
@@ -54,7 +59,7 @@ func onNodes() []Disruption {
 			Name: "cordon-rollout",
 			Summary: "the node with most of the Pods is cordoned and the Pod template changes, which empties the node " +
 				"without an eviction: new Pods are ready elsewhere before old ones go",
-			Scope: ScopeAll, Reach: ReachNode,
+			Scope: ScopeAll, Reach: ReachNode, Workload: fixtures.DefaultWorkload,
 			Run: func(ctx context.Context, app App) error {
 				return inOrder(ctx,
 					func(ctx context.Context) error { return onNode(ctx, app, app.Cordon) }, app.ChangeTemplate)

@@ -1,6 +1,10 @@
 package scenarios
 
-import "context"
+import (
+	"context"
+
+	"github.com/zerodrop/zerodrop/fixtures"
+)
 
 // NodeShutdown is what a disruption can do to a node whose kubelet hears of its shutdown.
 type NodeShutdown interface {
@@ -24,7 +28,7 @@ func shutdowns() []Disruption {
 		Summary: "the node with most of the Pods says that it shuts down, and its kubelet ends the Pods there: nobody " +
 			"deletes them, and an endpoint stays ready until its container has ended, or until the node controller says " +
 			"otherwise, which looks every five seconds",
-		Scope: ScopeNode, Reach: ReachNode,
+		Scope: ScopeNode, Reach: ReachNode, TakesNode: true, Workload: fixtures.DefaultWorkload,
 		// Requests come until the container has ended, whatever its delay, unless the node controller is
 		// quicker. A process that has ended is an endpoint until its kubelet has said so (kubernetes#116965).
 		Breaks:     classes,

@@ -83,7 +83,7 @@ func restartKubelets(ctx context.Context, app App) error {
 		return err
 	}
 	for _, node := range nodes {
-		if err := app.RestartKubelet(ctx, node); err != nil {
+		if err := inOrder(ctx, func(ctx context.Context) error { return app.RestartKubelet(ctx, node) }, app.WaitReady); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ func TestSystem(t *testing.T) {
 		want      []string
 		consumers []string
 	}{
-		{"kubelet-restart", []string{"nodes", "kubelet x", "kubelet y"}, nil},
+		{"kubelet-restart", []string{"nodes", "kubelet x", "ready", "kubelet y", "ready"}, nil},
 		{"kube-proxy-restart", []string{"kube-proxy"}, nil},
 		{"coredns-rolled", []string{"coredns"}, []string{"dns", "dns-cached"}},
 		{"ingress-rolled", []string{"roll traefik"}, []string{"gateway", "ingress"}},

@@ -94,7 +94,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return Promise{Measured, "consumer " + l.Consumer.Name + ": asks a node that is gone"}
 	case word == Drops && as != ClassInFlight && d.Scope == ScopeSome:
 		return Promise{Measured, disruption + ": not every Pod is replaced"}
-	case word == Drops && as != ClassInFlight && d.Scope == ScopeNode && s.Strategy.Replicas() > 1:
+	case word == Drops && as != ClassInFlight && d.Scope == ScopeNode && s.Replicas() > 1:
 		return Promise{Measured, disruption + ": only the Pods of one node are replaced"}
 	}
 	p, delay := Promise{word, strategy}, s.Strategy.ServesFor()

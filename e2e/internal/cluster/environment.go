@@ -37,13 +37,18 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 		if c.kind == nil {
 			return "", nil // somebody else's cluster may have neither by that name
 		}
-		proxy, err := c.client.AppsV1().DaemonSets(metav1.NamespaceSystem).Get(ctx, "kube-proxy", metav1.GetOptions{})
+		sets, err := c.client.AppsV1().DaemonSets(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return "", err
 		}
-		if s := proxy.Status; int(s.DesiredNumberScheduled) < len(nodes.Items) ||
-			s.NumberReady < s.DesiredNumberScheduled {
-			return fmt.Sprintf("kube-proxy is ready on %d of %d nodes", s.NumberReady, len(nodes.Items)), nil
+		if len(sets.Items) == 0 {
+			return "there is no kube-proxy", nil
+		}
+		for _, set := range sets.Items { // kube-proxy, and the network's program
+			s := set.Status
+			if int(s.DesiredNumberScheduled) < len(nodes.Items) || s.NumberReady < s.DesiredNumberScheduled {
+				return fmt.Sprintf("%s is ready on %d of %d nodes", set.Name, s.NumberReady, len(nodes.Items)), nil
+			}
 		}
 		dns, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 )
 
 // nodeChanges is what a disruption has done to the nodes.
@@ -21,7 +22,8 @@ type nodeChanges struct {
 	undo []func(ctx context.Context) error
 }
 
-// ChooseNode chooses the node with most of the app's Pods; of equals, that of the oldest Pod.
+// ChooseNode chooses the node with most of the app's Pods; of equals, that of the oldest Pod. It is an
+// error if all are there, but for an app of one: nobody would serve, and that is another disruption.
 func (a *App) ChooseNode(ctx context.Context) (string, error) {
 	list, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: a.selector})
 	if err != nil {
@@ -45,12 +47,20 @@ func (a *App) ChooseNode(ctx context.Context) (string, error) {
 	if most == "" {
 		return "", errors.New("choose a node: none has a Pod of the app")
 	}
+	sends := slices.ContainsFunc(a.workers, func(w worker.Worker) bool { return w.Node == most })
+	switch {
+	case sends:
+		return "", fmt.Errorf("choose a node: %s sends load: fewer workers find room on another", most)
+	case len(there) > 1 && pods[most] == len(there):
+		return "", fmt.Errorf("choose a node: all %d Pods are on %s", len(there), most)
+	}
 	a.nodes.chosen = most
 	return most, nil
 }
 
 // RestoreNodes takes back what was done to nodes, the last change first, and waits until all are ready
-// and take Pods again. It may be called more than once, and without any change.
+// and take Pods again, and the cluster's own programs run. It may be called more than once, and without
+// any change.
 func (a *App) RestoreNodes(ctx context.Context) error {
 	var errs []error
 	for _, undo := range slices.Backward(a.nodes.undo) {
@@ -60,6 +70,9 @@ func (a *App) RestoreNodes(ctx context.Context) error {
 		return err
 	}
 	if err := a.cluster.waitNodes(ctx); err != nil {
+		return err
+	}
+	if err := a.cluster.waitClusterReady(ctx); err != nil {
 		return err
 	}
 	a.nodes = nodeChanges{}

@@ -156,7 +156,7 @@ func TestRestoreNodesInVain(t *testing.T) {
 // for the time from before a disruption reaches beyond the namespace until that is undone. If it never
 // is, the cluster goes.
 func TestIdentityOfAChangedCluster(t *testing.T) {
-	client := fake.NewSimpleClientset(aNode("n1", corev1.ConditionTrue))
+	client := fake.NewSimpleClientset(aNode("n1", corev1.ConditionTrue), kubeProxy(1, 1), coreDNS(2, 2))
 	controllers := runControllers(t, client)
 	f := &fakeKind{clusters: []string{clusterName}}
 	c := newCluster(client, Config{Workers: 1, Keep: true})

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -50,6 +51,7 @@ func (a *App) RemoveNode(ctx context.Context, node string) error {
 	for _, p := range pods {
 		evictions.Go(func() error { return a.EvictPod(evicting, p.Name) })
 	}
+	evictions.Go(func() error { return c.moveDNS(evicting, node) })
 	if err := evictions.Wait(); err != nil {
 		return fmt.Errorf("remove node %s: %w", node, err)
 	}
@@ -272,6 +274,38 @@ func (c *Cluster) nodeState(ctx context.Context, name string) (nodeState, error)
 		}
 	}
 	return s, err
+}
+
+// moveDNS evicts the CoreDNS that runs on a node, and waits until as many as before run elsewhere: they
+// come to workers when they were rolled, and nobody would resolve names for as long as they are gone
+// with a node.
+func (c *Cluster) moveDNS(ctx context.Context, node string) error {
+	pods, err := c.systemPods(ctx, node)
+	if err != nil {
+		return fmt.Errorf("list Pods of node %s: %w", node, err)
+	}
+	others := func(p corev1.Pod) bool { return p.Labels["k8s-app"] != "kube-dns" }
+	if pods = slices.DeleteFunc(pods, others); len(pods) == 0 {
+		return nil
+	}
+	for _, p := range pods {
+		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}}
+		if err := c.client.PolicyV1().Evictions(p.Namespace).Evict(ctx, eviction); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("evict Pod %s: %w", p.Name, err)
+		}
+	}
+	return poll(ctx, deployWithin, "CoreDNS to run elsewhere", func(ctx context.Context) (string, error) {
+		left, err := c.systemPods(ctx, node)
+		left = slices.DeleteFunc(left, others)
+		if err != nil || len(left) > 0 {
+			return fmt.Sprintf("%d are on %s", len(left), node), err
+		}
+		dns, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
+		if err != nil || dns.Status.AvailableReplicas >= dns.Status.Replicas {
+			return "", err
+		}
+		return fmt.Sprintf("%d of %d are available", dns.Status.AvailableReplicas, dns.Status.Replicas), nil
+	})
 }
 
 // systemPods are the Pods on a node that belong to the cluster itself.

@@ -90,6 +90,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 		fail("scenario", err)
 		return tl
 	}
+	whole := ctx // of the process and its test; the run's own ends earlier
 	late := fmt.Errorf("the run took longer than its limit of %s", o.Limit)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, late)
 	defer cancel()
@@ -135,7 +136,11 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	saw(&tl, clock, seen)
 	ended := now()
 	if undo := run.Disruption.Undo; undo != nil { // also after a failure, and when time is up
-		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+		within := undoWithin
+		if whole.Err() != nil {
+			within = undoHastily
+		}
+		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 		fail("undo "+run.Disruption.Name, undo(undoing, noted))
 		cancel()
 	}
@@ -246,6 +251,10 @@ func disrupt(
 // undoWithin is how long it may take to take back what a disruption has done. A node that was lost has to
 // start, and to end the Pods that were deleted meanwhile.
 const undoWithin = 4 * time.Minute
+
+// undoHastily is the same where somebody wants the process to end, or its time is nearly over: what isn't
+// undone by then goes with the cluster.
+const undoHastily = 20 * time.Second
 
 // leadOf is how long the load goes on undisturbed: as asked for, or a second longer than the slowest
 // answer takes, where a disruption asks for so much work.

@@ -138,7 +138,7 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 }
 
 // groupRuns puts runs with the same needs of the cluster together, and of those the runs of a group
-// of consumers, each in the order of the first.
+// of consumers, each in the order of the first. Those that take a node are the last of their cluster.
 func groupRuns(runs []scenarios.Run) []scenarios.Run {
 	first := func(of func(scenarios.Run) string) func(scenarios.Run) int {
 		index := map[string]int{}
@@ -151,8 +151,16 @@ func groupRuns(runs []scenarios.Run) []scenarios.Run {
 	}
 	needs := first(func(run scenarios.Run) string { return run.Needs().Key() })
 	group := first(func(run scenarios.Run) string { return run.Group })
+	last := func(run scenarios.Run) int { // a node that doesn't come back costs the cluster
+		if run.Disruption.TakesNode {
+			return 1
+		}
+		return 0
+	}
 	return slices.SortedStableFunc(slices.Values(runs), func(a, b scenarios.Run) int {
-		return cmp.Or(cmp.Compare(needs(a), needs(b)), cmp.Compare(group(a), group(b)))
+		return cmp.Or(
+			cmp.Compare(needs(a), needs(b)), cmp.Compare(last(a), last(b)), cmp.Compare(group(a), group(b)),
+		)
 	})
 }
 

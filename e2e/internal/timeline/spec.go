@@ -26,6 +26,8 @@ type Spec struct {
 	Scope      Scope         `json:"scope"`
 	// Gone is how many Pods had to go, of ScopeSome; 0 for any number but none and all.
 	Gone int `json:"gone,omitempty"`
+	// TakesNode says that the node that the disruption chooses goes with its Pods.
+	TakesNode bool `json:"takesNode,omitempty"`
 	// Control says that the result is known beforehand.
 	Control bool `json:"control,omitempty"`
 	// ConsumerGroup is that of the lanes' consumers; empty for the consumers of every run.

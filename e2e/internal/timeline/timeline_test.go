@@ -60,7 +60,7 @@ func exampleSpec() Spec {
 	return Spec{
 		Strategy: "prestop-sleep+again", Summary: "waits", Group: "preStop", SameAs: "prestop-sleep",
 		Delay: 15 * time.Second, PreStop: 20 * time.Second,
-		Disruption: "rolling-update", Scope: ScopeAll, Gone: 2, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
+		Disruption: "rolling-update", Scope: ScopeAll, Gone: 2, TakesNode: true, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Watched: []string{"prometheus-endpoints"},
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},

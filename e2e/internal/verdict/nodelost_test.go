@@ -37,6 +37,7 @@ func losing() timeline.Timeline {
 	for _, kind := range []timeline.Kind{timeline.NodeDisrupted, timeline.NodeLost, timeline.NodeUnready} {
 		happens(&tl, 3*sec, kind, timeline.Event{Node: "n1"})
 	}
+	tl.Spec.TakesNode = true
 	// Whatever was watched on the node ended with it.
 	for _, kind := range []timeline.SourceKind{timeline.SourceRuntime, timeline.SourceConntrack} {
 		tl.Sources = append(tl.Sources, timeline.Source{Kind: kind, Node: "n1", Comparison: oneClock, Missing: "from 3s on: it ended"})
@@ -77,6 +78,9 @@ func TestNodeLost(t *testing.T) {
 		{"one was not deleted", changes{lacks(timeline.PodDeleted, "app-1")}, Inconclusive, []string{`1 of 2 Pods of node "n1" are gone`}},
 		{"one is an endpoint for too long", changes{lacks(timeline.EndpointUnready, "app-1"), late}, Inconclusive, []string{
 			"nodeport/new" + tooShort, "nodeport/reused" + tooShort, "nodeport/slow" + tooShort,
+		}},
+		{"a node that was to stay", changes{func(tl *timeline.Timeline) { tl.Spec.TakesNode = false }}, Infrastructure, []string{
+			"node n1 stopped being ready 0s after the start of the disruption",
 		}},
 		{"a node that was not chosen", changes{lacks(timeline.NodeDisrupted, "")}, Infrastructure, []string{
 			"node n1 stopped being ready 0s after the start of the disruption",

@@ -50,7 +50,8 @@ var validityChecks = []validityCheck{
 func nodesDown(tl timeline.Timeline) []string {
 	var why []string
 	for _, e := range tl.Events {
-		if e.Kind == timeline.NodeUnready && e.Node != disruptedNode(tl) && !kubeletRestarted(tl, e) {
+		meant := tl.Spec.TakesNode && e.Node == disruptedNode(tl)
+		if e.Kind == timeline.NodeUnready && !meant && !kubeletRestarted(tl, e) {
 			why = append(why, fmt.Sprintf("node %s stopped being ready %s after the start of the disruption",
 				e.Node, round(e.At-tl.Window.DisruptStart)))
 		}
@@ -299,8 +300,12 @@ func podsWereReplaced(tl timeline.Timeline, found findings) []string {
 		}
 	case timeline.ScopeNode:
 		node := disruptedNode(tl)
-		if gone, there = found.pods.gone(tl.Window, node); node == "" || there == 0 || gone < there {
-			return []string{fmt.Sprintf("%d of %d Pods of node %q are gone", gone, there, node)}
+		here, there := found.pods.gone(tl.Window, node)
+		switch {
+		case node == "" || there == 0 || here < there:
+			return []string{fmt.Sprintf("%d of %d Pods of node %q are gone", here, there, node)}
+		case gone > here:
+			return []string{fmt.Sprintf("%d Pods of other nodes than %s went away", gone-here, node)}
 		}
 	case timeline.ScopeSome:
 		switch want := tl.Spec.Gone; {
