@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +81,7 @@ func TestHeldToSystem(t *testing.T) {
 		{"coredns-rolled", "dns/new", ClassNew, Measured},
 		{"coredns-rolled", "dns/reused", ClassKeptAlive, Measured},
 		{"ingress-rolled", "service/slow", ClassInFlight, Clean},
-		{"ingress-rolled", "dns/new", ClassNew, Measured},
+		{"ingress-rolled", "dns/new", ClassNew, Clean},
 	}
 	for _, tt := range tests {
 		t.Run(tt.disruption+" "+tt.lane, func(t *testing.T) {
@@ -93,6 +94,30 @@ func TestHeldToSystem(t *testing.T) {
 			assert.Equal(t, tt.want, p.Expect)
 			assert.Contains(t, p.Source, "disruption "+tt.disruption)
 		})
+	}
+}
+
+// TestConcerns: of a disruption that is about consumers, those that depend on what it rolls, and no others.
+func TestConcerns(t *testing.T) {
+	tests := []struct {
+		disruption string
+		consumers  []string
+		want       bool
+	}{
+		{"coredns-rolled", []string{"dns", "dns-cached", "dns-grpc", "haproxy-dns", "nginx-dns", "xds"}, true},
+		{"coredns-rolled", []string{"service", "nodeport", "ingress", "gateway", "kuberesolver", "lb-azure"}, false},
+		{"ingress-rolled", []string{"ingress", "ingress-h2", "gateway"}, true},
+		{"ingress-rolled", []string{"service", "nodeport", "dns", "haproxy-dns"}, false},
+	}
+	c := catalogue(t)
+	for _, tt := range tests {
+		i := slices.IndexFunc(systemRestarts(), func(d Disruption) bool { return d.Name == tt.disruption })
+		d := systemRestarts()[i]
+		for _, name := range tt.consumers {
+			require.Contains(t, c.consumers, name)
+			l := Lane{Consumer: c.consumers[name]}
+			assert.Equal(t, tt.want, d.breaks(l, ClassNew), "%s: %s", tt.disruption, name)
+		}
 	}
 }
 
