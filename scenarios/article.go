@@ -94,11 +94,17 @@ const (
 // consumersProfile is the profile that compares consumers.
 const consumersProfile = "consumers"
 
-// Command is what shows the statement on a cluster; empty where nothing does yet.
+// Command is what shows the statement on a cluster; empty where nothing does yet. What needs more images than
+// the nodes' has a target of its own, which builds them.
 func (s Statement) Command() string {
+	about := func(d Disruption) bool { return slices.Contains(s.Disruptions, d.Name) }
 	switch {
 	case s.Later:
 		return ""
+	case slices.ContainsFunc(argo(), about):
+		return "make argo"
+	case slices.ContainsFunc(Disruptions(), func(d Disruption) bool { return about(d) && d.Component != "" }):
+		return "make disruptions"
 	case s.Profile == consumersProfile && len(s.Consumers) > 0:
 		return "make consumers CONSUMERS=" + strings.Join(s.Consumers, ",")
 	case s.Profile == consumersProfile:

@@ -62,6 +62,8 @@ func TestCommands(t *testing.T) {
 		{"the disruptions of every profile", Statement{Strategies: []string{"a", "b"}, Disruptions: usual()}, "make e2e GO_TEST_FLAGS='-strategies a,b'"},
 		{"every consumer", Statement{Profile: consumersProfile, Disruptions: usual()}, "make consumers"},
 		{"some", Statement{Profile: consumersProfile, Consumers: []string{"a", "b"}}, "make consumers CONSUMERS=a,b"},
+		{"a controller", Statement{Strategies: oneStrategy, Disruptions: []string{"argo-blue-green"}}, "make argo"},
+		{"a component", Statement{Strategies: oneStrategy, Disruptions: []string{"ingress-rolled"}}, "make disruptions"},
 		{"later", Statement{Strategies: oneStrategy, Later: true}, ""},
 	}
 	for _, tt := range tests {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/zerodrop/zerodrop/fixtures"
 )
 
 // Disruption is what makes Pods go away.
@@ -151,10 +153,27 @@ func (d Disruption) Allowed(ours bool) error {
 // does so.
 func (d Disruption) ends() bool { return d.Scope != ScopeNone && !d.Serves && !d.Waits }
 
-// breaks says whether it is known to make a lane drop requests of a class, whatever the strategy.
+// breaks says whether it is known to make a lane drop requests of a class, whatever the strategy. One that is
+// about consumers breaks nothing of others.
 func (d Disruption) breaks(l Lane, class Class) bool {
-	return slices.Contains(d.Breaks, class) && (d.Consumers == nil || !l.Consumer.Reference)
+	return slices.Contains(d.Breaks, class) && (d.Consumers == nil || d.concerns(l.Consumer))
 }
+
+// concerns says whether a consumer depends on what it rolls: a component, or what resolves names.
+func (d Disruption) concerns(c fixtures.Consumer) bool {
+	if d.Component != "" {
+		return c.Component == d.Component
+	}
+	return slices.Contains(d.Consumers, c.Name) || resolvesNames(c)
+}
+
+// resolvesNames says whether a consumer asks DNS: its client, by an address that is a name, or its component.
+func resolvesNames(c fixtures.Consumer) bool {
+	return c.Resolve != nil || strings.Contains(c.Address, ".svc.") || slices.Contains(resolvers, c.Component)
+}
+
+// resolvers are the components that ask DNS for the app's Pods.
+var resolvers = []string{"haproxy", "nginx"}
 
 func (d Disruption) validate() error {
 	switch {

@@ -24,7 +24,8 @@ spec:
 	}}
 }
 
-// quotaPods leaves room for four Pods beside ten replicas: one that is on its way up, and three that are on
-// their way out. A Pod that terminates counts until it is gone. Those that send the load don't count, however
-// many there are: they have a deadline, and what Kubernetes calls terminating here is a Pod with one.
+// quotaPods leaves room for four Pods beside ten replicas: one that is on its way up, and three that
+// are on their way out. A Pod that terminates counts until it is gone. Those that send the load
+// don't count, however many there are: they have a deadline, and what Kubernetes calls terminating
+// here is a Pod with one.
 const quotaPods = 14

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +81,7 @@ func TestHeldToSystem(t *testing.T) {
 		{"coredns-rolled", "dns/new", ClassNew, Measured},
 		{"coredns-rolled", "dns/reused", ClassKeptAlive, Measured},
 		{"ingress-rolled", "service/slow", ClassInFlight, Clean},
-		{"ingress-rolled", "dns/new", ClassNew, Measured},
+		{"ingress-rolled", "dns/new", ClassNew, Clean},
 	}
 	for _, tt := range tests {
 		t.Run(tt.disruption+" "+tt.lane, func(t *testing.T) {
@@ -93,6 +94,30 @@ func TestHeldToSystem(t *testing.T) {
 			assert.Equal(t, tt.want, p.Expect)
 			assert.Contains(t, p.Source, "disruption "+tt.disruption)
 		})
+	}
+}
+
+// TestConcerns: of a disruption that is about consumers, those that depend on what it rolls, and no others.
+func TestConcerns(t *testing.T) {
+	tests := []struct {
+		disruption string
+		consumers  []string
+		want       bool
+	}{
+		{"coredns-rolled", []string{"dns", "dns-cached", "dns-grpc", "haproxy-dns", "nginx-dns", "xds"}, true},
+		{"coredns-rolled", []string{"service", "nodeport", "ingress", "gateway", "kuberesolver", "lb-azure"}, false},
+		{"ingress-rolled", []string{"ingress", "ingress-h2", "gateway"}, true},
+		{"ingress-rolled", []string{"service", "nodeport", "dns", "haproxy-dns"}, false},
+	}
+	c := catalogue(t)
+	for _, tt := range tests {
+		i := slices.IndexFunc(systemRestarts(), func(d Disruption) bool { return d.Name == tt.disruption })
+		d := systemRestarts()[i]
+		for _, name := range tt.consumers {
+			require.Contains(t, c.consumers, name)
+			l := Lane{Consumer: c.consumers[name]}
+			assert.Equal(t, tt.want, d.breaks(l, ClassNew), "%s: %s", tt.disruption, name)
+		}
 	}
 }
 
@@ -114,35 +139,42 @@ func TestSelectConsumersOfDisruptions(t *testing.T) {
 				"gateway/no-handler/none", "gateway/prestop-sleep/ingress-rolled",
 				"ingress/no-handler/none", "ingress/prestop-sleep/ingress-rolled",
 			},
-			[]string{"service/new", "ingress/new", "ingress/reused", "ingress/replayable", "ingress/slow"}, "",
+			[]string{"service/new", "ingress/new", "ingress/reused", "ingress/replayable", "ingress/slow"},
+			"",
 		},
 		{
 			"beside others",
 			Selection{Profile: "quick", Strategies: prestop, Disruptions: []string{"coredns-rolled", "pod-deletion"}},
 			[]string{"no-handler/none", "prestop-sleep/pod-deletion", "prestop-sleep/coredns-rolled"},
-			[]string{"service/new", "dns/new", "dns/reused", "dns-cached/new"}, "",
+			[]string{"service/new", "dns/new", "dns/reused", "dns-cached/new"},
+			"",
 		},
 		{
 			"no other group runs it",
 			Selection{Profile: "consumers", Strategies: prestop, Disruptions: []string{"coredns-rolled"}, OneProxy: true},
-			[]string{"no-handler/none", "prestop-sleep/coredns-rolled"}, nil, "",
+			[]string{"no-handler/none", "prestop-sleep/coredns-rolled"},
+			nil, "",
 		},
 		{
 			"consumers that are asked for",
 			Selection{Profile: "quick", Strategies: prestop, Disruptions: []string{"coredns-rolled"}, Consumers: []string{"haproxy-dns"}},
 			[]string{"dns-programs/no-handler/none", "dns-programs/prestop-sleep/coredns-rolled"},
-			[]string{"service/new", "haproxy-dns/new", "haproxy-dns/reused"}, "",
+			[]string{"service/new", "haproxy-dns/new", "haproxy-dns/reused"},
+			"",
 		},
 		{
 			"lanes that are asked for",
 			Selection{Profile: "quick", Strategies: prestop, Disruptions: []string{"coredns-rolled"}, Lanes: []string{"service/new"}},
-			[]string{"no-handler/none", "prestop-sleep/coredns-rolled"}, []string{"service/new"}, "",
+			[]string{"no-handler/none", "prestop-sleep/coredns-rolled"},
+			[]string{"service/new"},
+			"",
 		},
 		{
 			"the groups that have the component",
 			Selection{Profile: "quick", Strategies: prestop, Disruptions: []string{"ingress-rolled"}, Consumers: []string{"nodeport", "ingress-h2"}},
 			[]string{"http2/no-handler/none", "http2/prestop-sleep/ingress-rolled"},
-			[]string{"service/new", "ingress-h2/h2", "ingress-h2/h2-get"}, "",
+			[]string{"service/new", "ingress-h2/h2", "ingress-h2/h2-get"},
+			"",
 		},
 		{
 			"consumers without the component",

@@ -532,8 +532,8 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 				log := observe.AccessLog{Component: name, Node: config.Nodes[n], File: i.AccessLog}
 				log.Node.IP = i.ip.String() // that the component connects from
 				config.AccessLogs = append(config.AccessLogs, log)
-				if i.service.IsValid() { // another Pod is to come
-					log.File = rolledLog(i.AccessLog)
+				if i.service.IsValid() { // another Pod is to come, whose address nobody knows
+					log.File, log.Node.IP = rolledLog(i.AccessLog), ""
 					config.AccessLogs = append(config.AccessLogs, log)
 				}
 			}

@@ -30,9 +30,9 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// Components are programs that consumers need, as an ingress controller, or a workload. Each is deployed at the
-// first run that needs it, on the control plane, and scaled to zero while runs that don't need it
-// are made: there are few CPUs.
+// Components are programs that consumers need, as an ingress controller, or a workload. Each is
+// deployed at the first run that needs it, on the control plane, and scaled to zero while runs that
+// don't need it are made: there are few CPUs.
 
 // componentsNamespace is where the namespaced objects of components are, as manifests name it.
 const componentsNamespace = "zerodrop-components"

@@ -20,7 +20,9 @@ import (
 // startLogind starts what tells a kubelet of a shutdown, on a node whose image has it: kind's own has no
 // D-Bus, and the image built from source has.
 const startLogind = `for program in dbus-daemon dbus-send systemd-inhibit; do
-	command -v $program >/dev/null || { echo "the node's image has no $program, that of scripts/images has it" >&2; exit 1; }
+	command -v $program >/dev/null && continue
+	echo "the node's image has no $program, that of scripts/images has it" >&2
+	exit 1
 done
 systemctl start dbus.service systemd-logind.service`
 

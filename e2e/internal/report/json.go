@@ -354,11 +354,13 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption,
 		ConsumerGroup: v.Spec.ConsumerGroup, Repeat: v.Repeat,
 		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
-		Retry: v.Retry, Unseen: v.Unseen, Restarted: v.Restarted, PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
+		Retry: v.Retry, Unseen: v.Unseen, Restarted: v.Restarted,
+		PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
-		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v), Controllers: newFileControllers(v.Controllers),
+		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v),
+		Controllers: newFileControllers(v.Controllers),
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment

@@ -325,8 +325,8 @@ func (m model) overhead() []string {
 	}
 	slices.SortStableFunc(runs, func(a, b verdict.Verdict) int { return cmp.Compare(a.Overhead, b.Overhead) })
 	worst := runs[len(runs)-1]
-	return []string{fmt.Sprintf("wall time: a run took %s longer than its lead, disruption, terminations and tail, for its "+
-		"deployment most of all (median; %s at most, %s)",
+	return []string{fmt.Sprintf("wall time: a run took %s longer than its lead, disruption, terminations and tail, for "+
+		"its deployment most of all (median; %s at most, %s)",
 		Duration(runs[len(runs)/2].Overhead), Duration(worst.Overhead), m.name(worst))}
 }
 

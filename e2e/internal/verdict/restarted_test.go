@@ -27,26 +27,36 @@ func TestRestarted(t *testing.T) {
 	}{
 		{"nothing", nil, Pass, nil},
 		{
-			"programs", []timeline.Event{restart("CoreDNS", "", sec), restart("kubelet", "a", 2*sec)}, Pass,
+			"programs",
+			[]timeline.Event{restart("CoreDNS", "", sec), restart("kubelet", "a", 2*sec)},
+			Pass,
 			[]string{
 				"CoreDNS was restarted 1s after the start of the disruption",
 				"kubelet of node a was restarted 2s after the start of the disruption",
 			},
 		},
 		{
-			"a node in passing", []timeline.Event{restart("kubelet", "a", sec), unready("a", 3*sec)}, Pass,
+			"a node in passing",
+			[]timeline.Event{restart("kubelet", "a", sec), unready("a", 3*sec)},
+			Pass,
 			[]string{"kubelet of node a was restarted 1s after the start of the disruption, and the node stopped being ready 2s later"},
 		},
 		{
-			"another node", []timeline.Event{restart("kubelet", "a", sec), unready("b", 3*sec)}, Infrastructure,
+			"another node",
+			[]timeline.Event{restart("kubelet", "a", sec), unready("b", 3*sec)},
+			Infrastructure,
 			[]string{"kubelet of node a was restarted 1s after the start of the disruption"},
 		},
 		{
-			"before", []timeline.Event{unready("a", 0), restart("kubelet", "a", sec)}, Infrastructure,
+			"before",
+			[]timeline.Event{unready("a", 0), restart("kubelet", "a", sec)},
+			Infrastructure,
 			[]string{"kubelet of node a was restarted 1s after the start of the disruption"},
 		},
 		{
-			"of no kubelet", []timeline.Event{restart("kube-proxy", "", sec), unready("a", 3*sec)}, Infrastructure,
+			"of no kubelet",
+			[]timeline.Event{restart("kube-proxy", "", sec), unready("a", 3*sec)},
+			Infrastructure,
 			[]string{"kube-proxy was restarted 1s after the start of the disruption"},
 		},
 	}
