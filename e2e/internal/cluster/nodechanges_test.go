@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -52,9 +53,17 @@ func TestChooseNode(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+	app, _ := newApp(aPod("a", on("n1")), aPod("b", on("n1")))
+	_, err := app.ChooseNode(t.Context())
+	require.EqualError(t, err, "choose a node: all 2 Pods are on n1")
+	app, _ = newApp(aPod("a", on("n1")))
+	app.workers = []worker.Worker{{Name: "worker-0", Node: "n1"}}
+	_, err = app.ChooseNode(t.Context())
+	require.EqualError(t, err, "choose a node: n1 sends load: fewer workers find room on another")
+
 	app, client := newApp()
 	refuse(client, "list", "pods", errDown)
-	_, err := app.ChooseNode(t.Context())
+	_, err = app.ChooseNode(t.Context())
 	require.ErrorContains(t, err, "choose a node: list Pods: ")
 }
 
