@@ -83,7 +83,8 @@ func restartKubelets(ctx context.Context, app App) error {
 		return err
 	}
 	for _, node := range nodes {
-		if err := inOrder(ctx, func(ctx context.Context) error { return app.RestartKubelet(ctx, node) }, app.WaitReady); err != nil {
+		restart := func(ctx context.Context) error { return app.RestartKubelet(ctx, node) }
+		if err := inOrder(ctx, restart, app.WaitReady); err != nil {
 			return err
 		}
 	}
