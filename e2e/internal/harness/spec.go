@@ -21,7 +21,7 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 		Strategy: s.Strategy.Name, Summary: s.Strategy.Summary, Group: groups[s.Strategy.DelayIn], SameAs: s.SameAs,
 		Delay: s.Strategy.ServesFor(), PreStop: s.Strategy.PreStop(), Control: s.Control,
 		Disruption: s.Disruption.Name, Scope: timeline.Scope(s.Disruption.Scope), Gone: s.Disruption.Gone,
-		TakesNode: s.Disruption.TakesNode,
+		TakesNode:     s.Disruption.TakesNode,
 		ConsumerGroup: s.Group, ProxyMode: s.ProxyMode,
 	}
 	if s.Asked != nil && s.Asked.New == scenarios.Measured {
