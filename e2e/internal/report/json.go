@@ -108,7 +108,9 @@ type FileRun struct {
 	Pods *FilePods `json:"pods,omitempty"`
 	// Terminations are how Pods that were deleted with a grace period came to their ends.
 	Terminations []FileTermination `json:"terminations,omitempty"`
-	Controllers  *FileControllers  `json:"controllers,omitempty"`
+	// Withdrawals are how Pods that nobody had deleted stopped being ready endpoints.
+	Withdrawals []FileWithdrawal `json:"withdrawals,omitempty"`
+	Controllers *FileControllers `json:"controllers,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -124,6 +126,18 @@ type FileTermination struct {
 	ExitCode       *int     `json:"exitCode,omitempty"`
 	HookFailed     bool     `json:"hookFailed,omitempty"`
 	PreStopCounted *bool    `json:"preStopCounted,omitempty"`
+}
+
+// FileWithdrawal is how a Pod of the node that was disrupted stopped being a ready endpoint while nobody had
+// deleted it. What nobody told is not there.
+type FileWithdrawal struct {
+	Pod          string  `json:"pod"`
+	By           string  `json:"by,omitempty"` // who wrote that it isn't ready
+	AfterSeconds float64 `json:"afterSeconds"` // the start of the disruption
+	// BeforeExitSeconds is below zero where the process had ended by then.
+	BeforeExitSeconds *float64 `json:"beforeExitSeconds,omitempty"`
+	Back              bool     `json:"back,omitempty"` // it was a ready endpoint again later
+	PutBack           string   `json:"putBack,omitempty"`
 }
 
 // FileLane is a lane of a run.
@@ -368,6 +382,11 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 	for _, t := range v.Terminations {
 		out.Terminations = append(out.Terminations, FileTermination{
 			t.Pod, seconds(t.Grace), secondsOf(t.SIGTERM), secondsOf(t.Exit), t.Code, t.HookFailed, t.PreStopCounted,
+		})
+	}
+	for _, w := range v.Withdrawals {
+		out.Withdrawals = append(out.Withdrawals, FileWithdrawal{
+			w.Pod, w.By, seconds(w.After), secondsOf(w.BeforeExit), w.Back, w.PutBack,
 		})
 	}
 	for _, l := range v.Lanes {

@@ -1,10 +1,13 @@
 package report
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
@@ -38,4 +41,25 @@ func TestWithdrawalNotes(t *testing.T) {
 	assert.Equal(t, want, newModel(r).withdrawalNotes())
 	assert.Subset(t, findings(newModel(r)), want)
 	assert.Empty(t, newModel(quick()).withdrawalNotes())
+}
+
+// TestWithdrawalsInJSON: the same is in report.json, and nothing is there of a run without any.
+func TestWithdrawalsInJSON(t *testing.T) {
+	r := small()
+	assert.NotContains(t, written(t, JSON, r), `"withdrawals"`)
+	r.Suite.Runs[0].Withdrawals = []verdict.Withdrawal{
+		{Pod: "app-0", By: "node-controller", After: 3 * second, BeforeExit: new(-2 * second), Back: true, PutBack: "kubelet"},
+		{Pod: "app-1", After: second},
+	}
+	text := written(t, JSON, r)
+	f, err := Read(strings.NewReader(text))
+	require.NoError(t, err)
+	want := []FileWithdrawal{
+		{Pod: "app-0", By: "node-controller", AfterSeconds: 3, BeforeExitSeconds: new(-2.0), Back: true, PutBack: "kubelet"},
+		{Pod: "app-1", AfterSeconds: 1},
+	}
+	assert.Equal(t, want, f.Runs[0].Withdrawals)
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	require.NoError(t, err)
+	require.NoError(t, compiledSchema(t).Validate(doc))
 }
