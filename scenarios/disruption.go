@@ -35,6 +35,8 @@ type Disruption struct {
 	Waits bool
 	// Wait is for how long, where that isn't the strategy's delay.
 	Wait time.Duration
+	// Takes is how much longer its runs take than one of a rollout, what is undone included: for estimates.
+	Takes time.Duration
 	// TakesNode says that a node goes with its Pods: who asks that node is not answered.
 	TakesNode bool
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.

@@ -3,6 +3,7 @@ package scenarios
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/zerodrop/zerodrop/fixtures"
 )
@@ -39,8 +40,9 @@ func nodeLosses() []Disruption {
 			Summary: "the node with most of the app's Pods is removed as the cluster autoscaler does: it is tainted, " +
 				"its Pods are evicted at the same time, the Node is deleted, and the machine stopped",
 			Scope: ScopeNode, Reach: ReachNode, TakesNode: true, Workload: fixtures.DefaultWorkload,
-			Run:  func(ctx context.Context, app App) error { return onNode(ctx, app, app.RemoveNode) },
-			Undo: restoreNodes,
+			Takes: 20 * time.Second,
+			Run:   func(ctx context.Context, app App) error { return onNode(ctx, app, app.RemoveNode) },
+			Undo:  restoreNodes,
 		},
 		{
 			Name: "node-lost",
@@ -51,6 +53,7 @@ func nodeLosses() []Disruption {
 			// Nobody knows that the node is gone for as long as its silence may be an accident.
 			Breaks: classes,
 			Patch:  impatient,
+			Takes:  80 * time.Second,
 			Run:    func(ctx context.Context, app App) error { return onNode(ctx, app, app.LoseNode) },
 			Over:   func(ctx context.Context, app App) error { return app.WaitLost(ctx) },
 			Undo:   restoreNodes,

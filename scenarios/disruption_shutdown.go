@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"time"
 
 	"github.com/zerodrop/zerodrop/fixtures"
 )
@@ -34,6 +35,7 @@ func shutdowns() []Disruption {
 		Breaks:     classes,
 		Needs:      Needs{Logind: true, KubeadmPatches: []string{shutdownGrace}},
 		Strategies: []string{"shutdown-at-once", "prestop-sleep-2s", "prestop-sleep"},
+		Takes:      20 * time.Second,
 		Run: func(ctx context.Context, app App) error {
 			return onNode(ctx, app, app.ShutDownNode)
 		},

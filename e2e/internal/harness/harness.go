@@ -134,7 +134,6 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	seen.Events = append(seen.Events, noted.events...)
 	slices.SortStableFunc(seen.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) })
 	saw(&tl, clock, seen)
-	ended := now()
 	if undo := run.Disruption.Undo; undo != nil { // also after a failure, and when time is up
 		within := undoWithin
 		if whole.Err() != nil {
@@ -144,6 +143,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 		fail("undo "+run.Disruption.Name, undo(undoing, noted))
 		cancel()
 	}
+	ended := now()
 	// The tail is over when its last request has ended, which takes up to a timeout where a client
 	// still dials Pods that are gone.
 	over := w.LoadEnd

@@ -302,6 +302,14 @@ func TestDeletionsAreNoted(t *testing.T) {
 	assert.True(t, slices.IsSortedFunc(tl.Events, func(a, b timeline.Event) int { return cmp.Compare(a.At, b.At) }))
 }
 
+// TestOverheadOfUndo: what is undone takes time of the run, and none that it measures.
+func TestOverheadOfUndo(t *testing.T) {
+	run := rollingUpdate(t)
+	run.Disruption.Undo = func(ctx context.Context, _ scenarios.App) error { return wait(ctx, 300*time.Millisecond) }
+	w := Run(t.Context(), newFakeApp(t), run, options).Window
+	assert.GreaterOrEqual(t, w.Overhead, 300*time.Millisecond)
+}
+
 // TestLead: at least one answer of the slowest load comes before the disruption.
 func TestLead(t *testing.T) {
 	run := rollingUpdate(t)

@@ -121,7 +121,7 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 		for _, c := range run.Consumers() {
 			components[component{key, c.Component}] = c.Component != ""
 		}
-		d += runOverhead + run.Strategy.ServesFor()
+		d += runOverhead + run.Strategy.ServesFor() + run.Disruption.Takes
 		d += time.Duration(max(0, run.Replicas()-usualReplicas)) * replicaTakes
 	}
 	for _, made := range clusters {

@@ -117,6 +117,7 @@ func TestEstimate(t *testing.T) {
 		{"full", []string{"-profile=full"}, 34*time.Minute + 54*sec},
 		{"ten replicas", []string{"-strategies=ten-replicas-stop-20s", "-disruptions=rolling-update"}, (50 + 20 + 20 + 20 + 7*5) * sec},
 		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
+		{"a node is lost", []string{"-strategies=prestop-sleep", "-disruptions=node-lost"}, (50 + 20 + 20 + 15 + 80) * sec},
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
 		{"another kube-proxy, too", []string{"-profile=consumers", "-consumers=service", "-strategies=shutdown-at-once"}, 220 * sec},
 		{
