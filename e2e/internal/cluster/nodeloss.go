@@ -131,11 +131,10 @@ func (c *Cluster) setRemovalTaint(ctx context.Context, name string, marked bool)
 	})
 }
 
-// LoseNode ends a node at once, as a power failure does: nothing of it says good-bye. So its network goes
-// first: when a container is killed, the kernel closes the sockets of its processes and tells whoever is at
-// the other end. A container that is paused is no lost node, either: the kernel goes on taking connections
-// for it.
-func (a *App) LoseNode(ctx context.Context, node string) error {
+// CutNode takes a node off the network, as the first part of its loss: when a container is killed, the
+// kernel closes the sockets of its processes and tells whoever is at the other end. A container that is
+// paused is no lost node, either: the kernel goes on taking connections for it.
+func (a *App) CutNode(ctx context.Context, node string) error {
 	c := a.cluster
 	if err := c.removable(node); err != nil {
 		return err
@@ -147,10 +146,19 @@ func (a *App) LoseNode(ctx context.Context, node string) error {
 		return a.waitEnded(ctx, node)
 	})
 	_, err := c.kind.engine(ctx, nil, "exec", "--privileged", node, "ip", "link", "set", "dev", uplink, "down")
-	if err == nil {
-		_, err = c.kind.engine(ctx, nil, "kill", node)
-	}
 	if err != nil {
+		return fmt.Errorf("cut node %s off: %w", node, err)
+	}
+	return nil
+}
+
+// LoseNode ends a node that was cut off (CutNode) at once, as a power failure does: nothing of it says
+// good-bye.
+func (a *App) LoseNode(ctx context.Context, node string) error {
+	if err := a.cluster.removable(node); err != nil {
+		return err
+	}
+	if _, err := a.cluster.kind.engine(ctx, nil, "kill", node); err != nil {
 		return fmt.Errorf("lose node %s: %w", node, err)
 	}
 	return nil

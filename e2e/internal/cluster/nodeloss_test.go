@@ -94,12 +94,20 @@ func undone(t *testing.T, app *App) {
 	}
 }
 
+// lose takes node-a off the network and ends it, as the harness does.
+func lose(ctx context.Context, app *App) error {
+	if err := app.CutNode(ctx, "node-a"); err != nil {
+		return err
+	}
+	return app.LoseNode(ctx, "node-a")
+}
+
 // TestLoseNode: its network goes before its container. It is brought back as it was, with the rules that a
 // start undoes, and the kubelet ends what was deleted meanwhile.
 func TestLoseNode(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		app, m := losable(heard("node-a", "10.244.1.0/24", 1))
-		require.NoError(t, app.LoseNode(t.Context(), "node-a"))
+		require.NoError(t, lose(t.Context(), app))
 		assert.Equal(t, []string{"exec --privileged node-a ip link set dev eth0 down", "kill node-a"}, m.calls)
 		terminates := aPod("app-a", ready, bound("node-a"), terminating)
 		require.NoError(t, m.client.Tracker().Update(podsGVR, terminates, namespace))
@@ -115,13 +123,13 @@ func TestLoseNode(t *testing.T) {
 		assert.Len(t, m.a.rules, 3)
 		assert.Contains(t, m.a.rules[0], "10.244.1.0/24")
 	})
-	for verb, calls := range map[string]int{"exec": 1, "kill": 2} {
+	for verb, want := range map[string]string{"exec": "cut node node-a off: ", "kill": "lose node node-a: "} {
 		t.Run(verb+" fails", func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				app, m := losable(heard("node-a", "10.244.1.0/24", 1))
 				m.fail = map[string]error{verb: errFake}
-				require.EqualError(t, app.LoseNode(t.Context(), "node-a"), "lose node node-a: "+errFake.Error())
-				assert.Len(t, m.calls, calls)
+				require.EqualError(t, lose(t.Context(), app), want+errFake.Error())
+				assert.Contains(t, m.calls[len(m.calls)-1], verb, "nothing after it")
 				m.fail = nil
 				undone(t, app)
 				assert.Contains(t, m.calls, "restart -t 0 node-a", "whatever was done to it")
@@ -131,7 +139,7 @@ func TestLoseNode(t *testing.T) {
 	t.Run("it doesn't come back", func(t *testing.T) {
 		inBubble(t, func(t *testing.T) {
 			app, m := losable(heard("node-a", "10.244.1.0/24", 60)) // the API server has heard nothing new
-			require.NoError(t, app.LoseNode(t.Context(), "node-a"))
+			require.NoError(t, lose(t.Context(), app))
 			const why = "bring node node-a back: wait for it to be of use: not within 2m0s: its kubelet has not said anything"
 			require.EqualError(t, app.nodes.undo[0](t.Context()), why)
 			assert.Empty(t, m.a.rules)
@@ -139,10 +147,11 @@ func TestLoseNode(t *testing.T) {
 	})
 	t.Run("no node of ours", func(t *testing.T) {
 		app, _ := newApp()
+		require.EqualError(t, app.CutNode(t.Context(), "node-a"), "take node node-a away: it is not of a cluster that is ours")
 		require.EqualError(t, app.LoseNode(t.Context(), "node-a"), "take node node-a away: it is not of a cluster that is ours")
 		require.EqualError(t, app.RemoveNode(t.Context(), "node-a"), "take node node-a away: it is not of a cluster that is ours")
 		app, _ = losable(nil)
-		require.EqualError(t, app.LoseNode(t.Context(), ""), "take a node away: none is chosen")
+		require.EqualError(t, app.CutNode(t.Context(), ""), "take a node away: none is chosen")
 	})
 }
 

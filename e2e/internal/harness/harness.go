@@ -37,6 +37,8 @@ type App interface {
 	Intact(ctx context.Context) error
 	// WaitStable waits until all Pods are ready and of the present template, and no other is there.
 	WaitStable(ctx context.Context) error
+	// CutNode takes a node off the network, and LoseNode ends it after that.
+	CutNode(ctx context.Context, node string) error
 	// Replicas is how many Pods are asked for.
 	Replicas() int
 	Environment() timeline.Environment
@@ -192,7 +194,7 @@ func (a *notedApp) note(kind timeline.Kind, pod string) {
 func (a *notedApp) noteEvent(e timeline.Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e.At = a.now()
+	e.At = a.now() - e.Width // an interval is noted when it is over
 	a.events = append(a.events, e)
 }
 

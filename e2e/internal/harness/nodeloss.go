@@ -6,10 +6,14 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 )
 
-// LoseNode ends a node at once and notes when that was about to be done: nobody else tells of it.
+// LoseNode ends a node at once and notes when that was: nobody else tells of it. It takes a while until its
+// network is gone, on a busy machine tenths of a second.
 func (a *notedApp) LoseNode(ctx context.Context, node string) error {
-	a.mu.Lock()
-	a.events = append(a.events, timeline.Event{At: a.now(), Kind: timeline.NodeLost, Node: node})
-	a.mu.Unlock()
+	began := a.now()
+	err := a.App.CutNode(ctx, node)
+	a.noteEvent(timeline.Event{Kind: timeline.NodeLost, Node: node, Width: a.now() - began})
+	if err != nil {
+		return err
+	}
 	return a.App.LoseNode(ctx, node)
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-func (a *fakeApp) LoseNode(context.Context, string) error { return nil }
+func (a *fakeApp) CutNode(ctx context.Context, _ string) error { return wait(ctx, 20*time.Millisecond) }
+func (a *fakeApp) LoseNode(context.Context, string) error      { return nil }
 
-// TestNodeLostNoted: when a node was lost is on record, also where nobody else tells of it.
+// TestNodeLostNoted: when a node was lost is on record, and how long that took, also where nobody else tells of it.
 func TestNodeLostNoted(t *testing.T) {
 	run := rollingUpdate(t)
 	run.Disruption.Run = func(ctx context.Context, app scenarios.App) error { return app.LoseNode(ctx, "n1") }
@@ -29,5 +30,6 @@ func TestNodeLostNoted(t *testing.T) {
 	require.Len(t, lost, 1)
 	assert.Equal(t, "n1", lost[0].Node)
 	assert.GreaterOrEqual(t, lost[0].At, tl.Window.DisruptStart)
-	assert.LessOrEqual(t, lost[0].At, tl.Window.DisruptEnd)
+	assert.GreaterOrEqual(t, lost[0].Width, 20*time.Millisecond)
+	assert.LessOrEqual(t, lost[0].At+lost[0].Width, tl.Window.DisruptEnd)
 }

@@ -23,7 +23,8 @@ type Event struct {
 	SeenAfter time.Duration `json:"seenAfter,omitempty"`
 	// Width is, of what the audit log has dated, the length of the interval from At within which the
 	// API server made the change: from the request's arrival to its answer. It is 0 in runs that were
-	// stored when etcd's log dated events, to the instant.
+	// stored when etcd's log dated events, to the instant. Of NodeLost it is the interval within which the
+	// node's network went.
 	Width time.Duration `json:"width,omitempty"`
 	// Restart is, of what a container's process tells and of what the runtime and the API server tell of
 	// it, how many containers of the Pod were seen before that one: 0 but where it was started again in

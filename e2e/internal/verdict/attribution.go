@@ -565,7 +565,8 @@ func (l PodLifecycle) exit() (at, late time.Duration, ok bool) {
 		return at, reaped, true
 	}
 	at, ok = l.At(timeline.NodeLost)
-	return at, 0, ok
+	width := l.widths[timeline.NodeLost]
+	return at + width, width, ok
 }
 
 // exit is the Pod's exit as its refusals have it, where the runtime noticed later.

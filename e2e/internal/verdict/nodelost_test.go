@@ -118,11 +118,11 @@ func TestLostPods(t *testing.T) {
 
 // TestPhasesOfLostPods: a Pod of a node that was lost ended then, whatever was done to it later.
 func TestPhasesOfLostPods(t *testing.T) {
-	// app-0 is lost at 5 s with n1, no endpoint from 8 s on, deleted at 9 s.
+	// app-0 is lost between 5 s and 5.4 s with n1, no endpoint from 8 s on, deleted at 9 s.
 	lost := func() timeline.Timeline {
 		tl := leaving()
 		stays(&tl)
-		happens(&tl, 5*sec, timeline.NodeLost, timeline.Event{Node: "n1"})
+		happens(&tl, 5*sec, timeline.NodeLost, timeline.Event{Node: "n1", Width: 400 * ms})
 		note(&tl, 8*sec, timeline.EndpointUnready)
 		note(&tl, 9*sec, timeline.PodDeleted)
 		return tl
@@ -136,6 +136,7 @@ func TestPhasesOfLostPods(t *testing.T) {
 	}{
 		{"in good health", 3 * sec, 3001 * ms, timeline.Reset, BeforeDeletion, timeline.ClassNew},
 		{"in flight", 4500 * ms, 9500 * ms, timeline.Timeout, CutAtExit, timeline.ClassInFlight},
+		{"sent as it is lost", 5200 * ms, 10200 * ms, timeline.Timeout, CutAtExit, timeline.ClassInFlight},
 		{"sent to it, in vain", 6 * sec, 11 * sec, timeline.Timeout, AfterExit, timeline.ClassNew},
 		{"sent to it, and nobody knows the way", 6 * sec, 6003 * ms, timeline.Unreachable, AfterExit, timeline.ClassNew},
 		{"sent to it when it was deleted", 9500 * ms, 14500 * ms, timeline.Timeout, AfterExit, timeline.ClassNew},

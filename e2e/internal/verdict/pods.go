@@ -244,6 +244,7 @@ func (l lifecycles) noteLost(tl timeline.Timeline) {
 		for _, life := range l.all {
 			if gone, ok := life.At(timeline.PodGone); life.Node == e.Node && (!ok || gone > e.At) {
 				life.FirstSeen[timeline.NodeLost] = e.At
+				life.width(e)
 			}
 		}
 	}
