@@ -124,7 +124,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err != nil {
 		return err
 	}
-	job, err := a.job(s.Lanes)
+	job, err := a.job(s)
 	if err != nil {
 		return err
 	}

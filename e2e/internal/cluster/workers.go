@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
@@ -57,8 +58,9 @@ func (a *App) senders(from string) []worker.Worker {
 	return nil
 }
 
-// job is the Job of as many workers as are asked for.
-func (a *App) job(lanes []scenarios.Lane) (*batchv1.Job, error) {
+// job is the Job of as many workers as are asked for. They live for as much longer than others as a run of
+// the scenario may take.
+func (a *App) job(s scenarios.Scenario) (*batchv1.Job, error) {
 	job, err := fixtures.LoadJob()
 	if err != nil {
 		return nil, err
@@ -71,7 +73,9 @@ func (a *App) job(lanes []scenarios.Lane) (*batchv1.Job, error) {
 	if skew := a.cluster.config.ClockSkew; skew != 0 {
 		job.Spec.Template.Spec.Containers[0].Args = []string{"-clock-skew=" + skew.String()}
 	}
-	watches := slices.ContainsFunc(lanes, func(l scenarios.Lane) bool {
+	longer := harness.LimitFor(scenarios.Run{Scenario: s}, s.Replicas()) - harness.Defaults.Limit
+	*job.Spec.Template.Spec.ActiveDeadlineSeconds += int64(longer.Seconds())
+	watches := slices.ContainsFunc(s.Lanes, func(l scenarios.Lane) bool {
 		return strings.HasPrefix(l.Consumer.Address, "kubernetes:")
 	})
 	job.Spec.Template.Spec.AutomountServiceAccountToken = &watches

@@ -47,7 +47,7 @@ func TestJob(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			job, err := (&App{cluster: &Cluster{config: tt.config}}).job(nil)
+			job, err := (&App{cluster: &Cluster{config: tt.config}}).job(scenarios.Scenario{})
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, *job.Spec.Completions)
 			assert.Equal(t, tt.want, *job.Spec.Parallelism, "all at once")
@@ -341,11 +341,21 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// TestJobDeadline: workers outlive the longest run, by as much as any other.
+func TestJobDeadline(t *testing.T) {
+	usual, err := (&App{cluster: &Cluster{}}).job(find(t, "prestop-sleep", "rolling-update"))
+	require.NoError(t, err)
+	assert.Equal(t, new(int64(900)), usual.Spec.Template.Spec.ActiveDeadlineSeconds)
+	long, err := (&App{cluster: &Cluster{}}).job(find(t, "ten-replicas-stop-40s", "rolling-update"))
+	require.NoError(t, err)
+	assert.Equal(t, new(int64(900+610-240)), long.Spec.Template.Spec.ActiveDeadlineSeconds)
+}
+
 // TestJobToken: the workers get the token of a ServiceAccount only where a consumer's client watches.
 func TestJobToken(t *testing.T) {
 	for address, want := range map[string]bool{"http://{clusterIP}": false, "kubernetes:///{service}.{namespace}:grpc": true} {
 		lanes := []scenarios.Lane{{Consumer: fixtures.Consumer{Address: address}}}
-		job, err := (&App{cluster: &Cluster{}}).job(lanes)
+		job, err := (&App{cluster: &Cluster{}}).job(scenarios.Scenario{Lanes: lanes})
 		require.NoError(t, err)
 		assert.Equal(t, want, *job.Spec.Template.Spec.AutomountServiceAccountToken, address)
 	}
