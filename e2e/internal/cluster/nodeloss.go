@@ -255,7 +255,7 @@ func (c *Cluster) bringBack(ctx context.Context, name string) error {
 
 // nodeState is what the API server last heard of a node: it keeps that when the node is gone.
 type nodeState struct {
-	heartbeat  metav1.Time     // when the node was last said to be ready; zero if there is no such Node
+	heartbeat  time.Time       // when the node was last said to be ready; zero if there is no such Node
 	ready      bool            // what was said
 	podCIDR    string          // its Pods' addresses
 	containers map[string]bool // IDs of containers of the cluster's own Pods there
@@ -268,12 +268,7 @@ func (c *Cluster) nodeState(ctx context.Context, name string) (nodeState, error)
 	case err != nil:
 		return s, err
 	default:
-		s.ready, s.podCIDR = observe.NodeReady(node), node.Spec.PodCIDR
-		for _, condition := range node.Status.Conditions {
-			if condition.Type == corev1.NodeReady {
-				s.heartbeat = condition.LastHeartbeatTime
-			}
-		}
+		s.ready, s.podCIDR, s.heartbeat = observe.NodeReady(node), node.Spec.PodCIDR, reported(node)
 	}
 	pods, err := c.systemPods(ctx, name)
 	for _, p := range pods {
@@ -334,7 +329,7 @@ func (c *Cluster) notBack(ctx context.Context, name string, before nodeState) (s
 	switch {
 	case err != nil:
 		return "", err
-	case now.heartbeat.Equal(&before.heartbeat):
+	case now.heartbeat.Equal(before.heartbeat):
 		return "its kubelet has not said anything", nil
 	case !now.ready:
 		return "it is not ready", nil

@@ -237,7 +237,7 @@ func TestNotBack(t *testing.T) {
 			var before nodeState
 			if tt.node != nil { // else it was deleted
 				objects = append(objects, tt.node)
-				before.heartbeat = metav1.Unix(1e9-60, 0)
+				before.heartbeat = time.Unix(1e9-60, 0)
 			}
 			before.containers = map[string]bool{"old": true}
 			engine := &fakeEngine{fail: map[string]error{"exec": tt.fail}}

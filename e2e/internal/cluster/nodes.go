@@ -42,18 +42,22 @@ func (k *kindCluster) observed() ([]observe.Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("address of node %s: %w", node, err)
 		}
-		n := observe.Node{
-			Name: node.String(), IP: ip,
-			Run: func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
-				return runOn(ctx, node, stdout, command, args...)
-			},
-		}
+		n := observable(node)
+		n.IP = ip
 		if role == constants.ControlPlaneNodeRoleValue {
 			n.AuditLog = fixtures.AuditLog
 		}
 		out = append(out, n)
 	}
 	return out, nil
+}
+
+// observable is a node by its name, and the way to run programs there.
+func observable(node nodes.Node) observe.Node {
+	run := func(ctx context.Context, stdout io.Writer, command string, args ...string) error {
+		return runOn(ctx, node, stdout, command, args...)
+	}
+	return observe.Node{Name: node.String(), Run: run}
 }
 
 // auditedWithin is how long the audit log may take to have a line. The API server writes it when it

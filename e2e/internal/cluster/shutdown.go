@@ -37,7 +37,7 @@ var sayShutdown = []string{
 // nothing would happen to any Pod, and that would look like a strategy that drops nothing.
 var errDeaf = errors.New("the kubelet holds no inhibitor of a shutdown: it would not hear of one")
 
-// hearsWithin is how long a kubelet may take from its start until it holds an inhibitor.
+// hearsWithin is how long a kubelet may take from its first report until it holds an inhibitor.
 const hearsWithin = 30 * time.Second
 
 // hearShutdowns has the kubelets of nodes hear of shutdowns. One that has started without logind doesn't,
@@ -49,7 +49,7 @@ func (c *Cluster) hearShutdowns(ctx context.Context, nodes []observe.Node) error
 		}
 		err := hearsShutdown(ctx, node)
 		if errors.Is(err, errDeaf) {
-			err = restartKubelet(ctx, node)
+			err = c.hearAgain(ctx, node)
 		}
 		if err != nil {
 			return err
@@ -75,10 +75,10 @@ func hearsShutdown(ctx context.Context, node observe.Node) error {
 	return fmt.Errorf("node %s: %w", node.Name, errDeaf)
 }
 
-// restartKubelet starts a node's kubelet anew, and waits until it hears of shutdowns.
-func restartKubelet(ctx context.Context, node observe.Node) error {
-	if err := node.Run(ctx, io.Discard, "systemctl", "restart", "kubelet.service"); err != nil {
-		return fmt.Errorf("restart the kubelet: %w", err)
+// hearAgain starts a node's kubelet anew, and waits until it hears of shutdowns.
+func (c *Cluster) hearAgain(ctx context.Context, node observe.Node) error {
+	if err := c.restartKubelet(ctx, node); err != nil {
+		return err
 	}
 	what := "an inhibitor of the kubelet of node " + node.Name
 	return poll(ctx, hearsWithin, what, func(ctx context.Context) (string, error) {
@@ -136,7 +136,7 @@ func (a *App) shutDown(ctx context.Context, node observe.Node) error {
 // a second time, which by then may be that of its new one, or of anything else
 // (Kubernetes 1.37, pkg/kubelet/nodeshutdown: acquireInhibitLock).
 func (c *Cluster) cancelShutdown(ctx context.Context, node observe.Node) error {
-	if err := restartKubelet(ctx, node); err != nil {
+	if err := c.hearAgain(ctx, node); err != nil {
 		return err
 	}
 	// A DaemonSet waits longer and longer before it replaces a Pod that has failed, and makes another at

@@ -25,6 +25,7 @@ type aLogindNode struct {
 	deaf      bool             // it never does
 	fails     map[string]error // what commands that begin so say
 	shutsDown func()
+	restarts  func()   // its kubelet
 	ran       []string // but for lists of inhibitors
 }
 
@@ -45,6 +46,7 @@ func (n *aLogindNode) node(name string) observe.Node {
 			return err
 		case "systemctl":
 			n.hears = time.Now().Add(2 * sec)
+			n.restarts()
 		case "dbus-send":
 			n.shutsDown()
 		case "sh":
@@ -55,11 +57,19 @@ func (n *aLogindNode) node(name string) observe.Node {
 	}}
 }
 
+// reportsNow is a kubelet that reports at once when it is restarted.
+func reportsNow(t *testing.T, client *fake.Clientset, name string) func() {
+	t.Helper()
+	return func() {
+		assert.NoError(t, client.Tracker().Update(nodesGVR, reports(name, corev1.ConditionTrue, time.Now().Unix()), ""))
+	}
+}
+
 // TestHearShutdowns: a kubelet that hears of shutdowns is left alone, another one is started again, and a
 // node that lacks something is told.
 func TestHearShutdowns(t *testing.T) {
 	errNone := errors.New("the node's image has no dbus-daemon")
-	const restart = "systemctl restart kubelet.service"
+	const restart = "systemctl restart kubelet"
 	tests := []struct {
 		name string
 		node aLogindNode
@@ -72,12 +82,14 @@ func TestHearShutdowns(t *testing.T) {
 		{"it never does", aLogindNode{deaf: true}, 30 * sec, []string{"start logind", restart}, "wait for an inhibitor of the kubelet of node node-a: not within 30s: there is none"},
 		{"no D-Bus", aLogindNode{fails: map[string]error{"sh": errNone}}, 0, nil, "start logind: the node's image has no dbus-daemon"},
 		{"no logind", aLogindNode{fails: map[string]error{"systemd-inhibit": errFake}}, 0, []string{"start logind"}, "list inhibitors: " + errFake.Error()},
-		{"no kubelet", aLogindNode{deaf: true, fails: map[string]error{"systemctl": errFake}}, 0, []string{"start logind"}, "restart the kubelet: " + errFake.Error()},
+		{"no kubelet", aLogindNode{deaf: true, fails: map[string]error{"systemctl": errFake}}, 0, []string{"start logind"}, "restart the kubelet of node node-a: " + errFake.Error()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				c := newCluster(fake.NewSimpleClientset(aNode("node-a", corev1.ConditionTrue)), Config{})
+				client := fake.NewSimpleClientset(aNode("node-a", corev1.ConditionTrue))
+				c := newCluster(client, Config{})
+				tt.node.restarts = reportsNow(t, client, "node-a")
 				began := time.Now()
 				err := c.hearShutdowns(t.Context(), []observe.Node{tt.node.node("node-a")})
 				if tt.want == "" {
@@ -116,7 +128,7 @@ func TestShutDown(t *testing.T) {
 				}
 			})
 		}
-		node := &aLogindNode{shutsDown: func() {
+		node := &aLogindNode{restarts: reportsNow(t, client, a), shutsDown: func() {
 			put(3*sec, aPod("a", unready, atNode(a, corev1.PodFailed, "Terminated")))
 			put(5*sec, aPod("b", unready, atNode(a, corev1.PodSucceeded, "")))
 			put(5*sec, aPod("d", unready, atNode(a, corev1.PodFailed, "NodeShutdown")))
@@ -137,7 +149,7 @@ func TestShutDown(t *testing.T) {
 		require.NoError(t, app.nodes.undo[0](t.Context()))
 		require.NoError(t, app.nodes.undo[0](t.Context()), "twice")
 		assert.Len(t, node.ran, 3)
-		assert.Equal(t, []string{strings.Join(sayShutdown, " "), "systemctl restart kubelet.service"}, node.ran[:2])
+		assert.Equal(t, []string{strings.Join(sayShutdown, " "), "systemctl restart kubelet"}, node.ran[:2])
 		list, err := client.CoreV1().Pods(metav1.NamespaceSystem).List(t.Context(), metav1.ListOptions{})
 		require.NoError(t, err)
 		assert.Empty(t, list.Items)

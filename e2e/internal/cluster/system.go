@@ -61,8 +61,7 @@ func (a *App) WorkerNodes(context.Context) ([]string, error) {
 	return names, nil
 }
 
-// RestartKubelet restarts a node's kubelet and waits until that has reported that its node is ready. The
-// report before doesn't count: the Node is ready by it all the time.
+// RestartKubelet restarts a worker's kubelet and waits until that has reported that its node is ready.
 func (a *App) RestartKubelet(ctx context.Context, name string) error {
 	all, err := a.cluster.workerNodes()
 	if err != nil {
@@ -72,18 +71,24 @@ func (a *App) RestartKubelet(ctx context.Context, name string) error {
 	if i < 0 {
 		return fmt.Errorf("restart the kubelet of node %s: it is no worker", name)
 	}
-	client := a.cluster.client.CoreV1().Nodes()
-	known, err := client.Get(ctx, name, metav1.GetOptions{})
+	return a.cluster.restartKubelet(ctx, observable(all[i]))
+}
+
+// restartKubelet restarts a node's kubelet and waits until that has reported that its node is ready. The
+// report before doesn't count: the Node is ready by it all the time.
+func (c *Cluster) restartKubelet(ctx context.Context, node observe.Node) error {
+	client := c.client.CoreV1().Nodes()
+	known, err := client.Get(ctx, node.Name, metav1.GetOptions{})
+	if err == nil {
+		err = node.Run(ctx, io.Discard, "systemctl", "restart", "kubelet")
+	}
 	if err != nil {
-		return fmt.Errorf("restart the kubelet of node %s: %w", name, err)
+		return fmt.Errorf("restart the kubelet of node %s: %w", node.Name, err)
 	}
 	before := reported(known)
-	if err := runOn(ctx, all[i], io.Discard, "systemctl", "restart", "kubelet"); err != nil {
-		return fmt.Errorf("restart the kubelet of node %s: %w", name, err)
-	}
-	what := "the kubelet of node " + name + " to report after its restart"
+	what := "the kubelet of node " + node.Name + " to report after its restart"
 	return poll(ctx, deployWithin, what, func(ctx context.Context) (string, error) {
-		known, err := client.Get(ctx, name, metav1.GetOptions{})
+		known, err := client.Get(ctx, node.Name, metav1.GetOptions{})
 		switch {
 		case err != nil:
 			return "", err
