@@ -19,7 +19,8 @@ func argo() []Disruption {
 	return []Disruption{{
 		Name: argoBlueGreen,
 		Summary: fmt.Sprintf("the Pod template of an Argo Rollout changes: its controller makes new Pods, switches the "+
-			"Service to them at once, and scales the old ones down %s later, whatever the strategy's delay", argoWait),
+			"Service to them at once, and scales the old ones down %s later, whatever the strategy's delay; last arrivals "+
+			"count from when an old Pod has left the endpoints, and those of blue-green from just before the switch", argoWait),
 		Scope:      ScopeAll,
 		Reach:      ReachCluster, // the controller, and the kinds that it defines, are there for everybody
 		Waits:      true,
