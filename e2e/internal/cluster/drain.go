@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubectl/pkg/drain"
@@ -14,10 +15,10 @@ import (
 
 // drainer is kubectl's, as of kubectl drain --ignore-daemonsets --delete-emptydir-data --pod-selector:
 // whatever else runs on a node stays, as the loss of CoreDNS or of a proxy would be another disruption.
-func (a *App) drainer(ctx context.Context) *drain.Helper {
+func (c *Cluster) drainer(ctx context.Context, selector string) *drain.Helper {
 	return &drain.Helper{
-		Ctx: ctx, Client: a.cluster.client, Out: io.Discard, ErrOut: io.Discard,
-		PodSelector: ownSelector, IgnoreAllDaemonSets: true, DeleteEmptyDirData: true, GracePeriodSeconds: -1,
+		Ctx: ctx, Client: c.client, Out: io.Discard, ErrOut: io.Discard, Timeout: deployWithin,
+		PodSelector: selector, IgnoreAllDaemonSets: true, DeleteEmptyDirData: true, GracePeriodSeconds: -1,
 	}
 }
 
@@ -42,7 +43,7 @@ func (a *App) cordon(ctx context.Context, node string, on bool) error {
 		case err != nil:
 			return "", err
 		}
-		return "", drain.RunCordonOrUncordon(a.drainer(ctx), present, on)
+		return "", drain.RunCordonOrUncordon(a.cluster.drainer(ctx, ownSelector), present, on)
 	})
 }
 
@@ -57,7 +58,7 @@ func (a *App) Drain(ctx context.Context, node string) error {
 	if err := a.Cordon(ctx, node); err != nil {
 		return err
 	}
-	list, errs := a.drainer(ctx).GetPodsForDeletion(node)
+	list, errs := a.cluster.drainer(ctx, ownSelector).GetPodsForDeletion(node)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("drain node %s: %w", node, err)
 	}
@@ -65,12 +66,17 @@ func (a *App) Drain(ctx context.Context, node string) error {
 	if len(pods) == 0 {
 		return fmt.Errorf("drain node %s: no Pod of the app can be evicted there", node)
 	}
+	if err := a.evictAll(ctx, pods); err != nil {
+		return fmt.Errorf("drain node %s: %w", node, err)
+	}
+	return nil
+}
+
+// evictAll evicts Pods at the same time, and returns when all evictions are granted.
+func (a *App) evictAll(ctx context.Context, pods []corev1.Pod) error {
 	evictions, ctx := errgroup.WithContext(ctx)
 	for _, p := range pods {
 		evictions.Go(func() error { return a.EvictPod(ctx, p.Name) })
 	}
-	if err := evictions.Wait(); err != nil {
-		return fmt.Errorf("drain node %s: %w", node, err)
-	}
-	return nil
+	return evictions.Wait()
 }

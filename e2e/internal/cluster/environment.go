@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -17,8 +20,8 @@ import (
 // readyWithin is how long a cluster may take from the end of its creation until it is of use.
 const readyWithin = 3 * time.Minute
 
-// waitClusterReady waits until all nodes are ready, kube-proxy runs on each and CoreDNS answers, as
-// far as the cluster has these. kind's own wait gives up silently, and it looks at the control
+// waitClusterReady waits until all nodes are ready and take Pods, kube-proxy runs on each and CoreDNS
+// answers, as far as the cluster has these. kind's own wait gives up silently, and it looks at the control
 // plane only.
 func (c *Cluster) waitClusterReady(ctx context.Context) error {
 	return poll(ctx, readyWithin, "nodes, kube-proxy and CoreDNS", func(ctx context.Context) (string, error) {
@@ -26,12 +29,15 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 		if err != nil {
 			return "", err
 		}
-		if len(nodes.Items) == 0 {
-			return "there are no nodes", nil
+		if n := len(nodes.Items); n < max(1, c.facts.Nodes) {
+			return fmt.Sprintf("%d of %d nodes are there", n, max(1, c.facts.Nodes)), nil
 		}
 		for i := range nodes.Items {
-			if node := &nodes.Items[i]; !observe.NodeReady(node) {
+			switch node := &nodes.Items[i]; {
+			case !observe.NodeReady(node):
 				return fmt.Sprintf("node %s is not ready", node.Name), nil
+			case c.changed && !takesPods(node): // else its owner wants it so
+				return fmt.Sprintf("node %s takes no Pods", node.Name), nil
 			}
 		}
 		if c.kind == nil {
@@ -58,6 +64,14 @@ func (c *Cluster) waitClusterReady(ctx context.Context) error {
 			return fmt.Sprintf("%d of %d CoreDNS Pods are available", s.AvailableReplicas, *dns.Spec.Replicas), nil
 		}
 		return "", nil
+	})
+}
+
+// takesPods says whether new Pods come to a node. The taints of its conditions go only after these.
+func takesPods(node *corev1.Node) bool {
+	const conditions = "node.kubernetes.io/" // begins the taints that the node controller sets
+	return !node.Spec.Unschedulable && !slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
+		return strings.HasPrefix(t.Key, conditions)
 	})
 }
 

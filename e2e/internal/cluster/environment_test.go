@@ -45,6 +45,8 @@ func coreDNS(replicas, available int32) *appsv1.Deployment {
 // TestWaitClusterReady: each thing that a cluster may lack is named.
 func TestWaitClusterReady(t *testing.T) {
 	const yes, no = corev1.ConditionTrue, corev1.ConditionFalse
+	off := aNode("a", yes)
+	off.Spec.Unschedulable = true
 	tests := []struct {
 		name    string
 		foreign bool // somebody else's cluster
@@ -52,7 +54,7 @@ func TestWaitClusterReady(t *testing.T) {
 		want    string // what is missing; empty for nothing
 	}{
 		{"all there", false, []k8sruntime.Object{aNode("a", yes), aNode("b", yes), kubeProxy(2, 2), coreDNS(2, 2)}, ""},
-		{"no nodes", false, []k8sruntime.Object{kubeProxy(0, 0), coreDNS(2, 2)}, "there are no nodes"},
+		{"no nodes", false, []k8sruntime.Object{kubeProxy(0, 0), coreDNS(2, 2)}, "0 of 1 nodes are there"},
 		{"a node is not ready", false, []k8sruntime.Object{aNode("a", yes), aNode("b", no), kubeProxy(2, 2), coreDNS(2, 2)}, "node b is not ready"},
 		{"a node's state is unknown", false, []k8sruntime.Object{aNode("a", corev1.ConditionUnknown), kubeProxy(1, 1), coreDNS(2, 2)}, "node a is not ready"},
 		{"a node says nothing yet", false, []k8sruntime.Object{&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, kubeProxy(1, 1), coreDNS(2, 2)}, "node a is not ready"},
@@ -62,9 +64,10 @@ func TestWaitClusterReady(t *testing.T) {
 		{"no CoreDNS", false, []k8sruntime.Object{aNode("a", yes), kubeProxy(1, 1)}, `deployments.apps "coredns" not found`},
 		{"CoreDNS not available", false, []k8sruntime.Object{aNode("a", yes), kubeProxy(1, 1), coreDNS(2, 1)}, "1 of 2 CoreDNS Pods are available"},
 		{"no CoreDNS wanted", false, []k8sruntime.Object{aNode("a", yes), kubeProxy(1, 1), coreDNS(0, 0)}, "0 of 0 CoreDNS Pods are available"},
+		{"a node that its owner has cordoned", true, []k8sruntime.Object{off}, ""},
 		{"somebody else's, with other parts", true, []k8sruntime.Object{aNode("a", yes)}, ""},
 		{"somebody else's, not ready", true, []k8sruntime.Object{aNode("a", no)}, "node a is not ready"},
-		{"somebody else's, without nodes", true, nil, "there are no nodes"},
+		{"somebody else's, without nodes", true, nil, "0 of 1 nodes are there"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 )
 
@@ -69,9 +67,6 @@ func (a *App) RestoreNodes(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := a.cluster.waitNodes(ctx); err != nil {
-		return err
-	}
 	if err := a.cluster.waitClusterReady(ctx); err != nil {
 		return err
 	}
@@ -98,31 +93,3 @@ func (c *Cluster) markWhole() error {
 // Whole says that nothing of a disruption is left that reaches beyond the namespace: the cluster is one
 // that other runs can use.
 func (c *Cluster) Whole() bool { return !c.changed }
-
-// waitNodes waits until every node is ready and takes Pods. The taints of its conditions go only after
-// these: as long as one is there, new Pods go elsewhere.
-func (c *Cluster) waitNodes(ctx context.Context) error {
-	const conditions = "node.kubernetes.io/" // begins the taints that the node controller sets
-	return poll(ctx, readyWithin, "nodes to be ready, and to take Pods", func(ctx context.Context) (string, error) {
-		nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return "", err
-		}
-		if n := len(nodes.Items); n < c.facts.Nodes {
-			return fmt.Sprintf("%d of %d nodes are there", n, c.facts.Nodes), nil
-		}
-		for i := range nodes.Items {
-			node := &nodes.Items[i]
-			tainted := slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
-				return strings.HasPrefix(t.Key, conditions)
-			})
-			switch {
-			case !observe.NodeReady(node):
-				return fmt.Sprintf("node %s is not ready", node.Name), nil
-			case node.Spec.Unschedulable || tainted:
-				return fmt.Sprintf("node %s takes no Pods", node.Name), nil
-			}
-		}
-		return "", nil
-	})
-}

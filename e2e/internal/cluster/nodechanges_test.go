@@ -131,7 +131,7 @@ func TestRestoreNodes(t *testing.T) {
 
 // TestRestoreNodesInVain: which node it is, and what is the matter with it, is told.
 func TestRestoreNodesInVain(t *testing.T) {
-	const what = "wait for nodes to be ready, and to take Pods: "
+	const what = "wait for nodes, kube-proxy and CoreDNS: "
 	tests := []struct {
 		name   string
 		change func(*corev1.Node)

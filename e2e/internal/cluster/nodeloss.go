@@ -9,10 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -33,7 +31,7 @@ const removalTaint = "ToBeDeletedByClusterAutoscaler"
 
 // RemoveNode removes a node as the cluster autoscaler does: it marks the node, so that no Pod comes,
 // evicts the app's Pods there at the same time, waits until they are gone, deletes the Node and stops
-// the machine.
+// the machine. CoreDNS has gone before them: its loss would be another disruption.
 func (a *App) RemoveNode(ctx context.Context, node string) error {
 	c := a.cluster
 	if err := c.removable(node); err != nil {
@@ -43,16 +41,14 @@ func (a *App) RemoveNode(ctx context.Context, node string) error {
 	if err := c.setRemovalTaint(ctx, node, true); err != nil {
 		return err
 	}
+	if err := c.moveDNS(ctx, node); err != nil {
+		return fmt.Errorf("remove node %s: %w", node, err)
+	}
 	pods, err := a.podsOn(ctx, node)
+	if err == nil {
+		err = a.evictAll(ctx, pods)
+	}
 	if err != nil {
-		return fmt.Errorf("remove node %s: list Pods: %w", node, err)
-	}
-	evictions, evicting := errgroup.WithContext(ctx)
-	for _, p := range pods {
-		evictions.Go(func() error { return a.EvictPod(evicting, p.Name) })
-	}
-	evictions.Go(func() error { return c.moveDNS(evicting, node) })
-	if err := evictions.Wait(); err != nil {
 		return fmt.Errorf("remove node %s: %w", node, err)
 	}
 	what := "the Pods of node " + node + " to be gone"
@@ -96,9 +92,14 @@ func (c *Cluster) removable(node string) error {
 
 // podsOn are the app's Pods on a node.
 func (a *App) podsOn(ctx context.Context, node string) ([]corev1.Pod, error) {
-	list, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: a.selector})
+	return a.cluster.podsOn(ctx, node, a.cluster.namespace, a.selector)
+}
+
+// podsOn are the Pods of a namespace on a node.
+func (c *Cluster) podsOn(ctx context.Context, node, namespace, selector string) ([]corev1.Pod, error) {
+	list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list the Pods of node %s: %w", node, err)
 	}
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.Spec.NodeName != node }), nil
 }
@@ -255,14 +256,22 @@ func (c *Cluster) bringBack(ctx context.Context, name string) error {
 
 // nodeState is what the API server last heard of a node: it keeps that when the node is gone.
 type nodeState struct {
-	heartbeat  time.Time       // when the node was last said to be ready; zero if there is no such Node
-	ready      bool            // what was said
-	podCIDR    string          // its Pods' addresses
-	containers map[string]bool // IDs of containers of the cluster's own Pods there
+	heartbeat time.Time    // when the node was last said to be ready; zero if there is no such Node
+	ready     bool         // what was said
+	podCIDR   string       // its Pods' addresses
+	pods      []corev1.Pod // the cluster's own
 }
 
-func (c *Cluster) nodeState(ctx context.Context, name string) (nodeState, error) {
-	s := nodeState{containers: map[string]bool{}}
+// had says whether one of the cluster's own Pods there has a container.
+func (s nodeState) had(container corev1.ContainerStatus) bool {
+	return slices.ContainsFunc(s.pods, func(p corev1.Pod) bool {
+		return slices.ContainsFunc(p.Status.ContainerStatuses, func(other corev1.ContainerStatus) bool {
+			return other.ContainerID == container.ContainerID
+		})
+	})
+}
+
+func (c *Cluster) nodeState(ctx context.Context, name string) (s nodeState, err error) {
 	switch node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); {
 	case apierrors.IsNotFound(err):
 	case err != nil:
@@ -270,12 +279,7 @@ func (c *Cluster) nodeState(ctx context.Context, name string) (nodeState, error)
 	default:
 		s.ready, s.podCIDR, s.heartbeat = observe.NodeReady(node), node.Spec.PodCIDR, reported(node)
 	}
-	pods, err := c.systemPods(ctx, name)
-	for _, p := range pods {
-		for _, status := range p.Status.ContainerStatuses {
-			s.containers[status.ContainerID] = true
-		}
-	}
+	s.pods, err = c.podsOn(ctx, name, metav1.NamespaceSystem, "")
 	return s, err
 }
 
@@ -283,41 +287,15 @@ func (c *Cluster) nodeState(ctx context.Context, name string) (nodeState, error)
 // come to workers when they were rolled, and nobody would resolve names for as long as they are gone
 // with a node.
 func (c *Cluster) moveDNS(ctx context.Context, node string) error {
-	pods, err := c.systemPods(ctx, node)
-	if err != nil {
-		return fmt.Errorf("list Pods of node %s: %w", node, err)
+	drainer := c.drainer(ctx, "k8s-app=kube-dns")
+	list, errs := drainer.GetPodsForDeletion(node)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("move CoreDNS: %w", err)
 	}
-	others := func(p corev1.Pod) bool { return p.Labels["k8s-app"] != "kube-dns" }
-	if pods = slices.DeleteFunc(pods, others); len(pods) == 0 {
-		return nil
+	if err := drainer.DeleteOrEvictPods(list.Pods()); err != nil {
+		return fmt.Errorf("move CoreDNS: %w", err)
 	}
-	for _, p := range pods {
-		eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace}}
-		if err := c.client.PolicyV1().Evictions(p.Namespace).Evict(ctx, eviction); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("evict Pod %s: %w", p.Name, err)
-		}
-	}
-	return poll(ctx, deployWithin, "CoreDNS to run elsewhere", func(ctx context.Context) (string, error) {
-		left, err := c.systemPods(ctx, node)
-		left = slices.DeleteFunc(left, others)
-		if err != nil || len(left) > 0 {
-			return fmt.Sprintf("%d are on %s", len(left), node), err
-		}
-		dns, err := c.client.AppsV1().Deployments(metav1.NamespaceSystem).Get(ctx, "coredns", metav1.GetOptions{})
-		if err != nil || dns.Status.AvailableReplicas >= dns.Status.Replicas {
-			return "", err
-		}
-		return fmt.Sprintf("%d of %d are available", dns.Status.AvailableReplicas, dns.Status.Replicas), nil
-	})
-}
-
-// systemPods are the Pods on a node that belong to the cluster itself.
-func (c *Cluster) systemPods(ctx context.Context, node string) ([]corev1.Pod, error) {
-	list, err := c.client.CoreV1().Pods(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.Spec.NodeName != node }), nil
+	return c.waitClusterReady(ctx)
 }
 
 // notBack says what a node that was started lacks: its kubelet's word, new containers of kube-proxy and
@@ -340,18 +318,12 @@ func (c *Cluster) notBack(ctx context.Context, name string, before nodeState) (s
 	if err != nil {
 		return "", err
 	}
-	pods, err := c.systemPods(ctx, name)
-	if err != nil {
-		return "", err
-	}
 	for _, set := range sets.Items {
 		runs := func(p corev1.Pod) bool {
 			return metav1.IsControlledBy(&p, &set) && p.DeletionTimestamp == nil && observe.Ready(&p) &&
-				!slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
-					return before.containers[s.ContainerID]
-				})
+				!slices.ContainsFunc(p.Status.ContainerStatuses, before.had)
 		}
-		if !slices.ContainsFunc(pods, runs) {
+		if !slices.ContainsFunc(now.pods, runs) {
 			return set.Name + " doesn't run there", nil
 		}
 	}

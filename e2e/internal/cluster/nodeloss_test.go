@@ -76,7 +76,7 @@ func (m *machines) run(ctx context.Context, stdin io.Reader, args ...string) (st
 // losable is an app with two of its three Pods on node-a, which has the given Node when it is back.
 func losable(comes *corev1.Node, objects ...runtime.Object) (*App, *machines) {
 	app, client := newApp(append([]runtime.Object{
-		aDeployment(), kubeProxy(2, 2), aDaemon("node-a", "old"), aDaemon("node-b", "other"),
+		aDeployment(), kubeProxy(2, 2), coreDNS(2, 2), aDaemon("node-a", "old"), aDaemon("node-b", "other"),
 		heard("node-a", "10.244.1.0/24", 60), heard("node-b", "10.244.2.0/24", 60),
 		aPod("app-a", ready, bound("node-a")), aPod("app-b", ready, bound("node-a")), aPod("app-c", ready, bound("node-b")),
 	}, objects...)...)
@@ -239,7 +239,7 @@ func TestNotBack(t *testing.T) {
 				objects = append(objects, tt.node)
 				before.heartbeat = time.Unix(1e9-60, 0)
 			}
-			before.containers = map[string]bool{"old": true}
+			before.pods = []corev1.Pod{*aDaemon("node-a", "old")}
 			engine := &fakeEngine{fail: map[string]error{"exec": tt.fail}}
 			c := newCluster(fake.NewSimpleClientset(objects...), Config{})
 			c.kind = &kindCluster{engine: engine.run}
