@@ -71,8 +71,9 @@ type LaneFigures struct {
 	UntilEnd    int     `json:"untilEnd,omitempty"` // Pods that got requests until their own end
 }
 
-// Condense is what is kept of a report: its consumers, or its runs where it compares none. One with
-// neither, or of which nobody knows when it was measured, is an error.
+// Condense is what is kept of a report: of profile consumers what its runs say together of each, as a
+// run has a dozen lanes there; of others its runs. One with neither, or of which nobody knows when it
+// was measured, is an error.
 func Condense(f File, commit, command string) (ResultsFile, error) {
 	out, err := condensed(f)
 	switch {
@@ -82,8 +83,10 @@ func Condense(f File, commit, command string) (ResultsFile, error) {
 		return ResultsFile{}, errors.New("condense report: it has neither consumers nor a conclusive run")
 	case commit == "" || command == "":
 		return ResultsFile{}, errors.New("condense report: commit and command have to be told")
-	case len(out.Consumers) > 0:
-		out.Figures, out.Sequences = nil, nil // a dozen lanes of each run, which the consumers have together
+	case f.Profile == ConsumersProfile:
+		out.Figures, out.Sequences = nil, nil
+	default:
+		out.Consumers = nil // a disruption that is about some measures those for itself
 	}
 	out.Commit, out.Command = commit, command
 	return out, nil
