@@ -90,15 +90,16 @@ const secondsADay = 24 * 60 * 60
 // outside of the cluster goes on asking a node that is gone, which says nothing about the disruption.
 func serviceLanes() []string { return []string{"service/new", "service/reused", "service/slow"} }
 
-// everyDisruption is each disruption that does something to Pods and has no profile of its own, with a
-// strategy that stops at once and one that waits, or with those that it is about. Those on the same
-// Pods follow each other.
+// disrupting are the disruptions that do something to Pods and have no profile of their own.
+func disrupting() []Disruption {
+	return slices.DeleteFunc(Disruptions(), func(d Disruption) bool { return d.Name == controlDisruption || d.OwnProfile })
+}
+
+// everyDisruption is each of them with a strategy that stops at once and one that waits, or with those
+// that it is about. Those on the same Pods follow each other.
 func everyDisruption() []Cell {
 	var out []Cell
-	for _, d := range Disruptions() {
-		if d.Name == controlDisruption || d.OwnProfile {
-			continue
-		}
+	for _, d := range disrupting() {
 		lanes := serviceLanes()
 		if d.Consumers != nil {
 			lanes = nil
@@ -145,10 +146,8 @@ func doublingProfile() Profile {
 // disruptionsProfile is everything that makes Pods go away.
 func disruptionsProfile() Profile {
 	var names []string
-	for _, d := range Disruptions() {
-		if d.Name != controlDisruption && !d.OwnProfile {
-			names = append(names, d.Name)
-		}
+	for _, d := range disrupting() {
+		names = append(names, d.Name)
 	}
 	return Profile{
 		Name:       "disruptions",
