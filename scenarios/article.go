@@ -294,7 +294,7 @@ func graceStatements() []Statement {
 		{
 			Says:      "SIGKILL ends the grace period, of which preStop is a part.",
 			DecidedBy: "time from deletion to the end of the process", Figure: KilledAtGrace, Along: AlongStrategy,
-			Strategies:  []string{"prestop-longer-than-grace", "prestop-ignore-sigterm", "prestop-ignore-sigterm-45s"},
+			Strategies:  []string{"prestop-ignore-sigterm", "prestop-ignore-sigterm-45s"}, // who is killed
 			Disruptions: oneRollout,
 		},
 		{
