@@ -47,7 +47,8 @@ func command(name string) engine {
 		var out, said bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &said
 		if err := cmd.Run(); err != nil {
-			return "", errors.Join(fmt.Errorf("%s %s: %w", name, args[0], err), lastLine(said.String()))
+			why, _, _ := strings.Cut(said.String(), "\nRun '") // where to find help, as docker ends an error
+			return "", errors.Join(fmt.Errorf("%s %s: %w", name, args[0], err), lastLine(why))
 		}
 		return strings.TrimSpace(out.String()), nil
 	}

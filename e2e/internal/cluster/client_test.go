@@ -74,7 +74,8 @@ func TestDetectEngine(t *testing.T) {
 // TestCommand: an engine that fails says what was asked of it and why not.
 func TestCommand(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho first >&2; echo why >&2; exit 3\n"), 0o755))
+	script := "#!/bin/sh\nprintf \"first\nwhy\n\nRun 'docker run --help' for more information\n\" >&2; exit 3\n"
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "docker"), []byte(script), 0o755))
 	t.Setenv("PATH", dir)
 	_, err := command("docker")(t.Context(), nil, "run", "image")
 	require.EqualError(t, err, "docker run: exit status 3\nwhy")
