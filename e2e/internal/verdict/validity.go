@@ -39,6 +39,7 @@ var validityChecks = []validityCheck{
 	{reasons: watchWasUnbroken},
 	{reasons: watchedAllTheTime, machine: true}, // a Prometheus that broke down is told as an error
 	{reasons: ledgersAgree},
+	{reasons: heldLedgersAgree},
 	{reasons: accessLogsCame},
 	{reasons: clocksHeld},
 	{reasons: loadOutlivedThePods},
@@ -516,6 +517,9 @@ func arrivedWhole(l timeline.LaneRecord, pods lifecycles) (arrived map[account]i
 			slack++
 		}
 		slack += max(0, int(r.Attempts)-1)
+	}
+	if len(l.Held) > 0 {
+		slack += heldSlack(l)
 	}
 	return arrived, slack
 }
