@@ -21,10 +21,11 @@ func TestWords(t *testing.T) {
 		string(scenarios.Measured):  string(timeline.Measured),
 		string(scenarios.ScopeNone): string(timeline.ScopeNone), string(scenarios.ScopeAll): string(timeline.ScopeAll),
 		string(scenarios.ScopeNode): string(timeline.ScopeNode), string(scenarios.ScopeSome): string(timeline.ScopeSome),
-		string(scenarios.ReusedConnections): timeline.Reused, string(scenarios.HeldConnections): timeline.Holding,
+		string(scenarios.ReusedConnections): timeline.Reused,
 	} {
 		assert.Equal(t, want, of)
 	}
+	assert.Equal(t, timeline.Holding, string(scenarios.HeldConnections))
 	c, err := scenarios.NewCatalogue()
 	require.NoError(t, err)
 	scenario, err := c.Find("prestop-sleep", "rolling-update", scenarios.DefaultRate)

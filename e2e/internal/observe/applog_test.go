@@ -118,10 +118,8 @@ func TestHeld(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *apiServer) {
 		start := time.Now()
 		s.say("app-0", fmt.Sprintf(`{"event":"held-ended","unixNano":%d,"pod":"app-0","held":{"lane":"a/sse","client":3,"number":2,`+
-			`"openedUnixNano":%d,"by":"cut","fault":"cut","received":4,"echoed":3,"last":153}}`+"
-",
-			start.Add(3*sec).UnixNano(), start.Add(sec).UnixNano())+`{"event":"held-ended","unixNano":7}`+"
-")
+			`"openedUnixNano":%d,"by":"cut","fault":"cut","received":4,"echoed":3,"last":153}}`+"\n",
+			start.Add(3*sec).UnixNano(), start.Add(sec).UnixNano())+`{"event":"held-ended","unixNano":7}`+"\n")
 		s.endLog("app-0")
 		s.put(aReadyPod("app-0"))
 		o := s.observe(t)
