@@ -114,7 +114,7 @@ func TestEstimate(t *testing.T) {
 		want  time.Duration
 	}{
 		{"quick", nil, 6 * time.Minute},
-		{"full", []string{"-profile=full"}, 34*time.Minute + 10*sec},
+		{"full", []string{"-profile=full"}, 36*time.Minute + 30*sec},
 		{"ten replicas", []string{"-strategies=ten-replicas-stop-20s", "-disruptions=rolling-update"}, (50 + 20 + 20 + 20 + 7*5) * sec},
 		{"a delay of its own", []string{"-strategies=prestop-sleep", "-disruptions=pod-deletion", "-delay=60s"}, 150 * sec},
 		{"a cluster that exists", []string{"-kubeconfig=/k", "-context=c"}, 310 * sec},
