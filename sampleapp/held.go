@@ -119,12 +119,15 @@ func (c *heldConn) received() {
 	c.told.Received++
 }
 
-// echoed counts a message that the kernel has taken.
-func (c *heldConn) echoed(seq int) {
+// echoes counts a message that is about to be sent. Nobody waits for a WebSocket when the process ends:
+// a message that was counted once it was sent might have arrived and be in no ledger.
+func (s *server) echoes(c *heldConn, seq int) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.told.Echoed++
 	c.told.Last = seq
+	lane := c.told.Lane
+	c.mu.Unlock()
+	s.answered.add(time.Now(), lane)
 }
 
 // endedHeld writes down who has ended the connection. Only the first call counts.
@@ -243,7 +246,7 @@ func (s *server) socket(w http.ResponseWriter, r *http.Request) {
 	c := s.hold(of, func() {
 		go func() { _ = ws.Close(websocket.StatusGoingAway, "") }() // reading tells how that went
 	})
-	by, err := s.echoes(ws, c, of.Lane)
+	by, err := s.readSocket(ws, c)
 	switch {
 	case by != "":
 	case websocket.CloseStatus(err) == websocket.StatusNormalClosure && c.wasAnnounced():
@@ -262,8 +265,9 @@ func (s *server) socket(w http.ResponseWriter, r *http.Request) {
 	_ = ws.CloseNow()
 }
 
-// echoes echoes until the connection ends: by whom, if that was the app itself, or else how reading ended.
-func (s *server) echoes(ws *websocket.Conn, c *heldConn, lane string) (by string, err error) {
+// readSocket echoes until the connection ends: by whom, if that was the app itself, or else how reading
+// ended.
+func (s *server) readSocket(ws *websocket.Conn, c *heldConn) (by string, err error) {
 	ctx := context.Background() // the request's own is over once its connection is a WebSocket's
 	for n := 0; ; n++ {
 		_, text, err := ws.Read(ctx)
@@ -286,11 +290,8 @@ func (s *server) echoes(ws *websocket.Conn, c *heldConn, lane string) (by string
 			c.announceEnd()
 			continue // until the client's own word is there
 		}
-		if err := ws.Write(ctx, websocket.MessageText, []byte(s.echo(string(text), fault))); err != nil {
-			continue // reading tells how it ended
-		}
-		c.echoed(seq)
-		s.answered.add(time.Now(), lane)
+		s.echoes(c, seq)
+		_ = ws.Write(ctx, websocket.MessageText, []byte(s.echo(string(text), fault))) // reading tells how it ended
 	}
 }
 
@@ -347,14 +348,13 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 			c.announceEnd()
 			continue
 		}
+		s.echoes(c, seq)
 		number := strconv.Itoa(seq)
 		_, err := fmt.Fprintf(w, "id: %s\ndata: %s\n\n", number, s.echo(number, fault))
 		if err = cmp.Or(err, out.Flush()); err != nil {
 			s.endedHeld(c, protocol.ByNobody)
 			return
 		}
-		c.echoed(seq)
-		s.answered.add(time.Now(), of.Lane)
 	}
 }
 

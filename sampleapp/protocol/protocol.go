@@ -170,8 +170,8 @@ type Held struct {
 	Opened int64  `json:"openedUnixNano"`
 	By     string `json:"by"`              // who ended it: ByClient …
 	Fault  string `json:"fault,omitempty"` // what was done to it on purpose, see -held-fault
-	// Received are messages of the client, Echoed those that the app has sent, and Last is the number of
-	// the last one of these; -1 for none.
+	// Received are messages of the client, Echoed those that the app has sent or was about to send, and
+	// Last is the number of the last one of these; -1 for none.
 	Received int `json:"received"`
 	Echoed   int `json:"echoed"`
 	Last     int `json:"last"`
