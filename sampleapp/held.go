@@ -275,10 +275,9 @@ func (s *server) readSocket(ws *websocket.Conn, c *heldConn) (by string, err err
 			return "", err
 		}
 		c.received()
-		seq, err := strconv.Atoi(string(text))
-		if err != nil {
-			_ = ws.Close(websocket.StatusUnsupportedData, "want a number")
-			return protocol.ByApp, nil
+		seq, badNumber := strconv.Atoi(string(text))
+		if badNumber != nil {
+			return protocol.ByApp, ws.Close(websocket.StatusUnsupportedData, "want a number")
 		}
 		fault := s.heldFaultOf(c, n)
 		switch fault {

@@ -48,6 +48,7 @@ func (c *child) openSocket(client int) *holder {
 	}}
 	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
 	defer cancel()
+	//nolint:bodyclose // "You never need to close resp.Body yourself."
 	ws, resp, err := websocket.Dial(ctx, "http://"+c.addr+protocol.PathSocket, &websocket.DialOptions{
 		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: heldHeader(client),
 	})
@@ -67,7 +68,7 @@ func (c *child) openEvents(client int) *holder {
 	require.NoError(c.t, err)
 	req.Header = heldHeader(client)
 	require.NoError(c.t, req.Write(conn))
-	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req) //nolint:bodyclose // the connection is closed
 	require.NoError(c.t, err)
 	require.Equal(c.t, http.StatusOK, resp.StatusCode)
 	return &holder{t: c.t, conn: conn.(*net.TCPConn), body: bufio.NewReader(resp.Body), held: resp.Header}

@@ -238,12 +238,13 @@ func newFlagSet() (*flag.FlagSet, *config) {
 	flags.StringVar(&cfg.scratch, "scratch", "",
 		"`folder` that a POST to /fill writes its body to: a volume whose limit is to be exceeded. Empty: there is none.")
 	flags.StringVar((*string)(&cfg.heldConnections), "held", string(heldLeave),
-		"`action` on SIGTERM for connections that clients hold (/socket, /events). leave: none, as net/http has it: Shutdown "+
-			"waits for streams and knows no WebSocket. close: announce the end of each at once. "+
+		"`action` on SIGTERM for connections that clients hold (/socket, /events). leave: none, as net/http has it: "+
+			"Shutdown waits for streams and knows no WebSocket. close: announce the end of each at once. "+
 			"spread: announce them one by one, evenly over -delay.")
 	flags.StringVar(&cfg.heldFault, "held-fault", "",
-		"`fault` of some held connections, from their second message on, for a test. cut: reset. announce: its end is announced. "+
-			"stall: nothing is sent any more. wrong: another text is sent. The event held-ended names it.")
+		"`fault` of some held connections, from their second message on, for a test. cut: reset. "+
+			"announce: its end is announced. stall: nothing is sent any more. wrong: another text is sent. "+
+			"The event held-ended names it.")
 	flags.IntVar(&cfg.heldFaultEvery, "held-fault-every", 0,
 		"`number`: held connections whose own number, from 1, is a multiple of it have -held-fault. 0: none.")
 	return flags, cfg

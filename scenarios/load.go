@@ -75,7 +75,9 @@ const (
 )
 
 // loads are all there are, by the name that a consumer's folder gives them.
-var loads = []func(rate int) Load{New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary, Writes, Sockets, SocketsBackoff, Events, EventsBackoff}
+var loads = []func(rate int) Load{
+	New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary, Writes, Sockets, SocketsBackoff, Events, EventsBackoff,
+}
 
 // loadNamed is the load of a name at a rate. An unknown name is an error that lists the known ones.
 func loadNamed(name string, rate int) (Load, error) {

@@ -44,8 +44,8 @@ func held(m model) section {
 		return section{}
 	}
 	out := section{Title: "Held connections", Blocks: []block{{
-		Text: "Of the connections that clients held, in all conclusive repeats: who ended them, and for how long the client was " +
-			"without one.",
+		Text: "Of the connections that clients held, in all conclusive repeats: who ended them, and for how long the " +
+			"client was without one.",
 		Table: Tabulate(heldColumns, lanes),
 		List: []string{
 			"left: the client, when its time was over, and the server has confirmed it",
@@ -77,7 +77,8 @@ var heldColumns = []Column[heldLane]{
 	Number("back p50", func(h heldLane) string { return h.back(0.50) }),
 	Number("p99", func(h heldLane) string { return h.back(0.99) }),
 	Number("max", func(h heldLane) string { return h.back(1) }),
-	Number("away", func(h heldLane) string { return integer(h.Away) }).Unless(func(h heldLane) bool { return h.Away == 0 }),
+	Number("away", func(h heldLane) string { return integer(h.Away) }).
+		Unless(func(h heldLane) bool { return h.Away == 0 }),
 }
 
 var heldPhaseColumns = []Column[heldPhase]{
@@ -86,8 +87,8 @@ var heldPhaseColumns = []Column[heldPhase]{
 	Key("lane", func(h heldPhase) string { return h.Lane }),
 	Key("phase", func(h heldPhase) string { return h.Phase.String() }),
 	Number("Pods", func(h heldPhase) string { return integer(h.Pods) }),
-	Number("announced", func(h heldPhase) string { return integer(h.HeldEnds.Announced) }),
-	Number("cut", func(h heldPhase) string { return integer(h.HeldEnds.Cut) }),
+	Number("announced", func(h heldPhase) string { return integer(h.Announced) }),
+	Number("cut", func(h heldPhase) string { return integer(h.Cut) }),
 	Number("back max", func(h heldPhase) string {
 		if h.BackMax == 0 {
 			return None
@@ -117,8 +118,9 @@ func (r row) heldLanes() []heldLane {
 				i, out = len(out), append(out, heldLane{row: r, Lane: l.Name})
 			}
 			sum, one := &out[i].Held, l.HeldConnections
-			sum.Connections, sum.Left, sum.Announced = sum.Connections+one.Connections, sum.Left+one.Left, sum.Announced+one.Announced
-			sum.Cut, sum.Unattributed, sum.Away = sum.Cut+one.Cut, sum.Unattributed+one.Unattributed, sum.Away+one.Away
+			sum.Connections, sum.Left = sum.Connections+one.Connections, sum.Left+one.Left
+			sum.Announced, sum.Cut = sum.Announced+one.Announced, sum.Cut+one.Cut
+			sum.Unattributed, sum.Away = sum.Unattributed+one.Unattributed, sum.Away+one.Away
 			sum.Back = slices.Sorted(slices.Values(append(slices.Clone(sum.Back), one.Back...)))
 			sum.Ends = append(sum.Ends, one.Ends...)
 		}
@@ -134,7 +136,7 @@ func (h heldLane) phases() []heldPhase {
 		for _, e := range h.Ends {
 			if e.Phase == phase {
 				sum.Pods++
-				sum.HeldEnds.Announced, sum.HeldEnds.Cut = sum.HeldEnds.Announced+e.Announced, sum.HeldEnds.Cut+e.Cut
+				sum.Announced, sum.Cut = sum.Announced+e.Announced, sum.Cut+e.Cut
 				sum.BackMax = max(sum.BackMax, e.BackMax)
 			}
 		}

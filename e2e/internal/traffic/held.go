@@ -314,6 +314,7 @@ func (h *holder) try(number int) (*heldConn, *attempt) {
 	h.trying = &wire
 	h.mu.Unlock()
 	ctx = context.WithValue(context.WithValue(ctx, attemptsKey{}, &wire), dialledKey{}, &made)
+	//nolint:bodyclose // the stream has it
 	s, resp, err := d.open(ctx, h, http.Header{
 		protocol.HeaderLane:       {d.lane.Name},
 		protocol.HeaderClient:     {strconv.Itoa(h.client)},
@@ -489,7 +490,7 @@ const leaveTimeout = time.Second
 // nothing, the connection is closed.
 func (h *holder) giveWord(c *heldConn) {
 	_ = c.raw.SetReadDeadline(time.Now().Add(leaveTimeout))
-	go func() { _ = c.heldStream.leave() }()
+	go func() { _ = c.leave() }()
 }
 
 // ended completes the record of a connection that has ended, and drops what was under way on it.

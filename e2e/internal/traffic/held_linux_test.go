@@ -48,12 +48,20 @@ type heldApp struct {
 
 func startApp(t *testing.T, path, addr string, args ...string) *heldApp {
 	t.Helper()
+	a, err := launch(path, addr, args...)
+	require.NoError(t, err)
+	t.Cleanup(func() { a.stop(syscall.SIGKILL) })
+	return a
+}
+
+func launch(path, addr string, args ...string) (*heldApp, error) {
 	a := &heldApp{ended: make(chan struct{})}
 	a.cmd = exec.Command(path, append([]string{"-addr=" + addr, "-grpc-addr=127.0.0.1:0", "-on-sigterm=shutdown"}, args...)...)
 	a.cmd.Env = append(os.Environ(), "POD_NAME=app-1")
 	stdout, err := a.cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, a.cmd.Start())
+	if err := errors.Join(err, a.cmd.Start()); err != nil {
+		return nil, err
+	}
 	listening := make(chan string, 1)
 	go func() {
 		defer close(a.ended)
@@ -72,14 +80,13 @@ func startApp(t *testing.T, path, addr string, args ...string) *heldApp {
 			}
 		}
 	}()
-	t.Cleanup(func() { a.stop(syscall.SIGKILL) })
 	select {
 	case addr := <-listening:
 		a.url = "http://" + addr
+		return a, nil
 	case <-a.ended:
-		require.FailNow(t, "the app doesn't start")
+		return nil, errors.New("the app doesn't start")
 	}
-	return a
 }
 
 func (a *heldApp) stop(signal os.Signal) {
@@ -251,7 +258,9 @@ func TestHeldComeBack(t *testing.T) {
 				<-time.After(time.Second)
 				app.stop(syscall.SIGKILL)
 				<-time.After(outage)
-				back <- startApp(t, path, addr)
+				again, err := launch(path, addr)
+				assert.NoError(t, err)
+				back <- again
 			}()
 			var record timeline.LaneRecord
 			sent := make(chan error, 1)
@@ -261,6 +270,7 @@ func TestHeldComeBack(t *testing.T) {
 				sent <- err
 			}()
 			again := <-back
+			require.NotNil(t, again)
 			away := time.Since(begun)
 			require.NoError(t, <-sent)
 			again.told()

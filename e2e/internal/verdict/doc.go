@@ -78,15 +78,15 @@
 // are counted and charged as all others are: a Pod has named itself in the handshake. Beside that each
 // connection is on record, on both sides, and both say who ended it:
 //
-//	client           Pod                            counts as
-//	left             client, or it was killed       left
-//	left             announced, both, cut, exit     unattributed: which came first can't be told
-//	unknown          client                         left: the Pod has heard the client's word
-//	unknown          anything else                  unattributed: nobody has confirmed the client's word
-//	announced        announced, or it was killed    announced
-//	cut, silent      cut, exit, or it was killed    cut
-//	cut              client, gone                   cut, and charged to no phase: somebody between has done it
-//	announced, cut   the opposite                   unattributed; of more than 1 % the run is inconclusive
+//	the client says   the Pod says                   it counts as
+//	left              client, or it was killed       left
+//	…                 announced, both, cut, exit     unattributed: which came first can't be told
+//	unknown           client                         left: the Pod has heard the client's word
+//	…                 anything else                  unattributed: nobody has confirmed the client's word
+//	announced         announced, or it was killed    announced
+//	cut, silent       cut, exit, or it was killed    cut
+//	…                 client, gone                   cut, in no phase: somebody between has done it
+//	announced, cut    the opposite                   unattributed; of more than 1 % the run is inconclusive
 //
 // A connection is charged to the phase of its Pod's life in which it ended, by the rules for requests: as
 // one that was sent when it was opened. How long its client was without is the time to its next

@@ -24,8 +24,8 @@ type Held struct {
 	// Back is how long it took each time, from when a connection was announced, cut or unattributed, until
 	// its client had the next one; sorted.
 	Back []time.Duration
-	// Away are those that had none again when the load ended, and AwayMax is the longest time for which
-	// one of them had had none by then.
+	// Away are the clients that had none again when the load ended, and AwayMax is for how long the one
+	// had been without that had been so for longest.
 	Away    int
 	AwayMax time.Duration
 	Ends    []HeldEnds // of those that were announced or cut
@@ -129,10 +129,10 @@ func judgeHeld(tl timeline.Timeline, lane int, found findings) *Held {
 		}
 		out.Announced, out.Cut = out.Announced+sum.Announced, out.Cut+sum.Cut
 		d := DroppedRequest{Sent: h.Opened, Done: h.Ended, Cause: timeline.Reset, ConnUse: 1}
-		switch end {
-		case timeline.HeldAnnounced:
+		if end == timeline.HeldAnnounced {
 			d.Cause = timeline.GoAway
-		case timeline.HeldSilent:
+		}
+		if end == timeline.HeldSilent {
 			d.Sent, d.Cause = h.Ended-spec.Timeout, timeline.Timeout
 		}
 		if between := told && end == timeline.HeldCut && !pod.By.Pods(); between {
@@ -218,8 +218,8 @@ func heldLedgersAgree(tl timeline.Timeline, found findings) []string {
 			why = append(why, fmt.Sprintf("%s: %d of %d held connections %s", l.Name, wrong[what], len(l.Held), what))
 		}
 		if n := len(l.Held); float64(conflicts) > mostConflicts*float64(n) {
-			why = append(why, fmt.Sprintf("%s: of %d of %d held connections, client and Pod say that different things ended them",
-				l.Name, conflicts, n))
+			why = append(why, fmt.Sprintf(
+				"%s: of %d of %d held connections, client and Pod say that different things ended them", l.Name, conflicts, n))
 		}
 	}
 	unknown := map[string]int{}

@@ -416,7 +416,9 @@ func TestHeldConnections(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Equal(t, []timeline.Held{
-		{Client: 0, Number: 1, End: timeline.HeldCut, Back: time.Second}, {Client: 0, Number: 2, End: timeline.HeldLeft},
-		{Client: 1, Number: 1, End: timeline.HeldCut, Back: time.Second}, {Client: 1, Number: 2, End: timeline.HeldLeft},
+		{Client: 0, Number: 1, End: timeline.HeldCut, Back: time.Second},
+		{Client: 0, Number: 2, End: timeline.HeldLeft},
+		{Client: 1, Number: 1, End: timeline.HeldCut, Back: time.Second},
+		{Client: 1, Number: 2, End: timeline.HeldLeft},
 	}, ledgers[0].Held())
 }
