@@ -96,7 +96,7 @@ const (
 )
 
 // The headers by which a client that holds a connection says who it is: its number in the lane, from 0,
-// and which connection of its own this is, from 1. HeaderLane goes with them.
+// and which of its attempts to connect this is, from 1. HeaderLane goes with them.
 const (
 	HeaderClient     = "Zerodrop-Client"
 	HeaderClientConn = "Zerodrop-Client-Conn"

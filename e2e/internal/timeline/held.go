@@ -5,7 +5,7 @@ import "time"
 // Held is one connection that a client of a lane held: the client's side of that ledger.
 type Held struct {
 	Client int           `json:"client"` // its number in the lane, from 0
-	Number int           `json:"number"` // which connection of the client it is, from 1
+	Number int           `json:"number"` // which of the client's attempts to connect made it, from 1
 	Opened time.Duration `json:"opened"` // when the handshake was answered
 	Ended  time.Duration `json:"ended"`  // when the client knew that it had ended
 	End    HeldEnd       `json:"end"`

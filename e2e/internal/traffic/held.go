@@ -109,6 +109,7 @@ func (d *heldDriver) offset() time.Duration {
 type holder struct {
 	driver *heldDriver
 	client int // its number in the lane
+	tries  int // to connect; only the client's own goroutine counts
 
 	mu      sync.Mutex
 	conn    *heldConn // nil while it has none that takes messages
@@ -215,11 +216,11 @@ func (h *holder) expire(seq int, m *message) Outcome {
 // run connects, holds the connection until it ends, and comes back, until the load is over.
 func (h *holder) run(after time.Duration) {
 	var last *timeline.Held // whose client is not back yet
-	for number := 1; ; number++ {
-		chance := rand.New(rand.NewPCG(h.driver.lane.Load.Seed, uint64(h.client)<<32|uint64(number)))
+	for n := uint64(0); ; n++ {
+		chance := rand.New(rand.NewPCG(h.driver.lane.Load.Seed, uint64(h.client)<<32|n))
 		stay := staysFor(h.driver.lane.Load.Stays, chance)
 		byOther := last != nil && last.End != timeline.HeldLeft && last.End != timeline.HeldUnknown
-		c, tried, failed := h.connect(number, after, byOther, chance)
+		c, tried, failed := h.connect(after, byOther, chance)
 		after = 0
 		if last != nil {
 			last.Tried = tried
@@ -253,7 +254,7 @@ func staysFor(stays scenarios.Stays, chance *rand.Rand) time.Duration {
 // it returns none. A client that has lost its connection waits as its load says, a new one doesn't. The
 // attempts that failed are counted, and the last of them is returned.
 func (h *holder) connect(
-	number int, wait time.Duration, byOther bool, chance *rand.Rand,
+	wait time.Duration, byOther bool, chance *rand.Rand,
 ) (c *heldConn, tried int, last *attempt) {
 	if byOther {
 		wait = pauseBefore(h.driver.lane.Load.Reconnect, 0, chance)
@@ -264,10 +265,12 @@ func (h *holder) connect(
 		case <-timer.C:
 		case <-h.driver.ctx.Done():
 			timer.Stop()
+		}
+		if h.driver.ctx.Err() != nil {
 			return nil, tried, last
 		}
-		c, failed := h.try(number)
-		if c != nil || h.driver.ctx.Err() != nil {
+		c, failed := h.try()
+		if c != nil {
 			return c, tried, last
 		}
 		tried, last = tried+1, failed
@@ -303,11 +306,14 @@ func pauseBefore(how scenarios.Reconnect, tried int, chance *rand.Rand) time.Dur
 	return retryEvery
 }
 
-// try connects once.
-func (h *holder) try(number int) (*heldConn, *attempt) {
+// try connects once. The end of the load doesn't break off what the server may have answered already:
+// each side would have something else on record.
+func (h *holder) try() (*heldConn, *attempt) {
 	d := h.driver
-	ctx, cancel := context.WithTimeout(d.ctx, d.lane.Load.Timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), d.lane.Load.Timeout)
 	defer cancel()
+	defer context.AfterFunc(d.ctx, func() { time.AfterFunc(leaveTimeout, cancel) })()
+	h.tries++
 	var wire attempts
 	var made atomic.Pointer[conn]
 	h.mu.Lock()
@@ -318,7 +324,7 @@ func (h *holder) try(number int) (*heldConn, *attempt) {
 	s, resp, err := d.open(ctx, h, http.Header{
 		protocol.HeaderLane:       {d.lane.Name},
 		protocol.HeaderClient:     {strconv.Itoa(h.client)},
-		protocol.HeaderClientConn: {strconv.Itoa(number)},
+		protocol.HeaderClientConn: {strconv.Itoa(h.tries)},
 	})
 	_, port, address, _ := wire.seen()
 	if err != nil {
@@ -340,7 +346,7 @@ func (h *holder) try(number int) (*heldConn, *attempt) {
 	o.Pod = resp.Header.Get(protocol.HeaderPod)
 	identifySampleApp(resp.Header, &o)
 	c := &heldConn{heldStream: s, raw: made.Load(), outcome: o, record: timeline.Held{
-		Client: h.client, Number: number, Opened: d.offset(), Pod: o.Pod, Conn: o.Conn, Port: o.Port, Last: -1,
+		Client: h.client, Number: h.tries, Opened: d.offset(), Pod: o.Pod, Conn: o.Conn, Port: o.Port, Last: -1,
 	}}
 	h.attach(c)
 	return c, nil
@@ -361,7 +367,7 @@ func (h *holder) attach(c *heldConn) {
 	h.mu.Unlock()
 	slices.Sort(waiting)
 	for _, seq := range waiting {
-		_ = c.send(h.driver.ctx, seq)
+		_ = c.send(context.Background(), seq) // receiving tells what is wrong with the connection
 	}
 	if over {
 		h.leave(c)

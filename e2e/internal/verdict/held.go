@@ -180,9 +180,10 @@ const mostConflicts = 0.01
 // connection:
 //
 //	a Pod that told of its exit has all that clients say they had with it
-//	nobody tells of a connection that its client doesn't know, unless nothing ever went over it
+//	a Pod tells of no connection that its client doesn't know, but of attempts that failed for the client
 //	answered ≤ echoed, received ≤ sent, and the last one that was answered is none beyond the last echo
-//	a client's connections follow each other, and it was away in between for as long as it says
+//	a client's connections follow each other, and in between it was away for as long as it says, and tried
+//	to connect as often
 func heldLedgersAgree(tl timeline.Timeline, found findings) []string {
 	pods := heldByPods(tl)
 	var why []string
@@ -195,9 +196,13 @@ func heldLedgersAgree(tl timeline.Timeline, found findings) []string {
 			pod, told := pods[key]
 			delete(pods, key)
 			if before != nil && before.Client == h.Client &&
-				(before.Number+1 != h.Number || before.Ended+before.Back != h.Opened) {
+				(before.Number+before.Tried+1 != h.Number || before.Ended+before.Back != h.Opened) {
 				wrong["don't follow the one before, by when that ended and for how long its client was away"]++
 			}
+			if before == nil || before.Client != h.Client {
+				tried(pods, key, 1, h.Number)
+			}
+			tried(pods, key, h.Number+1, h.Number+h.Tried+1)
 			before = &h
 			switch {
 			case !told && saidAll(found.pods.named(h.Pod, h.Ended), h):
@@ -223,15 +228,21 @@ func heldLedgersAgree(tl timeline.Timeline, found findings) []string {
 		}
 	}
 	unknown := map[string]int{}
-	for key, pod := range pods {
-		if pod.Received+pod.Echoed > 0 {
-			unknown[key.lane]++
-		}
+	for key := range pods {
+		unknown[key.lane]++
 	}
 	for _, lane := range slices.Sorted(maps.Keys(unknown)) {
 		why = append(why, fmt.Sprintf("%s: Pods tell of %d held connections that no client knows", lane, unknown[lane]))
 	}
 	return why
+}
+
+// tried takes a client's attempts that failed out of what Pods tell: from a number up to another. The
+// Pod may have answered, too late for the client.
+func tried(pods map[heldKey]timeline.HeldByPod, of heldKey, from, to int) {
+	for of.number = from; of.number < to; of.number++ {
+		delete(pods, of)
+	}
 }
 
 // saidAll says that the Pod has told of every connection that it had when this one ended: its process
@@ -245,11 +256,12 @@ func saidAll(life *PodLifecycle, h timeline.Held) bool {
 }
 
 // heldSlack is how many answers on a lane's connections belong to no request: events that came before
-// they were due and were never due, as the load had ended, and those that were on their way when a
-// connection ended by another than its client.
-func heldSlack(l timeline.LaneRecord) int {
-	slack := 0
+// they were due and were never due, as the load had ended; those that were on their way when a
+// connection ended by another than its client; and those on connections that Pods alone know.
+func heldSlack(tl timeline.Timeline, l timeline.LaneRecord) int {
+	slack, pods := 0, heldByPods(tl)
 	for _, h := range l.Held {
+		delete(pods, heldKey{l.Name, h.Client, h.Number})
 		slack += h.Answered
 		if h.End != timeline.HeldLeft {
 			slack++
@@ -260,5 +272,11 @@ func heldSlack(l timeline.LaneRecord) int {
 			slack--
 		}
 	}
-	return max(0, slack)
+	slack = max(0, slack)
+	for key, pod := range pods {
+		if key.lane == l.Name {
+			slack += pod.Echoed
+		}
+	}
+	return slack
 }

@@ -202,8 +202,12 @@ func TestHeldLedgersAgree(t *testing.T) {
 	})
 	t.Run("a handshake that the client gave up", func(t *testing.T) {
 		tl := holding()
-		tl.Held = append(tl.Held, timeline.HeldByPod{Pod: "app-1", Lane: "held/websocket", Client: 2, Number: 9, By: timeline.HeldByNobody, Last: -1})
+		tl.Held = append(tl.Held, timeline.HeldByPod{Pod: "app-1", Lane: "held/websocket", Client: 2, Number: 3, By: timeline.HeldByNobody, Echoed: 1})
+		assert.Equal(t, []string{"held/websocket: Pods tell of 1 held connections that no client knows"}, heldAgree(tl))
+		tl.Lanes[0].Held[5].Tried = 1
 		assert.Empty(t, heldAgree(tl))
+		tl.Lanes[0].Held[0].Tried = 1
+		assert.NotEmpty(t, heldAgree(tl), "the next one says that there was none in between")
 	})
 }
 
@@ -211,11 +215,13 @@ func TestHeldLedgersAgree(t *testing.T) {
 func TestHeldSlack(t *testing.T) {
 	ok := func(n int) []timeline.Request { return slices.Repeat([]timeline.Request{{Cause: timeline.OK}}, n) }
 	l := timeline.LaneRecord{Requests: ok(8), Held: []timeline.Held{{End: timeline.HeldLeft, Answered: 5}, {End: timeline.HeldLeft, Answered: 4}}}
-	assert.Equal(t, 1, heldSlack(l), "one came before it was due, and the load was over then")
+	assert.Equal(t, 1, heldSlack(timeline.Timeline{}, l), "one came before it was due, and the load was over then")
 	l.Held[0].End = timeline.HeldCut
-	assert.Equal(t, 2, heldSlack(l), "and one may have been on its way")
+	assert.Equal(t, 2, heldSlack(timeline.Timeline{}, l), "and one may have been on its way")
+	known := timeline.Timeline{Held: []timeline.HeldByPod{{Number: 7, Echoed: 3}, {Lane: "another", Echoed: 3}}}
+	assert.Equal(t, 5, heldSlack(known, l), "and three went over a connection that the client had given up")
 	l.Requests = ok(20)
-	assert.Zero(t, heldSlack(l))
+	assert.Zero(t, heldSlack(timeline.Timeline{}, l))
 }
 
 // TestHeldMessages: a message that was under way when its connection was cut is charged to the Pod that named itself in the handshake, and its class is

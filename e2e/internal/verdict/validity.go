@@ -428,6 +428,9 @@ func ledgersAgree(tl timeline.Timeline, found findings) []string {
 	ledgers := ledgersByPod(tl, found.pods)
 	for _, l := range tl.Lanes {
 		arrived, slack := arrivedWhole(l, found.pods)
+		if spec, _ := tl.Spec.Lane(l.Name); spec.Holds() {
+			slack += heldSlack(tl, l)
+		}
 		answered, counted := 0, 0
 		for _, s := range ledgers {
 			n := arrived[found.pods.accountOf(s.Pod, s.UID)]
@@ -517,9 +520,6 @@ func arrivedWhole(l timeline.LaneRecord, pods lifecycles) (arrived map[account]i
 			slack++
 		}
 		slack += max(0, int(r.Attempts)-1)
-	}
-	if len(l.Held) > 0 {
-		slack += heldSlack(l)
 	}
 	return arrived, slack
 }
