@@ -89,7 +89,7 @@ type rpcKey struct{}
 
 // TagConn implements stats.Handler: it numbers the connection.
 func (l rpcLedger) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
-	return l.numbered(ctx)
+	return l.numbered(ctx, nil)
 }
 
 // HandleConn implements stats.Handler.
