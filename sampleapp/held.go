@@ -23,7 +23,8 @@ type heldAction string
 
 const (
 	// heldLeave does nothing, as net/http doesn't: Shutdown waits for streams, which never end, until it
-	// gives up, and knows nothing of a WebSocket, which the process' exit cuts.
+	// gives up, and knows nothing of a WebSocket, which the process' exit cuts. GracefulStop waits for
+	// streams as well, but says so to their clients, by GOAWAY.
 	heldLeave heldAction = "leave"
 	// heldClose announces the end of each connection at once, and of each that is opened later.
 	heldClose heldAction = "close"
@@ -44,7 +45,7 @@ const (
 
 var heldFaults = []string{faultCut, faultAnnounce, faultStall, faultWrong}
 
-// held are the connections that clients hold: WebSockets and streams of events.
+// held are the connections that clients hold: WebSockets and streams of events, gRPC's among them.
 type held struct {
 	mu      sync.Mutex
 	count   int
@@ -56,6 +57,7 @@ type held struct {
 type heldConn struct {
 	number   int           // of this connection among the held ones of this process, from 1
 	announce func()        // has the handler announce its end; called once, and doesn't wait for that
+	goAway   bool          // gRPC: GracefulStop announces its end, by GOAWAY, and leaves it open
 	ended    chan struct{} // closed when all is told of it
 
 	mu        sync.Mutex
@@ -64,20 +66,20 @@ type heldConn struct {
 	over      bool
 }
 
-// heldBy is whose connection a request is about to make.
-func heldBy(r *http.Request) (protocol.Held, error) {
-	client, clientErr := strconv.Atoi(r.Header.Get(protocol.HeaderClient))
-	number, numberErr := strconv.Atoi(r.Header.Get(protocol.HeaderClientConn))
+// heldBy is whose connection a request is about to make, by the values of its headers.
+func heldBy(value func(header string) string) (protocol.Held, error) {
+	client, clientErr := strconv.Atoi(value(protocol.HeaderClient))
+	number, numberErr := strconv.Atoi(value(protocol.HeaderClientConn))
 	if clientErr != nil || numberErr != nil {
 		return protocol.Held{}, fmt.Errorf("want a number in %s and in %s", protocol.HeaderClient, protocol.HeaderClientConn)
 	}
-	return protocol.Held{Lane: r.Header.Get(protocol.HeaderLane), Client: client, Number: number, Last: -1}, nil
+	return protocol.Held{Lane: value(protocol.HeaderLane), Client: client, Number: number, Last: -1}, nil
 }
 
 // hold takes a connection in. What ends it has to be told to endedHeld.
-func (s *server) hold(of protocol.Held, announce func()) *heldConn {
+func (s *server) hold(of protocol.Held, goAway bool, announce func()) *heldConn {
 	of.Opened = time.Now().UnixNano()
-	c := &heldConn{announce: announce, ended: make(chan struct{}), told: of}
+	c := &heldConn{announce: announce, goAway: goAway, ended: make(chan struct{}), told: of}
 	h := &s.held
 	h.mu.Lock()
 	h.count++
@@ -197,10 +199,15 @@ func (s *server) endHeld() {
 	}
 }
 
-// cutHeld writes down that what is still open ends with the process, or with its patience.
-func (s *server) cutHeld() {
+// cutHeld writes down that what is still open ends with the process, or with its patience. After
+// GracefulStop the connections of gRPC have the app's word.
+func (s *server) cutHeld(stoppedGRPC bool) {
 	for _, c := range s.held.list() {
-		s.endedHeld(c, protocol.ByAppsExit)
+		by := protocol.ByAppsExit
+		if stoppedGRPC && c.goAway {
+			by = protocol.ByApp
+		}
+		s.endedHeld(c, by)
 	}
 }
 
@@ -233,7 +240,7 @@ func (s *server) echo(seq string, fault string) string {
 // socket is a WebSocket: each of its messages is a number, and is echoed.
 func (s *server) socket(w http.ResponseWriter, r *http.Request) {
 	raw := connectionOf(r.Context()).Conn
-	of, err := heldBy(r)
+	of, err := heldBy(r.Header.Get)
 	if err != nil {
 		_ = s.answer(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -243,7 +250,7 @@ func (s *server) socket(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it has been answered
 	}
-	c := s.hold(of, func() {
+	c := s.hold(of, false, func() {
 		go func() { _ = ws.Close(websocket.StatusGoingAway, "") }() // reading tells how that went
 	})
 	by, err := s.readSocket(ws, c)
@@ -300,7 +307,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	if err == nil && r.ProtoMajor != 1 {
 		err = errors.New("want HTTP/1.1, where a stream is a connection of its own")
 	}
-	of, ofErr := heldBy(r)
+	of, ofErr := heldBy(r.Header.Get)
 	if err = cmp.Or(err, ofErr); err != nil {
 		_ = s.answer(w, http.StatusBadRequest, err.Error()+"\n")
 		return
@@ -309,28 +316,47 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	announced := make(chan struct{})
-	c := s.hold(of, func() { close(announced) })
+	c := s.hold(of, false, func() { close(announced) })
 	out := http.NewResponseController(w)
 	if out.Flush() != nil {
 		s.endedHeld(c, protocol.ByNobody)
 		return
 	}
+	by := s.sendEvents(c, plan, ends{announced: announced, left: r.Context().Done()}, func(seq, text string) error {
+		_, err := fmt.Fprintf(w, "id: %s\ndata: %s\n\n", seq, text)
+		return cmp.Or(err, out.Flush())
+	})
+	s.endedHeld(c, by)
+	if by == protocol.ByAppCut {
+		resetConn(connectionOf(r.Context()).Conn)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// ends are what ends a stream of events: each is closed when it has happened.
+type ends struct {
+	announced <-chan struct{} // by the app
+	left      <-chan struct{} // by the client
+	gone      <-chan struct{} // by nobody's word
+}
+
+// sendEvents sends an echo of each number when it is due, until the stream ends: by whom.
+func (s *server) sendEvents(c *heldConn, plan schedule, ends ends, send func(seq, text string) error) (by string) {
 	timer := time.NewTimer(plan.in)
 	defer timer.Stop()
 	due := time.Now().Add(plan.in)
 	for n := 0; ; n++ {
 		select {
 		case <-timer.C:
-		case <-announced:
-			s.endedHeld(c, protocol.ByApp)
-			return // that ends the stream
-		case <-r.Context().Done():
-			by := protocol.ByClient
+		case <-ends.announced:
+			return protocol.ByApp
+		case <-ends.left:
 			if c.wasAnnounced() {
-				by = protocol.ByBoth
+				return protocol.ByBoth
 			}
-			s.endedHeld(c, by)
-			return
+			return protocol.ByClient
+		case <-ends.gone:
+			return protocol.ByNobody
 		}
 		seq := plan.from + n*plan.step
 		due = due.Add(plan.every)
@@ -338,9 +364,7 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		fault := s.heldFaultOf(c, n)
 		switch fault {
 		case faultCut:
-			s.endedHeld(c, protocol.ByAppCut)
-			resetConn(connectionOf(r.Context()).Conn)
-			panic(http.ErrAbortHandler)
+			return protocol.ByAppCut
 		case faultStall:
 			continue
 		case faultAnnounce:
@@ -349,10 +373,8 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		}
 		s.echoes(c, seq)
 		number := strconv.Itoa(seq)
-		_, err := fmt.Fprintf(w, "id: %s\ndata: %s\n\n", number, s.echo(number, fault))
-		if err = cmp.Or(err, out.Flush()); err != nil {
-			s.endedHeld(c, protocol.ByNobody)
-			return
+		if send(number, s.echo(number, fault)) != nil {
+			return protocol.ByNobody
 		}
 	}
 }

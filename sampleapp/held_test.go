@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type holder struct {
 	t    *testing.T
 	conn *net.TCPConn
 	ws   *websocket.Conn // or
+	rpc  *rpcHolder      // or
 	body *bufio.Reader
 	held http.Header // of the answer to its handshake
 }
@@ -76,6 +78,9 @@ func (c *child) openEvents(client int) *holder {
 
 // next is the text that the app sends for a number.
 func (h *holder) next(seq int) (string, error) {
+	if h.rpc != nil {
+		return h.rpc.receive()
+	}
 	if h.ws == nil {
 		for {
 			line, err := h.body.ReadString('\n')
@@ -99,6 +104,11 @@ func (h *holder) leave() {
 		require.NoError(h.t, h.ws.Close(websocket.StatusNormalClosure, ""))
 		return
 	}
+	if h.rpc != nil {
+		require.NoError(h.t, h.rpc.CloseSend())
+		require.Equal(h.t, "status OK", h.how())
+		return
+	}
 	require.NoError(h.t, h.conn.CloseWrite())
 	_, err := io.Copy(io.Discard, h.body)
 	require.NoError(h.t, err, "the stream has an end")
@@ -113,6 +123,8 @@ func (h *holder) how() string {
 	for err == nil {
 		if h.ws != nil {
 			_, _, err = h.ws.Read(ctx)
+		} else if h.rpc != nil {
+			_, err = h.rpc.receive()
 		} else if _, err = io.Copy(io.Discard, h.body); err == nil {
 			err = io.EOF
 		}
@@ -122,6 +134,9 @@ func (h *holder) how() string {
 
 // ended says what an error means.
 func (h *holder) ended(err error) string {
+	if h.rpc != nil {
+		return h.rpc.ended(err)
+	}
 	switch code := websocket.CloseStatus(err); {
 	case code != -1:
 		return fmt.Sprintf("close frame %d", code)
@@ -139,8 +154,10 @@ func (h *holder) ended(err error) string {
 	return err.Error()
 }
 
-// protocols are both ways to hold a connection.
-var protocols = map[string]func(*child, int) *holder{"socket": (*child).openSocket, "events": (*child).openEvents}
+// protocols are all ways to hold a connection.
+var protocols = map[string]func(*child, int) *holder{
+	"socket": (*child).openSocket, "events": (*child).openEvents, "stream": (*child).openStream,
+}
 
 // heldEnded is the app's side of the ledger, once it has as many lines.
 func (c *child) heldEnded(n int) []protocol.Held {
@@ -216,10 +233,13 @@ func TestHeldOnSIGTERM(t *testing.T) {
 	}{
 		{"a WebSocket is left alone", "socket", []string{"-on-sigterm=shutdown"}, protocol.ByAppsExit, 0, "FIN"},
 		{"a stream is left alone", "events", []string{"-on-sigterm=shutdown", "-shutdown-timeout=100ms"}, protocol.ByAppsExit, 1, "FIN"},
+		{"gRPC is left alone, but told", "stream", []string{"-on-sigterm=shutdown", "-shutdown-timeout=100ms"}, protocol.ByApp, 1, "GOAWAY"},
 		{"a WebSocket is closed", "socket", []string{"-on-sigterm=shutdown", "-held=close"}, protocol.ByApp, 0, "close frame 1001"},
 		{"a stream is closed", "events", []string{"-on-sigterm=shutdown", "-held=close"}, protocol.ByApp, 0, "end of stream"},
+		{"gRPC is closed", "stream", []string{"-on-sigterm=shutdown", "-held=close"}, protocol.ByApp, 0, "status Unavailable"},
 		{"a WebSocket's turn", "socket", []string{"-on-sigterm=delay", "-delay=200ms", "-held=spread"}, protocol.ByApp, 0, "close frame 1001"},
 		{"a stream's turn", "events", []string{"-on-sigterm=delay", "-delay=200ms", "-held=spread"}, protocol.ByApp, 0, "end of stream"},
+		{"gRPC's turn", "stream", []string{"-on-sigterm=delay", "-delay=200ms", "-held=spread"}, protocol.ByApp, 0, "status Unavailable"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -250,9 +270,11 @@ func TestHeldSpread(t *testing.T) {
 	app.await("sigterm")
 	began := time.Now()
 	holders = append(holders, app.openEvents(3))
-	for _, h := range holders {
-		h.how()
+	var ended sync.WaitGroup
+	for _, h := range holders { // each answers at once, however long the others take
+		ended.Go(func() { h.how() })
 	}
+	ended.Wait()
 	assert.GreaterOrEqual(t, time.Since(began), 900*time.Millisecond)
 	var ends []int64
 	var order []int
@@ -275,7 +297,7 @@ func TestHeldFaults(t *testing.T) {
 	t.Parallel()
 	for name, open := range protocols {
 		for fault, want := range map[string]string{
-			"cut": "RST", "announce": map[string]string{"socket": "close frame 1001", "events": "end of stream"}[name], "stall": "nothing", "wrong": "wrong",
+			"cut": "RST", "announce": map[string]string{"socket": "close frame 1001", "events": "end of stream", "stream": "status Unavailable"}[name], "stall": "nothing", "wrong": "wrong",
 		} {
 			t.Run(name+" "+fault, func(t *testing.T) {
 				t.Parallel()

@@ -86,7 +86,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app.terminator.notify() // before anything is told or slow: a Pod can be deleted while it starts
 	life.record(started, protocol.Event{Event: protocol.EventStart, Kernel: kernel()})
 	err = app.serve(started)
-	app.cutHeld()
+	app.cutHeld(false)
 
 	if requests, last, lanes := app.answered.total(); requests > 0 {
 		life.record(last, protocol.Event{Event: protocol.EventLastRequest, Requests: requests, Lanes: lanes})
@@ -238,8 +238,9 @@ func newFlagSet() (*flag.FlagSet, *config) {
 	flags.StringVar(&cfg.scratch, "scratch", "",
 		"`folder` that a POST to /fill writes its body to: a volume whose limit is to be exceeded. Empty: there is none.")
 	flags.StringVar((*string)(&cfg.heldConnections), "held", string(heldLeave),
-		"`action` on SIGTERM for connections that clients hold (/socket, /events). leave: none, as net/http has it: "+
-			"Shutdown waits for streams and knows no WebSocket. close: announce the end of each at once. "+
+		"`action` on SIGTERM for connections that clients hold (/socket, /events, gRPC's Events). leave: none, as "+
+			"net/http has it: Shutdown waits for streams and knows no WebSocket; GracefulStop waits, too, and sends "+
+			"GOAWAY. close: announce the end of each at once. "+
 			"spread: announce them one by one, evenly over -delay.")
 	flags.StringVar(&cfg.heldFault, "held-fault", "",
 		"`fault` of some held connections, from their second message on, for a test. cut: reset. "+

@@ -150,7 +150,7 @@ func (s *server) shutdown(h *http.Server, g *grpc.Server) error {
 			protocol.Event{Event: protocol.EventShutdownTimeout, Error: err.Error(), Unanswered: s.cut},
 		)
 	}
-	s.cutHeld()
+	s.cutHeld(true)
 	g.Stop()
 	return errors.Join(err, h.Close())
 }

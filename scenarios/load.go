@@ -36,7 +36,8 @@ const (
 // whether or not earlier ones were answered.
 type Load struct {
 	Name string
-	// Driver is how one request is made and how its end is told: http, h2, grpc, api, websocket, sse.
+	// Driver is how one request is made and how its end is told: http, h2, grpc, api, websocket, sse,
+	// grpc-stream.
 	Driver string
 	// Class is what the load is there to show; its dropped requests have one each (Classes).
 	Class       Class
@@ -72,11 +73,14 @@ const (
 
 	WebSocket = "websocket" // messages on WebSockets, each of which is echoed
 	SSE       = "sse"       // server-sent events, each due at an instant that the client has asked for
+	// the same on streams of gRPC, each on a connection of its own
+	GRPCStream = "grpc-stream"
 )
 
 // loads are all there are, by the name that a consumer's folder gives them.
 var loads = []func(rate int) Load{
 	New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary, Writes, Sockets, SocketsBackoff, Events, EventsBackoff,
+	Streams, StreamsBackoff,
 }
 
 // loadNamed is the load of a name at a rate. An unknown name is an error that lists the known ones.
@@ -188,8 +192,8 @@ func Sockets(rate int) Load {
 	}
 }
 
-// SocketsBackoff is Sockets with the reconnection delays of Socket.IO's client: a second, twice as long
-// each time, five seconds at most, and half of it more or less.
+// SocketsBackoff is Sockets with the default delays of Socket.IO's client, which waits also before its
+// first attempt: a second, twice as long each time, half of it more or less, five seconds at most.
 func SocketsBackoff(rate int) Load {
 	l := Sockets(rate)
 	l.Name, l.Reconnect = "websocket-backoff", Backoff
@@ -207,6 +211,21 @@ func Events(rate int) Load {
 func EventsBackoff(rate int) Load {
 	l := SocketsBackoff(rate)
 	l.Name, l.Driver = "sse-backoff", SSE
+	return l
+}
+
+// Streams is clients that hold a stream of gRPC each, and that come back immediately.
+func Streams(rate int) Load {
+	l := Sockets(rate)
+	l.Name, l.Driver = "grpc-stream", GRPCStream
+	return l
+}
+
+// StreamsBackoff is Streams with the default delays of a channel of gRPC, which makes its first attempt at
+// once: a second, 1.6 times as long each time, a fifth of it more or less, two minutes at most.
+func StreamsBackoff(rate int) Load {
+	l := SocketsBackoff(rate)
+	l.Name, l.Driver = "grpc-stream-backoff", GRPCStream
 	return l
 }
 
@@ -285,7 +304,7 @@ func (l Load) Validate() error {
 // validateHeld says what is wrong with a load whose clients hold connections.
 func (l Load) validateHeld() error {
 	switch {
-	case !slices.Contains([]string{WebSocket, SSE}, l.Driver):
+	case !slices.Contains([]string{WebSocket, SSE, GRPCStream}, l.Driver):
 		return fmt.Errorf("has driver %q, which holds no connections", l.Driver)
 	case l.Clients < 1 || l.Clients > MaxClients:
 		return fmt.Errorf("has %d clients: want 1 to %d", l.Clients, MaxClients)

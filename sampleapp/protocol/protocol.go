@@ -20,6 +20,13 @@ const (
 	GRPCWork    = "Work"
 )
 
+// GRPCEvents is what PathEvents is in gRPC: a method that takes a google.protobuf.StringValue, the query of
+// PathEvents, and sends a stream of them, an Echo each. The client keeps its side of the stream open for
+// as long as it stays: to close it is its word that it leaves, which the server answers by status OK. An
+// end that the server announces has status UNAVAILABLE, and a status of the server's has HeaderLeaving
+// among its trailers.
+const GRPCEvents = "Events"
+
 // The paths of the app.
 const (
 	PathWork    = "/work"    // the load; ?for=2s asks for work

@@ -164,6 +164,21 @@ type FileHeld struct {
 	AwaySeconds float64   `json:"awaySeconds"`
 	// Ends are those that were announced or cut, by Pod and phase.
 	Ends []FileHeldEnds `json:"ends"`
+	// Over is how many there were with each Pod over time; not there for a run without a disruption.
+	Over *FileHeldOver `json:"over,omitempty"`
+}
+
+// FileHeldOver is how many connections clients held with each Pod, from the start of the disruption on.
+type FileHeldOver struct {
+	UntilSeconds float64       `json:"untilSeconds"` // since that start
+	Pods         []FileHeldPod `json:"pods"`         // in the order in which clients first came to them
+}
+
+// FileHeldPod are the connections with one Pod.
+type FileHeldPod struct {
+	Pod            string   `json:"pod"`
+	DeletedSeconds *float64 `json:"deletedSeconds,omitempty"` // since the start of the disruption
+	Open           []int    `json:"open"`                     // at verdict.HeldInstants instants, evenly spread
 }
 
 // FileHeldEnds are the connections with one Pod that were announced or cut in one phase of its life.
@@ -189,6 +204,12 @@ func newFileHeld(h *verdict.Held) *FileHeld {
 	}
 	for _, e := range h.Ends {
 		out.Ends = append(out.Ends, FileHeldEnds{e.Pod, e.Phase, e.Announced, e.Cut, seconds(e.BackMax)})
+	}
+	if len(h.Counts.Pods) > 0 {
+		out.Over = &FileHeldOver{UntilSeconds: seconds(h.Counts.Until)}
+		for _, p := range h.Counts.Pods {
+			out.Over.Pods = append(out.Over.Pods, FileHeldPod{p.Pod, secondsOf(p.Deleted), p.Open})
+		}
 	}
 	return out
 }

@@ -71,6 +71,7 @@ var drivers = map[string]func(driverConfig) Driver{
 
 	scenarios.WebSocket: func(c driverConfig) Driver { return newHeldDriver(c, sockets) },
 	scenarios.SSE:       func(c driverConfig) Driver { return newHeldDriver(c, events) },
+	scenarios.GRPCStream: func(c driverConfig) Driver { return newHeldDriver(c, streams) },
 }
 
 // driverOf finds what makes the lane's driver.

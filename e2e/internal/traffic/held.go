@@ -3,6 +3,7 @@ package traffic
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -257,7 +258,7 @@ func (h *holder) connect(
 	wait time.Duration, byOther bool, chance *rand.Rand,
 ) (c *heldConn, tried int, last *attempt) {
 	if byOther {
-		wait = pauseBefore(h.driver.lane.Load.Reconnect, 0, chance)
+		wait = h.driver.pauseBefore(0, chance)
 	}
 	for {
 		timer := time.NewTimer(wait)
@@ -277,7 +278,7 @@ func (h *holder) connect(
 		h.mu.Lock()
 		h.failed = failed
 		h.mu.Unlock()
-		wait = pauseBefore(h.driver.lane.Load.Reconnect, tried, chance)
+		wait = h.driver.pauseBefore(tried, chance)
 	}
 }
 
@@ -285,21 +286,46 @@ func (h *holder) connect(
 // would take the CPU from everybody else.
 const retryEvery = 100 * time.Millisecond
 
-// The delays of Socket.IO's client (reconnectionDelay, reconnectionDelayMax, randomizationFactor).
-const (
-	backoffFirst  = time.Second
-	backoffMost   = 5 * time.Second
-	backoffJitter = 0.5
-)
+// backoff is how long clients of an ecosystem wait before they try again.
+type backoff struct {
+	first, most time.Duration
+	factor      float64 // from one attempt to the next
+	jitter      float64 // a share of the time, more or less
+	atOnce      bool    // the first attempt isn't waited for
+}
 
-// pauseBefore is how long a client waits before it tries to connect, after so many attempts that have
-// failed since it lost its connection.
-func pauseBefore(how scenarios.Reconnect, tried int, chance *rand.Rand) time.Duration {
-	switch {
-	case how == scenarios.Backoff:
-		d := float64(min(backoffFirst<<min(tried, 10), 2*backoffMost))
-		d *= 1 + backoffJitter*(2*chance.Float64()-1)
-		return min(time.Duration(d), backoffMost)
+// socketIO is what Socket.IO's client does by its defaults: reconnectionDelay, reconnectionDelayMax and
+// randomizationFactor of its Manager. It waits also before its first attempt, and doubles and varies the
+// delay before it cuts it to the longest (packages/socket.io-client of github.com/socketio/socket.io:
+// lib/manager.ts, lib/contrib/backo2.ts, as of 4.8.3).
+var socketIO = backoff{first: time.Second, most: 5 * time.Second, factor: 2, jitter: 0.5}
+
+// ofChannels is what channels of gRPC do by theirs: they connect at once, and wait after a failure
+// (doc/connection-backoff.md of github.com/grpc/grpc; backoff.DefaultConfig of grpc-go).
+var ofChannels = backoff{first: time.Second, most: 2 * time.Minute, factor: 1.6, jitter: 0.2, atOnce: true}
+
+// pause is how long a client waits before it tries to connect, after so many attempts that have failed
+// since it lost its connection.
+func (b backoff) pause(tried int, chance *rand.Rand) time.Duration {
+	if b.atOnce {
+		if tried == 0 {
+			return 0
+		}
+		tried--
+	}
+	// Beyond ten steps all are the longest, and more of them overflow.
+	d := float64(b.first) * math.Pow(b.factor, float64(min(tried, 10)))
+	d *= 1 + b.jitter*(2*chance.Float64()-1)
+	return min(time.Duration(d), b.most)
+}
+
+// pauseBefore is how long a client of the lane waits before it tries to connect.
+func (d *heldDriver) pauseBefore(tried int, chance *rand.Rand) time.Duration {
+	switch load := d.lane.Load; {
+	case load.Reconnect == scenarios.Backoff && load.Driver == scenarios.GRPCStream:
+		return ofChannels.pause(tried, chance)
+	case load.Reconnect == scenarios.Backoff:
+		return socketIO.pause(tried, chance)
 	case tried == 0:
 		return 0
 	}

@@ -38,7 +38,7 @@ func buildApp(t *testing.T) (path string) {
 
 // heldApp is the sample app, running.
 type heldApp struct {
-	url   string
+	addr, grpc string
 	cmd   *exec.Cmd
 	ended chan struct{}
 
@@ -63,7 +63,7 @@ func launch(path, addr string, args ...string) (*heldApp, error) {
 	if err := errors.Join(err, a.cmd.Start()); err != nil {
 		return nil, err
 	}
-	listening := make(chan string, 1)
+	listening := make(chan protocol.Event, 1)
 	go func() {
 		defer close(a.ended)
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
@@ -73,7 +73,7 @@ func launch(path, addr string, args ...string) (*heldApp, error) {
 			}
 			switch e.Event {
 			case protocol.EventListening:
-				listening <- e.Addr
+				listening <- e
 			case protocol.EventLastRequest:
 				a.mu.Lock()
 				a.answered = e.Lanes
@@ -86,12 +86,22 @@ func launch(path, addr string, args ...string) (*heldApp, error) {
 		}
 	}()
 	select {
-	case addr := <-listening:
-		a.url = "http://" + addr
+	case e := <-listening:
+		a.addr, a.grpc = e.Addr, e.GRPC
 		return a, nil
 	case <-a.ended:
 		return nil, errors.New("the app doesn't start")
 	}
+}
+
+// url is where a load finds the app.
+func (a *heldApp) url(load scenarios.Load) string { return urlOf(load, a.addr, a.grpc) }
+
+func urlOf(load scenarios.Load, http, grpc string) string {
+	if load.Driver == scenarios.GRPCStream {
+		return "passthrough:///" + grpc
+	}
+	return "http://" + http
 }
 
 func (a *heldApp) stop(signal os.Signal) {
@@ -108,9 +118,9 @@ func (a *heldApp) told() []protocol.Held {
 	return a.held
 }
 
-// heldLoads are both protocols, with as many clients.
+// heldLoads are all protocols, with as many clients.
 func heldLoads(rate, clients int) []scenarios.Load {
-	loads := []scenarios.Load{scenarios.Sockets(rate), scenarios.Events(rate)}
+	loads := []scenarios.Load{scenarios.Sockets(rate), scenarios.Events(rate), scenarios.Streams(rate)}
 	for i := range loads {
 		loads[i].Clients = clients
 	}
@@ -178,7 +188,7 @@ func TestHeldClients(t *testing.T) {
 		t.Run(load.Name, func(t *testing.T) {
 			app := startApp(t, path, "127.0.0.1:0")
 			load.Stays = scenarios.Stays{Min: 200 * time.Millisecond, Max: 500 * time.Millisecond}
-			record := send(t, load, app.url, 200)
+			record := send(t, load, app.url(load), 200)
 			assert.Equal(t, map[timeline.Cause]int{timeline.OK: 200}, count(record))
 			for seq, r := range record.Requests {
 				assert.EqualValues(t, 1, r.Attempts, "message %d", seq)
@@ -204,7 +214,7 @@ func TestHeldShards(t *testing.T) {
 		ledger, end := NewLedger(), &End{}
 		const last = 600 * time.Millisecond
 		end.Set(last)
-		lane := Lane{Name: "test/" + load.Name, URL: app.url, Start: 100 * time.Millisecond, Load: load}
+		lane := Lane{Name: "test/" + load.Name, URL: app.url(load), Start: 100 * time.Millisecond, Load: load}
 		clock := timeline.NewClock(time.Now())
 		var senders sync.WaitGroup
 		for i := range 2 {
@@ -236,7 +246,7 @@ func TestHeldTruth(t *testing.T) {
 			t.Run(load.Name+" "+fault, func(t *testing.T) {
 				t.Parallel()
 				app := startApp(t, path, "127.0.0.1:0", "-held-fault="+fault, "-held-fault-every=2")
-				record := send(t, load, app.url, 1500)
+				record := send(t, load, app.url(load), 1500)
 				told := app.told()
 				assertLedgersAgree(t, record.Held, told)
 				assertMessagesAgree(t, record, app)
@@ -279,20 +289,20 @@ func TestHeldTruth(t *testing.T) {
 // TestHeldComeBack: the app is killed, and back after a while. Every client knows that it was cut, and for how long it was away.
 func TestHeldComeBack(t *testing.T) {
 	path := buildApp(t)
-	for _, load := range []scenarios.Load{scenarios.Sockets(100), scenarios.Events(100), scenarios.SocketsBackoff(100), scenarios.EventsBackoff(100)} {
+	loads := append(heldLoads(100, 20), scenarios.SocketsBackoff(100), scenarios.EventsBackoff(100), scenarios.StreamsBackoff(100))
+	for _, load := range loads {
 		t.Run(load.Name, func(t *testing.T) {
 			t.Parallel()
 			const outage = 300 * time.Millisecond
 			load.Clients = 20
 			app := startApp(t, path, "127.0.0.1:0")
-			addr := strings.TrimPrefix(app.url, "http://")
 			begun := time.Now()
 			back := make(chan *heldApp)
 			go func() {
 				<-time.After(time.Second)
 				app.stop(syscall.SIGKILL)
 				<-time.After(outage)
-				again, err := launch(path, addr)
+				again, err := launch(path, app.addr, "-grpc-addr="+app.grpc)
 				assert.NoError(t, err)
 				back <- again
 			}()
@@ -300,7 +310,7 @@ func TestHeldComeBack(t *testing.T) {
 			sent := make(chan error, 1)
 			go func() {
 				var err error
-				record, err = sendUntil(load, app.url, 5*time.Second)
+				record, err = sendUntil(load, app.url(load), 5*time.Second)
 				sent <- err
 			}()
 			again := <-back
@@ -317,12 +327,15 @@ func TestHeldComeBack(t *testing.T) {
 				cut++
 				assert.Equal(t, timeline.HeldCut, h.End, "%+v", h)
 				assert.GreaterOrEqual(t, h.Back, outage, "%+v", h)
-				if load.Reconnect == scenarios.Immediately {
+				switch {
+				case load.Reconnect == scenarios.Immediately:
 					assert.Less(t, h.Back, away, "%+v", h)
+					fallthrough
+				case load.Driver == scenarios.GRPCStream: // whose first attempt is made at once, and fails
 					assert.NotZero(t, h.Tried)
 					assert.Equal(t, "refused", h.Failed)
-				} else {
-					assert.GreaterOrEqual(t, h.Back, backoffFirst/2)
+				default:
+					assert.GreaterOrEqual(t, h.Back, socketIO.first/2)
 				}
 			}
 			assert.Equal(t, 20, cut)
@@ -340,7 +353,8 @@ func TestHeldComeBack(t *testing.T) {
 func TestHeldNobody(t *testing.T) {
 	for _, load := range heldLoads(50, 5) {
 		load.Timeout = 300 * time.Millisecond
-		record := send(t, load, nobody(t), 10)
+		host := strings.TrimPrefix(nobody(t), "http://")
+		record := send(t, load, urlOf(load, host, host), 10)
 		assert.Equal(t, map[timeline.Cause]int{timeline.Refused: 10}, count(record))
 		assert.Empty(t, record.Held)
 		assert.NotZero(t, record.Requests[9].Port)
@@ -357,11 +371,11 @@ func TestHeldAnnounced(t *testing.T) {
 			_ = app.cmd.Process.Signal(syscall.SIGTERM)
 		}()
 		load.Timeout = time.Second
-		record, err := sendUntil(load, app.url, time.Second)
+		record, err := sendUntil(load, app.url(load), time.Second)
 		require.NoError(t, err)
 		assertLedgersAgree(t, record.Held, app.told())
 		assertMessagesAgree(t, record, app)
-		said := map[string]string{scenarios.WebSocket: "close frame 1001", scenarios.SSE: "end of stream"}[load.Driver]
+		said := map[string]string{scenarios.WebSocket: "close frame 1001", scenarios.SSE: "end of stream", scenarios.GRPCStream: "status Unavailable"}[load.Driver]
 		for _, h := range record.Held {
 			assert.Equal(t, timeline.HeldAnnounced, h.End, "%+v", h)
 			assert.Equal(t, said, h.Detail)
@@ -370,34 +384,41 @@ func TestHeldAnnounced(t *testing.T) {
 	}
 }
 
-// TestPauseBefore: the delays are Socket.IO's.
+// TestPauseBefore: the delays are those of the ecosystems, and all of their range is used.
 func TestPauseBefore(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
 	tests := []struct {
 		name     string
-		how      scenarios.Reconnect
+		load     scenarios.Load
 		tried    int
 		min, max time.Duration
 	}{
-		{"at once", scenarios.Immediately, 0, 0, 0},
-		{"again", scenarios.Immediately, 1, 100 * time.Millisecond, 100 * time.Millisecond},
-		{"and again", scenarios.Immediately, 50, 100 * time.Millisecond, 100 * time.Millisecond},
-		{"first", scenarios.Backoff, 0, 500 * time.Millisecond, 1500 * time.Millisecond},
-		{"second", scenarios.Backoff, 1, time.Second, 3 * time.Second},
-		{"third", scenarios.Backoff, 2, 2 * time.Second, 5 * time.Second},
-		{"fourth", scenarios.Backoff, 3, 4 * time.Second, 5 * time.Second},
-		{"hundredth", scenarios.Backoff, 99, 5 * time.Second, 5 * time.Second},
+		{"at once", scenarios.Sockets(1), 0, 0, 0},
+		{"again", scenarios.Sockets(1), 1, 100 * ms, 100 * ms},
+		{"and again", scenarios.Sockets(1), 50, 100 * ms, 100 * ms},
+		{"gRPC, immediately", scenarios.Streams(1), 1, 100 * ms, 100 * ms},
+		{"first", scenarios.SocketsBackoff(1), 0, 500 * ms, 1500 * ms},
+		{"second", scenarios.SocketsBackoff(1), 1, s, 3 * s},
+		{"third", scenarios.EventsBackoff(1), 2, 2 * s, 5 * s},
+		{"fourth", scenarios.EventsBackoff(1), 3, 4 * s, 5 * s},
+		{"hundredth", scenarios.SocketsBackoff(1), 99, 5 * s, 5 * s},
+		{"gRPC, first", scenarios.StreamsBackoff(1), 0, 0, 0},
+		{"gRPC, second", scenarios.StreamsBackoff(1), 1, 800 * ms, 1200 * ms},
+		{"gRPC, third", scenarios.StreamsBackoff(1), 2, 1280 * ms, 1920 * ms},
+		{"gRPC, fourth", scenarios.StreamsBackoff(1), 3, 2048 * ms, 3072 * ms},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			chance := rand.New(rand.NewPCG(1, 2))
+			d := &heldDriver{driverConfig: driverConfig{lane: Lane{Load: tt.load}}}
 			least, most := time.Hour, time.Duration(0)
 			for range 1000 {
-				d := pauseBefore(tt.how, tt.tried, chance)
-				least, most = min(least, d), max(most, d)
+				pause := d.pauseBefore(tt.tried, chance)
+				least, most = min(least, pause), max(most, pause)
 			}
 			assert.GreaterOrEqual(t, least, tt.min)
 			assert.LessOrEqual(t, most, tt.max)
-			assert.LessOrEqual(t, float64(least-tt.min)+float64(tt.max-most), 0.02*float64(time.Second)+0.02*float64(tt.max), "all of it is used")
+			assert.LessOrEqual(t, float64(least-tt.min)+float64(tt.max-most), 0.02*float64(time.Second)+0.02*float64(tt.max))
 		})
 	}
 }
@@ -489,7 +510,7 @@ func TestHeldBudget(t *testing.T) {
 			sent := make(chan error, 1)
 			go func() {
 				var err error
-				record, err = sendUntil(load, app.url, length)
+				record, err = sendUntil(load, app.url(load), length)
 				sent <- err
 			}()
 			<-time.After(length / 2)

@@ -34,13 +34,7 @@ func events(d *heldDriver) opener {
 		}
 		stop := context.AfterFunc(ctx, func() { _ = made.SetDeadline(time.Now()) })
 		defer stop()
-		from := h.expects()
-		req.URL.RawQuery = url.Values{
-			protocol.ParamFrom:  {strconv.Itoa(from)},
-			protocol.ParamStep:  {strconv.Itoa(d.step)},
-			protocol.ParamIn:    {(d.lane.Due(from) - d.clock.Offset(time.Now())).String()},
-			protocol.ParamEvery: {(time.Duration(d.step) * d.lane.Interval()).String()},
-		}.Encode()
+		req.URL.RawQuery = d.schedule(h.expects())
 		req.Header = handshake
 		req.Header.Set("Accept", "text/event-stream")
 		if err := req.Write(made); err != nil {
@@ -57,6 +51,16 @@ func events(d *heldDriver) opener {
 		}
 		return &eventStream{raw: made.(*conn), body: bufio.NewReader(resp.Body)}, resp, nil
 	}
+}
+
+// schedule asks for events from a number on, each when it is due by the server's own clock.
+func (d *heldDriver) schedule(from int) string {
+	return url.Values{
+		protocol.ParamFrom:  {strconv.Itoa(from)},
+		protocol.ParamStep:  {strconv.Itoa(d.step)},
+		protocol.ParamIn:    {(d.lane.Due(from) - d.clock.Offset(time.Now())).String()},
+		protocol.ParamEvery: {(time.Duration(d.step) * d.lane.Interval()).String()},
+	}.Encode()
 }
 
 // eventStream reads the events of an open stream. It is a reader of our own because those that there

@@ -29,6 +29,7 @@ type Held struct {
 	Away    int
 	AwayMax time.Duration
 	Ends    []HeldEnds // of those that were announced or cut
+	Counts  HeldCounts
 }
 
 // HeldEnds are the connections with one Pod that were announced or cut in one phase of its life.
@@ -97,7 +98,7 @@ func judgeHeld(tl timeline.Timeline, lane int, found findings) *Held {
 	a := newAttribution(tl, found.pods)
 	a.findRefusals(found.dropped)
 	from, pods := senders(tl, record.Name), heldByPods(tl)
-	out := &Held{Connections: len(record.Held), Why: map[string]int{}}
+	out := &Held{Connections: len(record.Held), Why: map[string]int{}, Counts: countHeld(tl, record, found.pods)}
 	ends := map[HeldEnds]HeldEnds{}
 	for _, h := range record.Held {
 		pod, told := pods[heldKey{record.Name, h.Client, h.Number}]
