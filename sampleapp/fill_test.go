@@ -39,7 +39,7 @@ func TestFill(t *testing.T) {
 			s := &server{config: cfg, pod: "pod-1", life: life, terminator: newTerminator(cfg, life)}
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(tt.method, protocol.PathFill, strings.NewReader(tt.body))
-			s.ServeHTTP(w, r.WithContext(s.numbered(r.Context())))
+			s.ServeHTTP(w, r.WithContext(s.numbered(r.Context(), nil)))
 			assert.Equal(t, tt.code, w.Code)
 			assert.True(t, strings.HasPrefix(w.Body.String(), tt.want), w.Body.String())
 			entries, err := os.ReadDir(dir)

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
@@ -21,7 +22,7 @@ import (
 // grpcServer returns the gRPC server that is to be started and shut down: the work, and the health
 // service that grpc-go has.
 func (s *server) grpcServer() *grpc.Server {
-	g := grpc.NewServer(grpc.StatsHandler(rpcLedger{s}))
+	g := grpc.NewServer(grpc.StatsHandler(rpcLedger{s}), grpc.Creds(connCredentials{insecure.NewCredentials()}))
 	g.RegisterService(&grpc.ServiceDesc{
 		ServiceName: protocol.GRPCService,
 		HandlerType: (*any)(nil),
@@ -30,6 +31,12 @@ func (s *server) grpcServer() *grpc.Server {
 			Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 				return s.workRPC(ctx, decode)
 			},
+		}},
+		Streams: []grpc.StreamDesc{{
+			StreamName:    protocol.GRPCEvents,
+			Handler:       func(_ any, stream grpc.ServerStream) error { return s.eventsRPC(stream) },
+			ServerStreams: true,
+			ClientStreams: true,
 		}},
 	}, s)
 	healthy := health.NewServer()
@@ -71,13 +78,18 @@ func (s *server) workRPC(ctx context.Context, decode func(any) error) (*wrappers
 
 // named is which request of the load a call is, as it says.
 func named(ctx context.Context) (lane, seq string) {
-	first := func(key string) string {
+	value := valueIn(ctx)
+	return value(protocol.HeaderLane), value(protocol.HeaderSeq)
+}
+
+// valueIn finds values in the metadata of a call, as http.Header.Get does in a header.
+func valueIn(ctx context.Context) func(key string) string {
+	return func(key string) string {
 		if values := metadata.ValueFromIncomingContext(ctx, key); len(values) > 0 {
 			return values[0]
 		}
 		return ""
 	}
-	return first(protocol.HeaderLane), first(protocol.HeaderSeq)
 }
 
 // rpcLedger keeps the server's side of the accounts for gRPC. A call counts as answered when grpc-go
@@ -89,7 +101,7 @@ type rpcKey struct{}
 
 // TagConn implements stats.Handler: it numbers the connection.
 func (l rpcLedger) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
-	return l.numbered(ctx)
+	return l.numbered(ctx, nil)
 }
 
 // HandleConn implements stats.Handler.

@@ -1,10 +1,10 @@
 // Command sampleapp is the server under test: a small server of HTTP/1.1, HTTP/2 and gRPC whose way
 // of stopping is chosen by flags, so that one binary plays every shutdown strategy.
 //
-// It is written as an ordinary Go service is, on net/http, grpc-go and nothing else, because what is
-// measured is what such a service does to its clients. What it adds is testimony: every answer says
-// which Pod, which connection and which moment of the Pod's life it came from, and the instants of
-// its life go to stdout.
+// It is written as an ordinary Go service is, on net/http, grpc-go and a library for WebSockets,
+// because what is measured is what such a service does to its clients. What it adds is testimony:
+// every answer says which Pod, which connection and which moment of the Pod's life it came from, and
+// the instants of its life go to stdout.
 //
 // It exits with 0 after a complete shutdown, 1 when it could not serve or had to cut requests off,
 // and 2 when it was called wrongly.
@@ -51,6 +51,9 @@ type config struct {
 	webhookAddr     string
 	webhookPEM      string
 	scratch         string
+	heldConnections heldAction
+	heldFault       string
+	heldFaultEvery  int
 }
 
 func main() {
@@ -83,6 +86,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app.terminator.notify() // before anything is told or slow: a Pod can be deleted while it starts
 	life.record(started, protocol.Event{Event: protocol.EventStart, Kernel: kernel()})
 	err = app.serve(started)
+	app.cutHeld(false)
 
 	if requests, last, lanes := app.answered.total(); requests > 0 {
 		life.record(last, protocol.Event{Event: protocol.EventLastRequest, Requests: requests, Lanes: lanes})
@@ -106,6 +110,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // down. It returns nil when no request was cut off.
 func (s *server) serve(started time.Time) error {
 	go s.terminator.run()
+	go s.endHeld()
 
 	select {
 	case <-time.After(s.startupDelay - time.Since(started)):
@@ -159,7 +164,7 @@ func (s *server) serve(started time.Time) error {
 // newFlagSet returns the flags and the configuration that they fill. The set is silent: what to
 // print, and where, is for run to say.
 func newFlagSet() (*flag.FlagSet, *config) {
-	cfg := &config{onSIGTERM: actionDefault}
+	cfg := &config{onSIGTERM: actionDefault, heldConnections: heldLeave}
 	flags := flag.NewFlagSet("sampleapp", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
@@ -232,6 +237,17 @@ func newFlagSet() (*flag.FlagSet, *config) {
 		"`base64` of a certificate and its key, each as PEM, to be an admission webhook with. Empty: there is none.")
 	flags.StringVar(&cfg.scratch, "scratch", "",
 		"`folder` that a POST to /fill writes its body to: a volume whose limit is to be exceeded. Empty: there is none.")
+	flags.StringVar((*string)(&cfg.heldConnections), "held", string(heldLeave),
+		"`action` on SIGTERM for connections that clients hold (/socket, /events, gRPC's Events). leave: none, as "+
+			"net/http has it: Shutdown waits for streams and knows no WebSocket; GracefulStop waits, too, and sends "+
+			"GOAWAY. close: announce the end of each at once. "+
+			"spread: announce them one by one, evenly over -delay.")
+	flags.StringVar(&cfg.heldFault, "held-fault", "",
+		"`fault` of some held connections, from their second message on, for a test. cut: reset. "+
+			"announce: its end is announced. stall: nothing is sent any more. wrong: another text is sent. "+
+			"The event held-ended names it.")
+	flags.IntVar(&cfg.heldFaultEvery, "held-fault-every", 0,
+		"`number`: held connections whose own number, from 1, is a multiple of it have -held-fault. 0: none.")
 	return flags, cfg
 }
 
@@ -275,6 +291,16 @@ func (c *config) parse(flags *flag.FlagSet, args []string) error {
 		return fmt.Errorf("-startup-delay %s: want 0 or more", c.startupDelay)
 	case c.failEvery < 0:
 		return fmt.Errorf("-fail-every %d: want 0 or more", c.failEvery)
+	case !slices.Contains(heldActions, c.heldConnections):
+		return fmt.Errorf("-held %q is unknown, want leave, close or spread", c.heldConnections)
+	case c.heldConnections == heldClose && !shutsDown:
+		return fmt.Errorf("-held=close needs -on-sigterm=shutdown or delay, not %s", c.onSIGTERM)
+	case c.heldConnections == heldSpread && c.onSIGTERM != actionDelay:
+		return fmt.Errorf("-held=spread needs -on-sigterm=delay, not %s", c.onSIGTERM)
+	case c.heldFault != "" && !slices.Contains(heldFaults, c.heldFault):
+		return fmt.Errorf("-held-fault %q is unknown, want cut, announce, stall or wrong", c.heldFault)
+	case c.heldFaultEvery < 0, (c.heldFault == "") != (c.heldFaultEvery == 0):
+		return fmt.Errorf("-held-fault %q and -held-fault-every %d: want both or none", c.heldFault, c.heldFaultEvery)
 	}
 	return nil
 }

@@ -62,6 +62,12 @@ func TestFlags(t *testing.T) {
 		{"bound of nothing", []string{"-on-sigterm=shutdown", "-shutdown-timeout=0s"}, "-shutdown-timeout 0s: want more than 0"},
 		{"start before the start", []string{"-startup-delay=-1s"}, "-startup-delay -1s: want 0 or more"},
 		{"fail less than none", []string{"-fail-every=-1"}, "-fail-every -1: want 0 or more"},
+		{"unknown end of held connections", []string{"-held=drop"}, `-held "drop" is unknown, want leave, close or spread`},
+		{"held connections closed by nobody", []string{"-on-sigterm=ignore", "-held=close"}, "-held=close needs -on-sigterm=shutdown or delay, not ignore"},
+		{"spread over no delay", []string{"-on-sigterm=shutdown", "-held=spread"}, "-held=spread needs -on-sigterm=delay, not shutdown"},
+		{"unknown fault", []string{"-held-fault=slow", "-held-fault-every=2"}, `-held-fault "slow" is unknown, want cut, announce, stall or wrong`},
+		{"fault of none", []string{"-held-fault=cut"}, `-held-fault "cut" and -held-fault-every 0: want both or none`},
+		{"no fault of some", []string{"-held-fault-every=2"}, `-held-fault "" and -held-fault-every 2: want both or none`},
 		{"fail some", []string{"-fail-every=some"}, `invalid value "some" for flag -fail-every`},
 	}
 	for _, tt := range tests {
@@ -81,13 +87,14 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		args []string
 		want config
 	}{
-		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, stopSignal: "SIGTERM", delay: 15 * time.Second, shutdownTimeout: 10 * time.Second}},
+		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, stopSignal: "SIGTERM", delay: 15 * time.Second, shutdownTimeout: 10 * time.Second, heldConnections: heldLeave}},
 		{
 			"all",
-			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-stop-signal=SIGQUIT", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50", "-scratch=/tmp", "-stranger"},
+			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-stop-signal=SIGQUIT", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50", "-scratch=/tmp", "-stranger", "-held=spread", "-held-fault=cut", "-held-fault-every=3"},
 			config{
 				addr: "[::1]:0", grpcAddr: "[::1]:1", webhookAddr: ":8443", onSIGTERM: actionDelay, stopSignal: "SIGQUIT", delay: 1500 * time.Millisecond, close: true, unready: true,
 				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50, scratch: "/tmp", stranger: true,
+				heldConnections: heldSpread, heldFault: faultCut, heldFaultEvery: 3,
 			},
 		},
 	}
@@ -104,7 +111,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run([]string{"-h"}, &stdout, &stderr))
 	assert.Empty(t, stderr.String())
-	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "stop-signal", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every", "scratch", "stranger"} {
+	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "stop-signal", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every", "scratch", "stranger", "held", "held-fault", "held-fault-every"} {
 		assert.Contains(t, stdout.String(), "\n  -"+name)
 	}
 }

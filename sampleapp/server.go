@@ -50,6 +50,7 @@ type server struct {
 	answered    tally              // requests to /work
 	unanswered  begun              // requests to /work
 	cut         []protocol.Request // those that Shutdown gave up
+	held        held               // connections
 
 	failing struct{ live, ready outage } // probes, by order
 	exit    func(code int)               // ends the process, by order
@@ -102,8 +103,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r)
 	case protocol.PathExit:
 		s.end(w, r)
+	case protocol.PathSocket:
+		s.socket(w, r)
+	case protocol.PathEvents:
+		s.events(w, r)
 	default:
-		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /fill, /fail and /exit"
+		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /fill, /fail, /exit, /socket and /events"
 		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
 }
@@ -160,11 +165,15 @@ func reset(w http.ResponseWriter) error {
 	if err != nil {
 		panic(http.ErrAbortHandler) // HTTP/2: the stream is reset, and not the others of its connection
 	}
+	resetConn(conn)
+	return errFailed
+}
+
+func resetConn(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // what is closed then is reset
 	}
 	_ = conn.Close()
-	return errFailed
 }
 
 // readyz is the readiness probe.
@@ -290,6 +299,7 @@ func durationOf(r *http.Request, absent string, limit time.Duration) (time.Durat
 
 // connection is what the server knows of one TCP connection.
 type connection struct {
+	net.Conn
 	number   int64        // of this connection in this process, from 1, in the order of Accept
 	requests atomic.Int64 // begun on it so far
 }
@@ -298,11 +308,13 @@ type connection struct {
 type connectionKey struct{}
 
 // connContext numbers a new connection, as http.Server.ConnContext.
-func (s *server) connContext(ctx context.Context, _ net.Conn) context.Context { return s.numbered(ctx) }
+func (s *server) connContext(ctx context.Context, conn net.Conn) context.Context {
+	return s.numbered(ctx, conn)
+}
 
-// numbered is the context of a new connection's requests.
-func (s *server) numbered(ctx context.Context) context.Context {
-	return context.WithValue(ctx, connectionKey{}, &connection{number: s.connections.Add(1)})
+// numbered is the context of a new connection's requests; gRPC doesn't say which connection it is.
+func (s *server) numbered(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, &connection{Conn: conn, number: s.connections.Add(1)})
 }
 
 func connectionOf(ctx context.Context) *connection {

@@ -127,11 +127,17 @@ func (s *server) shutdown(h *http.Server, g *grpc.Server) error {
 		g.GracefulStop()
 		close(stopped)
 	}()
+	if s.heldConnections != heldLeave {
+		s.held.announceAll()
+	}
 	err := h.Shutdown(ctx)
 	select {
 	case <-stopped:
 	case <-ctx.Done():
 		err = cmp.Or(err, ctx.Err())
+	}
+	if s.heldConnections != heldLeave { // Shutdown waits for no WebSocket
+		err = cmp.Or(err, s.held.wait(ctx))
 	}
 	if err == nil {
 		return nil
@@ -144,6 +150,7 @@ func (s *server) shutdown(h *http.Server, g *grpc.Server) error {
 			protocol.Event{Event: protocol.EventShutdownTimeout, Error: err.Error(), Unanswered: s.cut},
 		)
 	}
+	s.cutHeld(true)
 	g.Stop()
 	return errors.Join(err, h.Close())
 }

@@ -116,6 +116,7 @@ type Selection struct {
 	Lanes       []string
 	Consumers   []string      // in their groups; the reference goes along
 	Rate        int           // requests per second of each lane; 0 for the profile's
+	Clients     int           // that hold a connection each, in each lane whose clients do; 0 for the load's own
 	Delay       time.Duration // of the strategies, instead of their own; 0 for their own
 	Night       time.Time     // whose turn it is where cells take turns; the time of day says nothing
 	// OneProxy says that kube-proxy's mode was chosen: no group runs in another one as well.
@@ -123,6 +124,9 @@ type Selection struct {
 	// MinSync is kube-proxy's minimum sync period; 0 for kind's own.
 	MinSync time.Duration
 }
+
+// heldGroup is the group of the consumers on which clients hold connections.
+const heldGroup = "held"
 
 // Catalogue knows every strategy and consumer there is.
 type Catalogue struct {
@@ -292,8 +296,19 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(sel.Consumers) == 0 && !p.Groups {
+	switch {
+	case len(sel.Consumers) > 0:
+	case p.Groups: // held connections say nothing of how long a consumer goes on sending
+		groups = slices.DeleteFunc(groups, func(g Group) bool { return g.Name == heldGroup })
+	default:
 		groups = groups[:1]
+	}
+	for _, g := range groups {
+		for i := range g.Lanes {
+			if load := &g.Lanes[i].Load; load.Connections == HeldConnections {
+				load.Clients = cmp.Or(sel.Clients, load.Clients)
+			}
+		}
 	}
 	lanes := sel.Lanes
 	if len(lanes) == 0 && len(sel.Consumers) == 0 {

@@ -18,13 +18,26 @@ const (
 	// ReusedConnections spreads the requests over a fixed number of keep-alive connections, in
 	// turn. Each stays with the Pod it was first sent to.
 	ReusedConnections Connections = "reused"
+	// HeldConnections has each of a number of clients hold a connection for as long as it stays. A request
+	// is a message on the connection of the client whose turn it is.
+	HeldConnections Connections = "held"
+)
+
+// Reconnect says how a client comes back whose connection was ended by another than itself.
+type Reconnect string
+
+// The ways to come back.
+const (
+	Immediately Reconnect = "immediately" // at once, and then every tenth of a second
+	Backoff     Reconnect = "backoff"     // after a time that doubles with each attempt, and that chance varies
 )
 
 // Load says how requests are sent. It is constant and open-loop: requests leave by the plan,
 // whether or not earlier ones were answered.
 type Load struct {
 	Name string
-	// Driver is how one request is made and how its end is told: http, h2, grpc, api.
+	// Driver is how one request is made and how its end is told: http, h2, grpc, api, websocket, sse,
+	// grpc-stream.
 	Driver string
 	// Class is what the load is there to show; its dropped requests have one each (Classes).
 	Class       Class
@@ -32,7 +45,7 @@ type Load struct {
 	Method      string
 	Connections Connections
 	// Clients is how many keep-alive connections ReusedConnections has. net/http would use one or
-	// two for fast answers, all to one Pod.
+	// two for fast answers, all to one Pod. Of HeldConnections it is how many clients there are.
 	Clients int
 	Work    time.Duration // how long the server works for each request
 	Timeout time.Duration // how long the client waits for a complete answer
@@ -41,7 +54,15 @@ type Load struct {
 	// that was used before and ends, by RST or by FIN, before one byte of the answer has come, and
 	// nothing else; in HTTP/2 a stream that the server says it has not processed, and nothing else.
 	Replayable bool
+	// Reconnect, Stays and Seed are of HeldConnections: each client stays for a time drawn evenly from
+	// Stays by Seed, and leaves; a new one comes at once.
+	Reconnect Reconnect
+	Stays     Stays
+	Seed      uint64
 }
+
+// Stays is the shortest and the longest time that a client holds a connection.
+type Stays struct{ Min, Max time.Duration }
 
 // The drivers.
 const (
@@ -49,10 +70,18 @@ const (
 	H2   = "h2"   // HTTP/2 with prior knowledge
 	GRPC = "grpc" // gRPC, unary
 	API  = "api"  // writes to the API server, which asks the app before it allows them
+
+	WebSocket = "websocket" // messages on WebSockets, each of which is echoed
+	SSE       = "sse"       // server-sent events, each due at an instant that the client has asked for
+	// the same on streams of gRPC, each on a connection of its own
+	GRPCStream = "grpc-stream"
 )
 
 // loads are all there are, by the name that a consumer's folder gives them.
-var loads = []func(rate int) Load{New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary, Writes}
+var loads = []func(rate int) Load{
+	New, Reused, Replayable, Slow, ReusedH2, ReplayableH2, Unary, Writes, Sockets, SocketsBackoff, Events, EventsBackoff,
+	Streams, StreamsBackoff,
+}
 
 // loadNamed is the load of a name at a rate. An unknown name is an error that lists the known ones.
 func loadNamed(name string, rate int) (Load, error) {
@@ -155,6 +184,54 @@ func Writes(rate int) Load {
 	}
 }
 
+// Sockets is clients that hold a WebSocket each, and that come back immediately.
+func Sockets(rate int) Load {
+	return Load{
+		Name: "websocket", Driver: WebSocket, Class: ClassHeld, Rate: rate, Connections: HeldConnections,
+		Clients: 50, Reconnect: Immediately, Stays: Stays{5 * time.Second, time.Minute}, Seed: 1, Timeout: timeout,
+	}
+}
+
+// SocketsBackoff is Sockets with the default delays of Socket.IO's client, which waits also before its
+// first attempt: a second, twice as long each time, half of it more or less, five seconds at most.
+func SocketsBackoff(rate int) Load {
+	l := Sockets(rate)
+	l.Name, l.Reconnect = "websocket-backoff", Backoff
+	return l
+}
+
+// Events is clients that hold a stream of server-sent events each, and that come back immediately.
+func Events(rate int) Load {
+	l := Sockets(rate)
+	l.Name, l.Driver = "sse", SSE
+	return l
+}
+
+// EventsBackoff is Events with the delays of SocketsBackoff.
+func EventsBackoff(rate int) Load {
+	l := SocketsBackoff(rate)
+	l.Name, l.Driver = "sse-backoff", SSE
+	return l
+}
+
+// Streams is clients that hold a stream of gRPC each, and that come back immediately.
+func Streams(rate int) Load {
+	l := Sockets(rate)
+	l.Name, l.Driver = "grpc-stream", GRPCStream
+	return l
+}
+
+// StreamsBackoff is Streams with the default delays of a channel of gRPC, which makes its first attempt at
+// once: a second, 1.6 times as long each time, a fifth of it more or less, two minutes at most.
+func StreamsBackoff(rate int) Load {
+	l := SocketsBackoff(rate)
+	l.Name, l.Driver = "grpc-stream-backoff", GRPCStream
+	return l
+}
+
+// MaxClients is how many clients of HeldConnections there may be.
+const MaxClients = 1000
+
 // timeout is short enough to end a run soon, and long enough for two seconds of work plus a SYN
 // sent again after one and after three seconds.
 const timeout = 5 * time.Second
@@ -186,7 +263,12 @@ func (l Load) Validate() error {
 	if l.Work < 0 || l.Work >= l.Timeout {
 		errs = append(errs, fmt.Errorf("has %s of work in %s: every request would time out", l.Work, l.Timeout))
 	}
+	if held := l.Connections == HeldConnections; held != (l.Class == ClassHeld) {
+		errs = append(errs, fmt.Errorf("has class %q and connections %q: want both held, or none", l.Class, l.Connections))
+	}
 	switch l.Connections {
+	case HeldConnections:
+		errs = append(errs, l.validateHeld())
 	case NewConnections:
 		if slices.Contains([]string{H2, GRPC, API}, l.Driver) {
 			errs = append(errs, fmt.Errorf("has driver %q, which keeps its connections", l.Driver))
@@ -211,10 +293,27 @@ func (l Load) Validate() error {
 			errs = append(errs, fmt.Errorf("is replayable with method %q, which nothing sends again", l.Method))
 		}
 	default:
-		errs = append(errs, fmt.Errorf("has unknown connections %q: want new or reused", l.Connections))
+		errs = append(errs, fmt.Errorf("has unknown connections %q: want new, reused or held", l.Connections))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("load %q: %w", l.Name, err)
+	}
+	return nil
+}
+
+// validateHeld says what is wrong with a load whose clients hold connections.
+func (l Load) validateHeld() error {
+	switch {
+	case !slices.Contains([]string{WebSocket, SSE, GRPCStream}, l.Driver):
+		return fmt.Errorf("has driver %q, which holds no connections", l.Driver)
+	case l.Clients < 1 || l.Clients > MaxClients:
+		return fmt.Errorf("has %d clients: want 1 to %d", l.Clients, MaxClients)
+	case l.Reconnect != Immediately && l.Reconnect != Backoff:
+		return fmt.Errorf("has clients that come back %q: want immediately or backoff", l.Reconnect)
+	case l.Stays.Min <= 0 || l.Stays.Max < l.Stays.Min:
+		return fmt.Errorf("has clients that stay for %s to %s", l.Stays.Min, l.Stays.Max)
+	case l.Replayable || l.Work > 0 || l.Method != "":
+		return errors.New("has messages, which have no method and no work, and are not sent again")
 	}
 	return nil
 }

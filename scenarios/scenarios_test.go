@@ -253,6 +253,14 @@ func TestBadLoads(t *testing.T) {
 		{"HTTP/2 on new connections", func(l *Load) { l.Driver = H2 }, `has driver "h2", which keeps its connections`},
 		{"HTTP/2 that may be sent again", func(l *Load) { *l = ReusedH2(1); l.Method = http.MethodGet }, errBlind.Error()},
 		{"gRPC with a method", func(l *Load) { *l = Unary(1); l.Method = http.MethodPost }, "has no methods"},
+		{"held by another driver", func(l *Load) { *l = Sockets(1); l.Driver = HTTP }, `has driver "http", which holds no connections`},
+		{"held by nobody", func(l *Load) { *l = Events(1); l.Clients = 0 }, "has 0 clients: want 1 to 1000"},
+		{"held by too many", func(l *Load) { *l = Events(1); l.Clients = 1001 }, "has 1001 clients"},
+		{"held by who never comes back", func(l *Load) { *l = Sockets(1); l.Reconnect = "" }, `has clients that come back "": want immediately or backoff`},
+		{"held for no time", func(l *Load) { *l = Sockets(1); l.Stays.Max = 0 }, "has clients that stay for 5s to 0s"},
+		{"messages that are sent again", func(l *Load) { *l = Sockets(1); l.Replayable = true }, "are not sent again"},
+		{"held and new", func(l *Load) { *l = Sockets(1); l.Class = ClassNew }, `has class "new" and connections "held"`},
+		{"new and held", func(l *Load) { l.Class = ClassHeld }, `has class "held" and connections "new"`},
 		{"gRPC that isn't sent again", func(l *Load) { *l = Unary(1); l.Replayable = false }, "want Replayable"},
 	}
 	for _, tt := range tests {
@@ -265,8 +273,6 @@ func TestBadLoads(t *testing.T) {
 }
 
 func TestClasses(t *testing.T) {
-	held := New(1)
-	held.Class = ClassHeld
 	tests := []struct {
 		name string
 		load Load
@@ -277,7 +283,7 @@ func TestClasses(t *testing.T) {
 		{"replayable", Replayable(1), []Class{ClassKeptAlive, ClassInFlight}},
 		{"slow", Slow(1), []Class{ClassNew, ClassInFlight}},
 		{"gRPC", Unary(1), []Class{ClassKeptAlive, ClassInFlight}},
-		{"held", held, []Class{ClassHeld, ClassInFlight}},
+		{"held", Sockets(1), []Class{ClassHeld, ClassInFlight}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, tt.load.Classes()) })

@@ -2,6 +2,8 @@
 // headers, the body of a good answer, and the lines of the app's life log. Both sides import it.
 package protocol
 
+import "strings"
+
 // Port is where the app listens unless it is told otherwise, for HTTP/1.1 and for HTTP/2 with prior
 // knowledge. PortGRPC is where it does for gRPC, PortWebhook for the API server, which wants TLS.
 const (
@@ -18,6 +20,13 @@ const (
 	GRPCWork    = "Work"
 )
 
+// GRPCEvents is what PathEvents is in gRPC: a method that takes a google.protobuf.StringValue, the query of
+// PathEvents, and sends a stream of them, an Echo each. The client keeps its side of the stream open for
+// as long as it stays: to close it is its word that it leaves, which the server answers by status OK. An
+// end that the server announces has status UNAVAILABLE, and a status of the server's has HeaderLeaving
+// among its trailers.
+const GRPCEvents = "Events"
+
 // The paths of the app.
 const (
 	PathWork    = "/work"    // the load; ?for=2s asks for work
@@ -30,6 +39,17 @@ const (
 	PathFill    = "/fill"    // the body is written to a file in the folder of -scratch
 	PathFail    = "/fail"    // an order, by POST: the probe that ?probe=livez names fails from now on, or for ?for=5s
 	PathExit    = "/exit"    // an order, by POST: the process ends at once, with exit code ?code=42
+	PathSocket  = "/socket"  // a WebSocket: each message, a number in the lane, gets an Echo
+	PathEvents  = "/events"  // server-sent events: an Echo of each number, when it is due
+)
+
+// The parameters of PathEvents. The first event is of the number ?from=17 and due after ?in=250ms, which
+// may be less than nothing; each further one is ?step=50 higher, and due ?every=1s later.
+const (
+	ParamFrom  = "from"
+	ParamStep  = "step"
+	ParamIn    = "in"
+	ParamEvery = "every"
 )
 
 // ParamFor is the query parameter of PathWork, PathPreStop and PathFail that holds a duration.
@@ -82,6 +102,26 @@ const (
 	HeaderSeq  = "Zerodrop-Seq" // its number in the lane, from 0
 )
 
+// The headers by which a client that holds a connection says who it is: its number in the lane, from 0,
+// and which of its attempts to connect this is, from 1. HeaderLane goes with them.
+const (
+	HeaderClient     = "Zerodrop-Client"
+	HeaderClientConn = "Zerodrop-Client-Conn"
+)
+
+// Echo is the text that the app sends on a held connection for a number: that number, the value of
+// HeaderLeaving, and the body of an answer without the end of its line, with blanks between.
+func Echo(number, leaving, body string) string {
+	return number + " " + leaving + " " + strings.TrimSuffix(body, "\n")
+}
+
+// ParseEcho takes an Echo apart. Good says that its body is Body.
+func ParseEcho(text string) (number, leaving string, good bool) {
+	number, text, _ = strings.Cut(text, " ")
+	leaving, text, _ = strings.Cut(text, " ")
+	return number, leaving, text+"\n" == Body
+}
+
 // The events of a life, in the order in which an orderly one has them. One that is missing did not
 // happen, or the process was killed before it could say so.
 const (
@@ -94,6 +134,7 @@ const (
 	EventSIGTERM         = "sigterm"
 	EventShutdownBegin   = "shutdown-begin"   // Shutdown is about to be called: any delay is over
 	EventListenerClosed  = "listener-closed"  // the kernel refuses connections from now on
+	EventHeldEnded       = "held-ended"       // a connection that a client held has ended: Event.Held
 	EventFailedRequest   = "failed-request"   // a request to PathWork was failed on purpose, see -fail-every
 	EventShutdownTimeout = "shutdown-timeout" // Shutdown gave up waiting; what is in flight is cut off now
 	// the last answer to PathWork was written. Told right before exit; absent if there was none
@@ -124,8 +165,34 @@ type Event struct {
 	// There are MaxUnanswered at most, and only those that said which they are. A process that is
 	// killed tells none.
 	Unanswered []Request `json:"unanswered,omitempty"`
+	Held       *Held     `json:"held,omitempty"`  // held-ended
 	Error      string    `json:"error,omitempty"` // why it went wrong, where it did
 }
+
+// Held is what the app knows of a connection that a client held: its side of that ledger.
+type Held struct {
+	Lane   string `json:"lane"`
+	Client int    `json:"client"` // HeaderClient
+	Number int    `json:"number"` // HeaderClientConn
+	Opened int64  `json:"openedUnixNano"`
+	By     string `json:"by"`              // who ended it: ByClient …
+	Fault  string `json:"fault,omitempty"` // what was done to it on purpose, see -held-fault
+	// Received are messages of the client, Echoed those that the app has sent or was about to send, and
+	// Last is the number of the last one of these; -1 for none.
+	Received int `json:"received"`
+	Echoed   int `json:"echoed"`
+	Last     int `json:"last"`
+}
+
+// Who ended a held connection, as the app knows.
+const (
+	ByClient   = "client"    // by a close of its own, or of its side of the connection
+	ByNobody   = "gone"      // without a word: the client reset it, or whoever is between
+	ByApp      = "announced" // the app, by a close frame or the end of the stream
+	ByBoth     = "both"      // the app, while the client's own close was on its way
+	ByAppCut   = "cut"       // the app, without a word
+	ByAppsExit = "exit"      // the app's end, or the end of its patience in Shutdown
+)
 
 // Request is a request of the load, by what it said in HeaderLane and HeaderSeq.
 type Request struct {

@@ -201,7 +201,7 @@ func (a *notedApp) noteEvent(e timeline.Event) {
 // saw puts what was seen into the timeline, and how far this process' own clock was set.
 func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 	tl.Events, tl.Served, tl.Routes = seen.Events, seen.Served, seen.Routes
-	tl.Forwards, tl.Scrapes, tl.Services = seen.Forwards, seen.Scrapes, seen.Services
+	tl.Forwards, tl.Scrapes, tl.Services, tl.Held = seen.Forwards, seen.Scrapes, seen.Services, seen.Held
 	own := timeline.Source{Kind: timeline.SourceHarness, Drift: clock.Stepped()}
 	own.SameClock = true
 	tl.Sources = append([]timeline.Source{own}, seen.Sources...)

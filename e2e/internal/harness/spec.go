@@ -37,7 +37,11 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 			Evidence: c.Evidence, Component: c.Component, Local: c.Local,
 			Load: load.Name, Driver: load.Driver, Class: timeline.Class(load.Class), Rate: load.Rate,
 			Connections: string(load.Connections), Replayable: load.Replayable, Work: load.Work, Timeout: load.Timeout,
+			Reconnect: string(load.Reconnect), StaysMin: load.Stays.Min, StaysMax: load.Stays.Max, Seed: load.Seed,
 			Held: map[timeline.Class]timeline.Promise{},
+		}
+		if load.Connections == scenarios.HeldConnections {
+			lane.Clients = load.Clients
 		}
 		for _, class := range load.Classes() {
 			p := s.HeldTo(l, class, minSync)

@@ -25,6 +25,7 @@ func TestWords(t *testing.T) {
 	} {
 		assert.Equal(t, want, of)
 	}
+	assert.Equal(t, timeline.Holding, string(scenarios.HeldConnections))
 	c, err := scenarios.NewCatalogue()
 	require.NoError(t, err)
 	scenario, err := c.Find("prestop-sleep", "rolling-update", scenarios.DefaultRate)
@@ -38,6 +39,27 @@ func TestWords(t *testing.T) {
 		assert.Contains(t, l.Held, timeline.ClassInFlight, l.Name)
 		assert.Len(t, l.Held, 2, l.Name)
 	}
+}
+
+// TestSpecOfHeldConnections: who holds them, for how long and by which seed is written down, and that a strategy which says nothing of them promises nothing.
+func TestSpecOfHeldConnections(t *testing.T) {
+	c, err := scenarios.NewCatalogue()
+	require.NoError(t, err)
+	groups, err := c.Selected(scenarios.Selection{Profile: "quick", Consumers: []string{"service-websocket"}, Rate: 20, Clients: 70})
+	require.NoError(t, err)
+	scenario, err := c.In(groups[0], "in-app-delay", "pod-deletion")
+	require.NoError(t, err)
+	lane, ok := NewSpec(scenario, timeline.Environment{MinSyncPeriod: "1s"}).Lane("service-websocket/websocket-backoff")
+	require.True(t, ok)
+	measured := timeline.Promise{Expect: timeline.Measured, Source: "strategy in-app-delay expects nothing of class held"}
+	assert.Equal(t, timeline.LaneSpec{
+		Name: "service-websocket/websocket-backoff", Consumer: "service-websocket", From: timeline.FromCluster, Routing: timeline.PerConnection,
+		Evidence: []string{timeline.EvidenceConntrack}, Load: "websocket-backoff", Driver: "websocket", Class: timeline.ClassHeld, Rate: 20,
+		Connections: timeline.Holding, Clients: 70, Reconnect: "backoff", StaysMin: 5 * time.Second, StaysMax: time.Minute, Seed: 1, Timeout: 5 * time.Second,
+		Held: map[timeline.Class]timeline.Promise{timeline.ClassHeld: measured, timeline.ClassInFlight: measured},
+	}, lane)
+	assert.True(t, lane.Holds())
+	assert.True(t, lane.Reuses())
 }
 
 // TestNewSpec: what is declared is written down, with the promises and who makes them on this

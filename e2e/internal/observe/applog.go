@@ -47,6 +47,7 @@ type lifeLog struct {
 	file   string         // in the folder of logs
 	kernel *string        // nil until the process has started
 	served timeline.Served
+	held   []timeline.HeldByPod
 }
 
 func (appLog) Name() string { return "app log" }
@@ -90,6 +91,9 @@ func (a appLog) Run(ctx context.Context, to Recorder) error {
 			}
 		}
 		a.addSources(all, logs)
+		for _, l := range logs {
+			all.Held = append(all.Held, l.held...)
+		}
 	})
 	return nil
 }
@@ -125,6 +129,10 @@ func (l *lifeLog) parse(line []byte, to Recorder) {
 	if json.Unmarshal(line, &life) != nil {
 		return
 	}
+	if life.Event == protocol.EventHeldEnded && life.Held != nil {
+		l.addHeld(life.UnixNano, *life.Held, to.clock)
+		return
+	}
 	kind, known := lifeEvents[life.Event]
 	if !known || life.UnixNano <= 0 {
 		return
@@ -155,6 +163,16 @@ func (l *lifeLog) parse(line []byte, to Recorder) {
 	}
 }
 
+// addHeld records a connection that a client held.
+func (l *lifeLog) addHeld(ended int64, h protocol.Held, clock timeline.Clock) {
+	at := func(unixNano int64) time.Duration { return clock.Wall(time.Unix(0, unixNano)).Round(time.Microsecond) }
+	l.held = append(l.held, timeline.HeldByPod{
+		Pod: l.of.Pod, UID: l.of.UID, Lane: h.Lane, Client: h.Client, Number: h.Number,
+		Opened: at(h.Opened), Ended: at(ended), By: timeline.HeldBy(h.By), Fault: h.Fault,
+		Received: h.Received, Echoed: h.Echoed, Last: h.Last,
+	})
+}
+
 // unsure is how far off a clock is taken to be that nobody could compare: nodes that keep their
 // time by NTP are within that.
 const unsure = time.Second
@@ -180,6 +198,14 @@ func (a appLog) addSources(all *Record, logs []*lifeLog) {
 		case i >= 0 && a.nodes[i].comparison.Uncertainty > 0:
 			source.Comparison = a.nodes[i].comparison
 			correct(all.Events, node, source.Correction())
+			for _, l := range logs {
+				for i := range l.held {
+					if l.of.Node == node {
+						l.held[i].Opened -= source.Correction()
+						l.held[i].Ended -= source.Correction()
+					}
+				}
+			}
 		default:
 			source.Uncertainty = unsure
 			source.Missing = "its clock is not the harness', and the node can't be asked how far it is ahead"

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/sampleapp/protocol"
 )
 
 // TestLog: the app's life events become events on the run's clock; everything the Pod has said is in the log file.
@@ -102,6 +103,35 @@ func TestLogOfTheSameName(t *testing.T) {
 			require.NoError(t, err)
 			assert.JSONEq(t, last, string(log))
 		}
+	})
+}
+
+// TestHeld: what Pods say of each connection that a client held, when it has ended.
+func TestHeld(t *testing.T) {
+	words := map[string]timeline.HeldBy{
+		protocol.ByClient: timeline.HeldByClient, protocol.ByNobody: timeline.HeldByNobody, protocol.ByApp: timeline.HeldByApp,
+		protocol.ByBoth: timeline.HeldByBoth, protocol.ByAppCut: timeline.HeldByAppCut, protocol.ByAppsExit: timeline.HeldByAppsExit,
+	}
+	for by, want := range words {
+		assert.Equal(t, string(want), by, "the timeline stands alone, and has the same words")
+	}
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		start := time.Now()
+		s.say("app-0", fmt.Sprintf(`{"event":"held-ended","unixNano":%d,"pod":"app-0","held":{"lane":"a/sse","client":3,"number":2,`+
+			`"openedUnixNano":%d,"by":"cut","fault":"cut","received":4,"echoed":3,"last":153}}`+"\n",
+			start.Add(3*sec).UnixNano(), start.Add(sec).UnixNano())+`{"event":"held-ended","unixNano":7}`+"\n")
+		s.endLog("app-0")
+		s.put(aReadyPod("app-0"))
+		o := s.observe(t)
+		after(sec)
+		seen := o.Stop()
+		require.Len(t, seen.Held, 1)
+		got := seen.Held[0]
+		got.UID = ""
+		assert.Equal(t, timeline.HeldByPod{
+			Pod: "app-0", Lane: "a/sse", Client: 3, Number: 2, Opened: sec, Ended: 3 * sec, By: timeline.HeldByAppCut, Fault: "cut",
+			Received: 4, Echoed: 3, Last: 153,
+		}, got)
 	})
 }
 
@@ -215,7 +245,7 @@ func TestTold(t *testing.T) {
 		}
 		name, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
 		require.NoError(t, err)
-		if name != "failed-request" {
+		if name != "failed-request" && name != protocol.EventHeldEnded {
 			names = append(names, name)
 		}
 		return true

@@ -38,8 +38,8 @@
 // and terminations.go), which the text, markdown and HTML writers only lay out. The JSON and JUnit writers
 // start from the runs as they are; what JSON has is a File, which Read gives back.
 //
-// SequencePictures and PodPictures draw what a report.json says of Pods' ways and of their number over
-// time, for other pages.
+// SequencePictures, PodPictures and HeldPictures draw what a report.json says of Pods' ways, of their
+// number and of the connections with them over time, for other pages.
 //
 // The page of a single run is drawn by package picture, in the words and with the tables of this
 // package.

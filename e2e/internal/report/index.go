@@ -22,6 +22,7 @@ type index struct {
 	// below the fold
 	Sequences []sequenceChart
 	Pods      podChart
+	Held      heldChart
 }
 
 //go:embed page
@@ -69,6 +70,7 @@ func newIndex(r Report) index {
 	out := index{document: newDocument(r), Picture: newChart(m), Result: all.result()}
 	out.Delays = newConsumerChart(m.consumers())
 	out.Sequences, out.Pods = newSequenceCharts(m.sequences()), newPodChart(m.podRuns())
+	out.Held = newHeldChart(m.heldRuns())
 	if r.Suite.Outcome != verdict.Pass { // it can be worse than its runs
 		out.Result = resultOf(r.Suite.Outcome, false)
 	}

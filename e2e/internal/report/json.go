@@ -177,6 +177,8 @@ type FileLane struct {
 	LagMaxMs              float64       `json:"lagMaxMs"`
 	LatencyP50Ms          float64       `json:"latencyP50Ms"`
 	LatencyP99Ms          float64       `json:"latencyP99Ms"`
+	// Held is what became of connections that clients held; not there for a lane that holds none.
+	Held *FileHeld `json:"held,omitempty"`
 }
 
 // FileClass is what became of a lane's requests of one class.
@@ -300,6 +302,18 @@ func (l FileLane) check() error {
 	for _, o := range l.Outages {
 		err = cmp.Or(err, checkCounts(o.Causes, o.Phases))
 	}
+	if l.Held != nil {
+		for _, e := range l.Held.Ends {
+			err = cmp.Or(err, checkWord("phase of a Pod's life", verdict.LifecyclePhases(), e.Phase))
+		}
+		if l.Held.Over != nil {
+			for _, p := range l.Held.Over.Pods {
+				if len(p.Open) != verdict.HeldInstants {
+					err = cmp.Or(err, fmt.Errorf("Pod %s has connections at %d instants: want %d", p.Pod, len(p.Open), verdict.HeldInstants))
+				}
+			}
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("lane %s: %w", l.Lane, err)
 	}
@@ -410,6 +424,7 @@ func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
 		LagMaxMs:              milliseconds(l.LagMax),
 		LatencyP50Ms:          milliseconds(l.LatencyP50),
 		LatencyP99Ms:          milliseconds(l.LatencyP99),
+		Held:                  newFileHeld(l.HeldConnections),
 	}
 	for _, c := range l.Classes {
 		p := c.Promise

@@ -21,6 +21,7 @@ type Config struct {
 	Delay       time.Duration // of the strategies; 0 for their own
 	Lanes       []string      // empty for all
 	Consumers   []string      // in their groups; empty for the profile's
+	Clients     int           // that hold a connection each, in lanes whose clients do; 0 for the loads' own
 	Rate        int           // requests per second of each lane; the profile's, once Validate has chosen it
 	Repeat      int
 	Night       time.Time // whose turn it is where cells take turns; zero for that in which the suite began
@@ -120,6 +121,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.DurationVar(&c.Soak, "soak", time.Hour, "how long "+string(LongSoakMemory)+" sends")
 	f = group("How much load")
 	f.Var((*list)(&c.Lanes), "lanes", "which `lanes` to send, as in service/new,nodeport/new; empty for all")
+	f.IntVar(&c.Clients, "held-clients", 0,
+		"clients that hold a connection each, in each lane of held connections; 0 for the load's: 50")
 	f.IntVar(&c.Rate, "rate", 0, "requests per second of each lane; 0 for the profile's: "+strings.Join(rates, ", "))
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
@@ -197,6 +200,8 @@ func (c *Config) Validate() error {
 			c.Rate = p.Rate
 		}
 	}
+	check(c.Clients < 0 || c.Clients > scenarios.MaxClients,
+		"-held-clients %d: want 1 to %d", c.Clients, scenarios.MaxClients)
 	check(c.Rate < 0 || c.Rate > scenarios.MaxRate,
 		"-rate %d: want 1 to %d requests per second", c.Rate, scenarios.MaxRate)
 	check(c.Repeat <= 0, "-repeat %d: want 1 or more", c.Repeat)

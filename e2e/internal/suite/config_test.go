@@ -160,11 +160,11 @@ func TestUsage(t *testing.T) {
 
 // TestConfigFlags: each flag ends up where it belongs.
 func TestConfigFlags(t *testing.T) {
-	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7",
+	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7", "-held-clients=500",
 		"-repeat=2", "-node-image=n", "-proxy-mode=nftables", "-proxy-min-sync=10s", "-keep", "-kubeconfig=/k", "-context=c",
 		"-address=h", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-consumers=a,b", "-resume", "-soak=5m", "-long=faults,truth")
 	assert.Equal(t, Config{
-		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7,
+		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7, Clients: 500,
 		Repeat: 2, Lanes: []string{"service/new", "dns/new"}, Consumers: []string{"a", "b"}, Resume: true, Soak: 5 * time.Minute, Long: []string{"faults", "truth"},
 		Cluster: cluster.Config{
 			NodeImage: "n", ProxyMode: "nftables", ProxyMinSync: 10 * time.Second, Keep: true,

@@ -78,7 +78,7 @@ func (s *Suite) selection() scenarios.Selection {
 	}
 	return scenarios.Selection{
 		Profile: c.Profile, Strategies: c.Strategies, Disruptions: c.Disruptions, Lanes: c.Lanes, Consumers: c.Consumers,
-		Rate: c.Rate, Delay: c.Delay, MinSync: c.Cluster.ProxyMinSync, Night: night,
+		Rate: c.Rate, Clients: c.Clients, Delay: c.Delay, MinSync: c.Cluster.ProxyMinSync, Night: night,
 		OneProxy: c.Cluster.ProxyMode != "" || c.Cluster.Kubeconfig != "",
 	}
 }

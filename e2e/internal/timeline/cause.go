@@ -23,7 +23,7 @@ const (
 	Unreachable              // no route to the host or network (EHOSTUNREACH, ENETUNREACH)
 	Client                   // the sender itself could not send: no free port, no file descriptor
 	Other                    // an error of no known kind
-	GoAway                   // the server took the request back unprocessed (HTTP/2: GOAWAY, REFUSED_STREAM)
+	GoAway                   // taken back unprocessed (GOAWAY, REFUSED_STREAM); or a held connection's end was announced
 	RPCStatus                // the server ended the call with a gRPC status that isn't OK
 	NoAddress                // the client knew no address to send it to: its endpoints are none
 	WrongApp                 // complete 2xx answer of another app, which the address belongs to by now

@@ -15,6 +15,7 @@
 //	Forwards what each proxy passed on, to whom, and how often: one record of 32 bytes per request, or
 //	         per connection where the proxy reads no requests
 //	Served   how many requests each Pod says it has answered, and which it had begun
+//	Held     each connection that a client held, as the client has it (in Lanes) and as its Pod has it
 //	Senders  the processes that sent load, each with its clock and the pressure on its CPUs
 //	Scrapes  when Prometheus asked each Pod, and whether it got an answer
 //	Sources  where events came from, each with its clock and what it did not tell

@@ -79,8 +79,17 @@ type LaneSpec struct {
 	Driver string `json:"driver"`
 	Class  Class  `json:"class"`
 	Rate   int    `json:"rate"` // requests per second
-	// Connections says how the load uses connections: new, reused.
+	// Connections says how the load uses connections: new, reused, held.
 	Connections string `json:"connections"`
+	// Clients is how many hold a connection each; 0 where none is held.
+	Clients int `json:"clients,omitempty"`
+	// Reconnect is how a client that has lost its connection comes back: immediately, backoff.
+	Reconnect string `json:"reconnect,omitempty"`
+	// StaysMin and StaysMax are lengths: each client stays for a time between the two, drawn evenly by
+	// Seed, and then leaves.
+	StaysMin time.Duration `json:"staysMin,omitempty"`
+	StaysMax time.Duration `json:"staysMax,omitempty"`
+	Seed     uint64        `json:"seed,omitempty"`
 	// Replayable says that http.Transport is free to send a request again, as in ordinary clients.
 	Replayable bool          `json:"replayable,omitempty"`
 	Work       time.Duration `json:"work,omitempty"` // length: what the server is asked to work for each request
@@ -146,11 +155,17 @@ const (
 	EvidenceAccessLog     = "access-log"     // the proxy wrote down where it sent the request
 )
 
-// Reused is the value of LaneSpec.Connections of a load that keeps its connections.
-const Reused = "reused"
+// Values of LaneSpec.Connections.
+const (
+	Reused  = "reused" // the load keeps its connections
+	Holding = "held"   // each of its clients holds one
+)
 
 // Reuses says that the lane sends its requests on connections that it already has.
-func (l LaneSpec) Reuses() bool { return l.Connections == Reused }
+func (l LaneSpec) Reuses() bool { return l.Connections == Reused || l.Holds() }
+
+// Holds says that the lane's requests are messages on connections that its clients hold.
+func (l LaneSpec) Holds() bool { return l.Connections == Holding }
 
 // Logged says that the access log of the lane's component can name the Pod of a dropped request.
 func (l LaneSpec) Logged() bool { return slices.Contains(l.Evidence, EvidenceAccessLog) }

@@ -36,6 +36,8 @@ type Timeline struct {
 	Services []ServiceEndpoints `json:"services,omitempty"`
 	// Served is the server's side of the ledger, as far as Pods told it.
 	Served []Served `json:"served,omitempty"`
+	// Held is the server's side of the ledger of held connections, as far as Pods told it.
+	Held []HeldByPod `json:"held,omitempty"`
 	// Interrupted says who or what ended the run before its time; empty if nobody did.
 	Interrupted string `json:"interrupted,omitempty"`
 	// Errors are what went wrong with the measurement itself, in the order in which it happened:
@@ -71,6 +73,7 @@ type Seen struct {
 	Forwards Forwards
 	Scrapes  []Scrape
 	Services []ServiceEndpoints
+	Held     []HeldByPod
 }
 
 // Sender is a process that sent load. All instants of its records are on the run's clock already:
@@ -121,6 +124,8 @@ type LaneRecord struct {
 	Addresses []string `json:"addresses,omitempty"`
 	// Lookups is how many DNS queries the lane's clients sent.
 	Lookups int `json:"lookups,omitempty"`
+	// Held are the connections that its clients held, client by client.
+	Held []Held `json:"held,omitempty"`
 	// Requests has one record per planned request, in the order of the plan, stored beside the
 	// JSON.
 	Requests []Request `json:"-"`

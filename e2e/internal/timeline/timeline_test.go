@@ -27,6 +27,10 @@ func example() Timeline {
 			{
 				Name: "nodeport/new", URL: "http://127.0.0.1:30080", Rate: 100, Planned: 3, Lookups: 7,
 				Pods: []string{"app-1", "app-2"}, Addresses: []string{"10.244.1.2", "10.244.2.2"},
+				Held: []Held{{
+					Client: 3, Number: 2, Opened: time.Second, Ended: 3 * time.Second, End: HeldCut, Detail: "reset", Pod: "app-1", Conn: 9, Port: 4000,
+					Sent: 4, Answered: 3, Wrong: 1, Last: 153, Back: 120 * time.Millisecond, Tried: 2, Failed: "refused",
+				}},
 				Requests: []Request{
 					{
 						Planned: 10 * time.Millisecond, Lag: 83 * time.Microsecond, Latency: 1234 * time.Microsecond, Leaving: NotLeaving,
@@ -49,6 +53,10 @@ func example() Timeline {
 		Served: []Served{{
 			Pod: "app-1", Answered: map[string]int{"nodeport/new": 3}, Unanswered: []Unanswered{{Lane: "nodeport/slow", Seq: 4}},
 		}},
+		Held: []HeldByPod{{
+			Pod: "app-1", UID: "u", Lane: "nodeport/new", Client: 3, Number: 2, Opened: time.Second, Ended: 3 * time.Second, By: HeldByAppsExit, Fault: "cut",
+			Received: 4, Echoed: 3, Last: 153,
+		}},
 		Scrapes:     []Scrape{{Consumer: "prometheus-endpoints", IP: "10.244.1.2", At: 3 * time.Second, OK: true}},
 		Environment: Environment{Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", CPUs: 2},
 		Errors:      []string{"the cluster went away"},
@@ -66,6 +74,7 @@ func exampleSpec() Spec {
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
 			Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
 			Work: 2 * time.Second, Timeout: 5 * time.Second,
+			Clients: 50, Reconnect: "backoff", StaysMin: 5 * time.Second, StaysMax: time.Minute, Seed: 1,
 			Held: map[Class]Promise{ClassKeptAlive: {Measured, "consumer nodeport"}, ClassInFlight: {Drops, "strategy prestop-sleep"}},
 		}},
 	}

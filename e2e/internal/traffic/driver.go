@@ -53,6 +53,8 @@ type driverConfig struct {
 	lane   Lane
 	shard  Shard
 	target Target
+	clock  timeline.Clock
+	ledger *Ledger      // for connections that are held; requests are the recorder's
 	lookup Lookup       // for a lane that resolves
 	api    *http.Client // to the API server, for a lane that writes there
 }
@@ -66,6 +68,10 @@ var drivers = map[string]func(driverConfig) Driver{
 	scenarios.H2:   func(c driverConfig) Driver { return newHTTPDriver(c) },
 	scenarios.GRPC: func(c driverConfig) Driver { return newGRPCDriver(c) },
 	scenarios.API:  func(c driverConfig) Driver { return apiDriver{lane: c.lane, client: c.api} },
+
+	scenarios.WebSocket: func(c driverConfig) Driver { return newHeldDriver(c, sockets) },
+	scenarios.SSE:       func(c driverConfig) Driver { return newHeldDriver(c, events) },
+	scenarios.GRPCStream: func(c driverConfig) Driver { return newHeldDriver(c, streams) },
 }
 
 // driverOf finds what makes the lane's driver.

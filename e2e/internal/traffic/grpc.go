@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/http"
-	"net/textproto"
 	"regexp"
 	"strconv"
 	"strings"
@@ -169,10 +167,7 @@ func (c *channel) call(ctx context.Context, lane Lane, seq int) (Outcome, error)
 	default:
 		o.Cause = rpc.cause(err)
 	}
-	values := http.Header{}
-	for key, value := range header {
-		values[textproto.CanonicalMIMEHeaderKey(key)] = value
-	}
+	values := headerOf(header)
 	if o.Pod = values.Get(protocol.HeaderPod); o.Pod != "" {
 		identifySampleApp(values, &o)
 	}

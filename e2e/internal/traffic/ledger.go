@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +26,7 @@ type Ledger struct {
 	// pods and addresses are what records index, from 1.
 	pods, addresses []string
 	lookups         int
+	held            []timeline.Held
 }
 
 // page is a part of a ledger: the requests of these numbers, and as many lines of the order in
@@ -160,13 +162,30 @@ func (l *Ledger) Lookups() int {
 	return l.lookups
 }
 
+// AddHeld puts connections on record that clients held and that have ended.
+func (l *Ledger) AddHeld(held ...timeline.Held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = append(l.held, held...)
+}
+
+// Held are the connections on record, client by client.
+func (l *Ledger) Held() []timeline.Held {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.SortedFunc(slices.Values(l.held), func(a, b timeline.Held) int {
+		return cmp.Or(cmp.Compare(a.Client, b.Client), cmp.Compare(a.Number, b.Number))
+	})
+}
+
 // Record is the lane's record: one request for each that was due up to the end, those never sent
 // included. What was sent beyond is there, too, so that nothing that went out is forgotten; then
 // the ledger doesn't balance, and that is for others to say.
 func (l *Ledger) Record(lane Lane, end time.Duration) timeline.LaneRecord {
+	record := lane.record()
+	record.Held = l.Held()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	record := lane.record()
 	record.Planned = lane.Planned(end)
 	record.Pods, record.Addresses, record.Lookups = slices.Clone(l.pods), slices.Clone(l.addresses), l.lookups
 	record.Requests = make([]timeline.Request, max(record.Planned, l.len))

@@ -30,7 +30,8 @@ func sendShard(lane Lane, plan Plan, ledger *Ledger) (err error) {
 		return find(ctx, host)
 	}
 	driver := newDriver(driverConfig{
-		lane: lane, shard: plan.Shard, target: sampleApp(lane), lookup: counted, api: plan.API,
+		lane: lane, shard: plan.Shard, target: sampleApp(lane), clock: plan.Clock, ledger: ledger, lookup: counted,
+		api: plan.API,
 	})
 	p := &pacer{lane: lane, plan: plan}
 	s := &recorder{lane: lane, plan: plan, driver: driver, ledger: ledger}

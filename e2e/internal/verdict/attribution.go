@@ -15,7 +15,7 @@ type Evidence string
 // The kinds of evidence, the strongest first.
 const (
 	ByAnswer     Evidence = "answer"         // the Pod named itself in an answer that was bad or incomplete
-	ByConnection Evidence = "connection"     // the Pod answered the request before on the same connection
+	ByConnection Evidence = "connection"     // the Pod answered before on the same connection, a request or its handshake
 	ByAddress    Evidence = "remote-address" // the client dialled the Pod's own address
 	ByAccessLog  Evidence = "access-log"     // the proxy wrote down where it had sent the request
 	// kube-proxy's choice for the request's own port, or for that of a load balancer's connection
@@ -44,6 +44,8 @@ type DroppedRequest struct {
 	Why           string // of Unattributed: what is missing
 
 	lifecycle *PodLifecycle // of Pod; nil if it is not known
+	// holds says that it was a message on a connection that its client held: it needed no listener.
+	holds bool
 	// landed is when it came to Pod: Sent, or Done where a proxy sent it again. Its last attempt is the
 	// one that is charged, and is later than the request by all attempts before.
 	landed time.Duration
@@ -98,15 +100,7 @@ type attribution struct {
 // near: two Pods that go at the same time would be taken for each other. Its time grows linearly
 // with the requests and the routes.
 func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
-	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, gap: endless}
-	a.withoutEndpoint = pods.withoutEndpoint()
-	a.withoutReady = pods.without((*PodLifecycle).ready)
-	for _, e := range tl.Events {
-		if e.Kind == timeline.WatchGap {
-			a.gap = min(a.gap, e.At)
-		}
-	}
-	a.readClocks()
+	a := newAttribution(tl, pods)
 	forwards := a.forwardsOfDropped()
 	routes := a.routesOfDropped(forwards)
 	dropped := make([][]DroppedRequest, len(tl.Lanes))
@@ -129,6 +123,20 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 		}
 	}
 	return dropped
+}
+
+// newAttribution reads what is common to all that is charged.
+func newAttribution(tl timeline.Timeline, pods lifecycles) attribution {
+	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, gap: endless}
+	a.withoutEndpoint = pods.withoutEndpoint()
+	a.withoutReady = pods.without((*PodLifecycle).ready)
+	for _, e := range tl.Events {
+		if e.Kind == timeline.WatchGap {
+			a.gap = min(a.gap, e.At)
+		}
+	}
+	a.readClocks()
+	return a
 }
 
 // unansweredBy are the requests that Pods say they had begun and not answered when they gave up. An
@@ -309,6 +317,10 @@ func (a attribution) lane(
 			Port: r.Port, ConnUse: r.ConnUse, Class: spec.ConnectionClass(), landed: r.Sent(),
 		}
 		switch {
+		// The Pod of a held connection has named itself in the handshake.
+		case spec.Holds() && lane.PodOf(r) != "" && r.Cause != timeline.WrongBody && r.Cause != timeline.WrongApp:
+			a.name(&d, lane.PodOf(r), ByConnection)
+			d.holds = true
 		// Another app's Pod has answered. To blame is the one that had its address before.
 		case lane.PodOf(r) != "" && r.Cause != timeline.WrongApp:
 			a.name(&d, lane.PodOf(r), ByAnswer)
@@ -509,7 +521,7 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 	}, d.Cause)
 	connected := d.Cause != timeline.Refused && d.Cause != timeline.Unreachable
 	inFlight := connected && !answered && d.Sent < exit &&
-		(!hasClosed || d.Sent < life.FirstSeen[timeline.AppListenerClosed])
+		(!hasClosed || d.holds || d.Sent < life.FirstSeen[timeline.AppListenerClosed])
 
 	switch {
 	case exited && inFlight && d.Done >= life.connectionsCutAt(exit-late):

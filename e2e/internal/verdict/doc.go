@@ -33,6 +33,7 @@
 //	the watch was never interrupted                     no gap
 //	consumers that are only watched were so throughout  no scrape missing for 3 s
 //	the client's ledger and the Pods' ledgers agree     no request apart
+//	and so do those of held connections                 each on both sides, at most 1 % told differently
 //	the access log of a proxy has a line of each lane   at least one, if the lane was answered
 //	clocks of senders are known, and held               known to 3/rate; drift at most twice what
 //	                                                    they are known to
@@ -70,6 +71,26 @@
 //	conntrack       kube-proxy's choice for the request's own local port, as conntrack -E on the
 //	                node that was asked saw it. The port is known even of a connection that was
 //	                refused: the client binds before it connects
+//
+// # Held connections
+//
+// A lane of class held has clients that hold a connection each. Its requests are messages on them, and
+// are counted and charged as all others are: a Pod has named itself in the handshake. Beside that each
+// connection is on record, on both sides, and both say who ended it:
+//
+//	the client says   the Pod says                   it counts as
+//	left              client, or it was killed       left
+//	…                 announced, both, cut, exit     unattributed: which came first can't be told
+//	unknown           client                         left: the Pod has heard the client's word
+//	…                 anything else                  unattributed: nobody has confirmed the client's word
+//	announced         announced, or it was killed    announced
+//	cut, silent       cut, exit, or it was killed    cut
+//	…                 client, gone                   cut, in no phase: somebody between has done it
+//	announced, cut    the opposite                   unattributed; of more than 1 % the run is inconclusive
+//
+// A connection is charged to the phase of its Pod's life in which it ended, by the rules for requests: as
+// one that was sent when it was opened. How long its client was without is the time to its next
+// connection; what clients wait for meanwhile is messages that are late, or dropped.
 //
 // # Behind a proxy
 //

@@ -36,6 +36,7 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		Arrivals:            arrivals(tl, spec, record, dropped, found.pods),
 		Outages:             outages(record, dropped, tl.Events),
 		Phases:              map[LifecyclePhase]int{}, Unattributed: map[string]int{},
+		HeldConnections: judgeHeld(tl, lane, found),
 	}
 	for _, a := range l.Arrivals {
 		if a.After > 0 && (l.LastArrival == nil || a.After > l.LastArrival.After) {

@@ -39,6 +39,7 @@ var validityChecks = []validityCheck{
 	{reasons: watchWasUnbroken},
 	{reasons: watchedAllTheTime, machine: true}, // a Prometheus that broke down is told as an error
 	{reasons: ledgersAgree},
+	{reasons: heldLedgersAgree},
 	{reasons: accessLogsCame},
 	{reasons: clocksHeld},
 	{reasons: loadOutlivedThePods},
@@ -433,6 +434,9 @@ func ledgersAgree(tl timeline.Timeline, found findings) []string {
 	ledgers := ledgersByPod(tl, found.pods)
 	for _, l := range tl.Lanes {
 		arrived, slack := arrivedWhole(l, found.pods)
+		if spec, _ := tl.Spec.Lane(l.Name); spec.Holds() {
+			slack += heldSlack(tl, l)
+		}
 		answered, counted := 0, 0
 		for _, s := range ledgers {
 			n := arrived[found.pods.accountOf(s.Pod, s.UID)]

@@ -197,6 +197,8 @@ type Lane struct {
 	// MinDetectableOutage is the shortest outage that one run of this lane is sure enough to have
 	// seen: 3/rate, or more where requests left late (see punctuality.minDetectableOutage).
 	MinDetectableOutage time.Duration
+	// HeldConnections is what became of those that its clients held; nil for a lane that holds none.
+	HeldConnections *Held
 }
 
 // ClassResult is what became of a lane's requests of one class.

@@ -240,6 +240,9 @@ func (w *member) collect(ctx context.Context, ledgers []*traffic.Ledger) (summar
 	for i, n := range last.Lookups {
 		ledgers[i].AddLookups(n)
 	}
+	for i, held := range last.Held {
+		ledgers[i].AddHeld(held...)
+	}
 	return *last, nil
 }
 

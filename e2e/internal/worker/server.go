@@ -219,6 +219,7 @@ func (s *Server) send(o startRequest) {
 	for _, l := range s.ledgers {
 		s.summary.Recorded = append(s.summary.Recorded, l.Len())
 		s.summary.Lookups = append(s.summary.Lookups, l.Lookups())
+		s.summary.Held = append(s.summary.Held, l.Held())
 	}
 	close(s.sent)
 }

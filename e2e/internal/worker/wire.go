@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 )
 
@@ -70,6 +71,8 @@ const noLane = -1
 type summary struct {
 	Recorded []int // requests in its ledger, per lane
 	Lookups  []int // DNS queries, per lane
+	// Held are the connections that clients held, per lane: there are few of them, beside requests.
+	Held     [][]timeline.Held
 	Pressure *float64
 	Err      string // what went wrong in sending; empty if nothing did
 }

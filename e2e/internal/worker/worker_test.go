@@ -402,3 +402,23 @@ func TestLookups(t *testing.T) {
 		assert.EqualValues(t, 1, r.Address)
 	}
 }
+
+// TestHeldConnections: what workers know of connections that clients held is put together, client by client.
+func TestHeldConnections(t *testing.T) {
+	ledgers := []*traffic.Ledger{traffic.NewLedger()}
+	for i := range 2 {
+		server := NewServer(0)
+		server.started, server.ledgers = &startRequest{}, []*traffic.Ledger{traffic.NewLedger()}
+		server.summary.Recorded = []int{0}
+		server.summary.Held = [][]timeline.Held{{{Client: 1 - i, Number: 1, End: timeline.HeldCut, Back: time.Second}, {Client: 1 - i, Number: 2, End: timeline.HeldLeft}}}
+		close(server.sent)
+		_, err := answering(t, server).collect(t.Context(), ledgers)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []timeline.Held{
+		{Client: 0, Number: 1, End: timeline.HeldCut, Back: time.Second},
+		{Client: 0, Number: 2, End: timeline.HeldLeft},
+		{Client: 1, Number: 1, End: timeline.HeldCut, Back: time.Second},
+		{Client: 1, Number: 2, End: timeline.HeldLeft},
+	}, ledgers[0].Held())
+}
