@@ -104,6 +104,9 @@ type Verdict struct {
 	// Restarted are the programs of the cluster that the disruption has restarted, a sentence each.
 	Restarted []string
 
+	// Tasks is what became of the long tasks that Pods have taken; nil where they take none.
+	Tasks *Tasks
+
 	Controllers     Controllers
 	Watched         []Watched        // removals, as consumers without load saw them
 	Terminations    []Termination    // of the Pods that were deleted with a grace period
@@ -247,6 +250,7 @@ func Judge(tl timeline.Timeline) Verdict {
 	v.Controllers = controllers(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
+	v.Tasks = judgeTasks(tl, found)
 	for i, record := range tl.Lanes {
 		found.punctuality = append(found.punctuality, punctualityOf(record, tl.Window))
 		v.Lanes = append(v.Lanes, judgeLane(tl, i, found))
