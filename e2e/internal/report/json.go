@@ -111,6 +111,8 @@ type FileRun struct {
 	// Withdrawals are how Pods that nobody had deleted stopped being ready endpoints.
 	Withdrawals []FileWithdrawal `json:"withdrawals,omitempty"`
 	Controllers *FileControllers `json:"controllers,omitempty"`
+	// Tasks are the long tasks that Pods took; not there where they take none.
+	Tasks *FileTasks `json:"tasks,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -276,7 +278,7 @@ func (f File) check() error {
 		return err
 	}
 	for _, run := range f.Runs {
-		err := checkWord("outcome", verdict.Outcomes(), run.Outcome)
+		err := cmp.Or(checkWord("outcome", verdict.Outcomes(), run.Outcome), run.Tasks.check())
 		for _, l := range run.Lanes {
 			err = cmp.Or(err, l.check())
 		}
@@ -381,7 +383,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
 		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v),
-		Controllers: newFileControllers(v.Controllers),
+		Controllers: newFileControllers(v.Controllers), Tasks: newFileTasks(v.Tasks),
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment

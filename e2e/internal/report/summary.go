@@ -171,6 +171,7 @@ func findings(m model) []string {
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
 	}
+	out = append(out, m.taskNotes()...)
 	out = append(append(out, m.graceNotes()...), m.withdrawalNotes()...)
 	for _, v := range m.Suite.Runs {
 		if len(v.Restarted) > 0 {
