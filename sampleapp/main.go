@@ -54,6 +54,7 @@ type config struct {
 	heldConnections heldAction
 	heldFault       string
 	heldFaultEvery  int
+	taskConfig
 }
 
 func main() {
@@ -142,6 +143,7 @@ func (s *server) serve(started time.Time) error {
 		go func() { served <- httpServer.ServeTLS(webhookListener, "", "") }()
 	}
 	go func() { servedGRPC <- grpcServer.Serve(grpcListener) }()
+	s.tasks.running.Go(func() { s.runTasks(started) })
 
 	select {
 	case err := <-served:
@@ -150,6 +152,7 @@ func (s *server) serve(started time.Time) error {
 		return fmt.Errorf("serve gRPC: %w", err)
 	case <-s.terminator.over:
 	}
+	s.tasks.running.Wait()
 	err = s.shutdown(httpServer, grpcServer)
 	// Serve returns last if SIGTERM came before it had taken the listener over, and closes it then.
 	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
@@ -248,6 +251,7 @@ func newFlagSet() (*flag.FlagSet, *config) {
 			"The event held-ended names it.")
 	flags.IntVar(&cfg.heldFaultEvery, "held-fault-every", 0,
 		"`number`: held connections whose own number, from 1, is a multiple of it have -held-fault. 0: none.")
+	cfg.addTaskFlags(flags)
 	return flags, cfg
 }
 
@@ -302,7 +306,7 @@ func (c *config) parse(flags *flag.FlagSet, args []string) error {
 	case c.heldFaultEvery < 0, (c.heldFault == "") != (c.heldFaultEvery == 0):
 		return fmt.Errorf("-held-fault %q and -held-fault-every %d: want both or none", c.heldFault, c.heldFaultEvery)
 	}
-	return nil
+	return c.validateTasks(given, shutsDown)
 }
 
 // actionNames lists what -on-sigterm takes, for an error message.

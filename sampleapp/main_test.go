@@ -68,6 +68,12 @@ func TestFlags(t *testing.T) {
 		{"unknown fault", []string{"-held-fault=slow", "-held-fault-every=2"}, `-held-fault "slow" is unknown, want cut, announce, stall or wrong`},
 		{"fault of none", []string{"-held-fault=cut"}, `-held-fault "cut" and -held-fault-every 0: want both or none`},
 		{"no fault of some", []string{"-held-fault-every=2"}, `-held-fault "" and -held-fault-every 2: want both or none`},
+		{"tasks from nowhere", []string{"-tasks=tasks:8090", "-scratch=/s", "-on-sigterm=shutdown"}, `-tasks "tasks:8090": want a URL`},
+		{"tasks with no place for their work", []string{"-tasks=http://tasks:8090", "-on-sigterm=shutdown"}, "-tasks needs -scratch"},
+		{"tasks that nobody ends", []string{"-tasks=http://tasks:8090", "-scratch=/s"}, "-tasks needs -on-sigterm=shutdown or delay, not default"},
+		{"an end of no task", []string{"-tasks-on-sigterm=finish"}, "-tasks-on-sigterm and -tasks-lose-every need -tasks"},
+		{"unknown end of tasks", []string{"-tasks=http://q", "-scratch=/s", "-on-sigterm=shutdown", "-tasks-on-sigterm=drop"}, `-tasks-on-sigterm "drop" is unknown, want finish or handback`},
+		{"lose less than none", []string{"-tasks=http://q", "-scratch=/s", "-on-sigterm=shutdown", "-tasks-lose-every=-1"}, "-tasks-lose-every -1: want 0 or more"},
 		{"fail some", []string{"-fail-every=some"}, `invalid value "some" for flag -fail-every`},
 	}
 	for _, tt := range tests {
@@ -87,14 +93,15 @@ func TestFlagsThatGoTogether(t *testing.T) {
 		args []string
 		want config
 	}{
-		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, stopSignal: "SIGTERM", delay: 15 * time.Second, shutdownTimeout: 10 * time.Second, heldConnections: heldLeave}},
+		{"none", nil, config{addr: ":8080", grpcAddr: ":9090", webhookAddr: ":8443", onSIGTERM: actionDefault, stopSignal: "SIGTERM", delay: 15 * time.Second, shutdownTimeout: 10 * time.Second, heldConnections: heldLeave, taskConfig: taskConfig{taskAction: taskFinish}}},
 		{
 			"all",
-			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-stop-signal=SIGQUIT", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50", "-scratch=/tmp", "-stranger", "-held=spread", "-held-fault=cut", "-held-fault-every=3"},
+			[]string{"-addr=[::1]:0", "-grpc-addr=[::1]:1", "-on-sigterm=delay", "-stop-signal=SIGQUIT", "-delay=1.5s", "-close", "-unready", "-shutdown-timeout=2s", "-startup-delay=3s", "-fail-every=50", "-scratch=/tmp", "-stranger", "-held=spread", "-held-fault=cut", "-held-fault-every=3", "-tasks=http://q", "-tasks-on-sigterm=handback", "-tasks-lose-every=4"},
 			config{
 				addr: "[::1]:0", grpcAddr: "[::1]:1", webhookAddr: ":8443", onSIGTERM: actionDelay, stopSignal: "SIGQUIT", delay: 1500 * time.Millisecond, close: true, unready: true,
 				shutdownTimeout: 2 * time.Second, startupDelay: 3 * time.Second, failEvery: 50, scratch: "/tmp", stranger: true,
 				heldConnections: heldSpread, heldFault: faultCut, heldFaultEvery: 3,
+				taskConfig: taskConfig{taskQueue: "http://q", taskAction: taskHandBack, taskLoseEvery: 4},
 			},
 		},
 	}
@@ -111,7 +118,7 @@ func TestHelpNamesEveryFlag(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exitOK, run([]string{"-h"}, &stdout, &stderr))
 	assert.Empty(t, stderr.String())
-	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "stop-signal", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every", "scratch", "stranger", "held", "held-fault", "held-fault-every"} {
+	for _, name := range []string{"addr", "grpc-addr", "on-sigterm", "stop-signal", "delay", "close", "unready", "shutdown-timeout", "startup-delay", "fail-every", "scratch", "stranger", "held", "held-fault", "held-fault-every", "tasks", "tasks-on-sigterm", "tasks-lose-every"} {
 		assert.Contains(t, stdout.String(), "\n  -"+name)
 	}
 }

@@ -51,6 +51,7 @@ type server struct {
 	unanswered  begun              // requests to /work
 	cut         []protocol.Request // those that Shutdown gave up
 	held        held               // connections
+	tasks       tasks              // that it takes from a queue
 
 	failing struct{ live, ready outage } // probes, by order
 	exit    func(code int)               // ends the process, by order
@@ -105,12 +106,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r)
 	case protocol.PathExit:
 		s.end(w, r)
+	case protocol.PathDrain:
+		s.drain(w, r)
 	case protocol.PathSocket:
 		s.socket(w, r)
 	case protocol.PathEvents:
 		s.events(w, r)
 	default:
-		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /busy, /fill, /fail, /exit, " +
+		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /busy, /fill, /fail, /exit, /drain, " +
 			"/socket and /events"
 		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
@@ -224,6 +227,7 @@ func (s *server) metrics(w http.ResponseWriter) {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "# TYPE zerodrop_leaving gauge\nzerodrop_leaving %d\n", leaving)
+	fmt.Fprintf(&text, "# TYPE zerodrop_tasks gauge\nzerodrop_tasks %d\n", s.tasks.taken.Load())
 	fmt.Fprintf(&text, "# TYPE zerodrop_answered_total counter\nzerodrop_answered_total %d\n", count)
 	fmt.Fprintf(&text, "# TYPE zerodrop_lane_answered_total counter\n")
 	for _, lane := range slices.Sorted(maps.Keys(lanes)) {

@@ -90,7 +90,7 @@ func TestAnswers(t *testing.T) {
 		{"ready", "GET /readyz", "ready\n", 0, 200},
 		{"live", "GET /livez", "live\n", 0, 200},
 		{"ledger", "GET /ledger", "null\n", 0, 200},
-		{"metrics", "GET /metrics", "# TYPE zerodrop_leaving gauge\nzerodrop_leaving 0\n# TYPE zerodrop_answered_total counter\nzerodrop_answered_total 0\n# TYPE zerodrop_lane_answered_total counter\n", 0, 200},
+		{"metrics", "GET /metrics", "# TYPE zerodrop_leaving gauge\nzerodrop_leaving 0\n# TYPE zerodrop_tasks gauge\nzerodrop_tasks 0\n# TYPE zerodrop_answered_total counter\nzerodrop_answered_total 0\n# TYPE zerodrop_lane_answered_total counter\n", 0, 200},
 		{"hook", "GET /prestop?for=15s", "waited\n", 15 * time.Second, 200},
 		{"hook longer than grace", "GET /prestop?for=40s", "waited\n", 40 * time.Second, 200},
 		{"hook without time", "GET /prestop", `for="": want a duration from 0s to 1h0m0s`, 0, 400},

@@ -103,7 +103,8 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
-	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), nightlyProfile(out[0]))
+	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), tasksProfile(),
+		nightlyProfile(out[0]))
 }
 
 // ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.
@@ -122,6 +123,7 @@ type Selection struct {
 	Clients     int           // that hold a connection each, in each lane whose clients do; 0 for the load's own
 	Delay       time.Duration // of the strategies, instead of their own; 0 for their own
 	Night       time.Time     // whose turn it is where cells take turns; the time of day says nothing
+	TaskLength  time.Duration // of tasks that Pods take from a queue; 0 for TaskLength
 	// OneProxy says that kube-proxy's mode was chosen: no group runs in another one as well.
 	OneProxy bool
 	// MinSync is kube-proxy's minimum sync period; 0 for kind's own.
@@ -373,7 +375,11 @@ func (c Catalogue) Select(sel Selection) ([]Scenario, error) {
 			elsewhere = join(elsewhere, scenarios)
 		}
 	}
-	return append(list, elsewhere...), nil
+	list = append(list, elsewhere...)
+	for i := range list {
+		list[i].TaskLength = sel.TaskLength
+	}
+	return list, nil
 }
 
 // part is a group, and what is run in it.

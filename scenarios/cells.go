@@ -30,7 +30,9 @@ func cross(strategies, disruptions, lanes []string) []Cell {
 // cells are those of a selection, in the order of the profile, and those whose turn it isn't. Who asks
 // for strategies or disruptions gets each of these under each of those, and no turns.
 func (c Catalogue) cells(p Profile, sel Selection) (cells []Cell, notRun []NotRun, err error) {
-	all := slices.Sorted(maps.Keys(c.strategies))
+	all := slices.DeleteFunc(slices.Sorted(maps.Keys(c.strategies)), func(name string) bool {
+		return c.strategies[name].TakesTasks() // a profile of their own has them: they take minutes
+	})
 	cells = cross(
 		firstNotEmpty(sel.Strategies, p.Strategies, all), firstNotEmpty(sel.Disruptions, p.Disruptions, usual()), nil,
 	)

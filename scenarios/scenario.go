@@ -31,6 +31,8 @@ type Scenario struct {
 	Control bool
 	// SameAs is, of an A/A comparison, the strategy that this one equals in all but its name.
 	SameAs string
+	// TaskLength is how long a task takes that Pods take from a queue; 0 for TaskLength.
+	TaskLength time.Duration
 	// Asked is what a trial asks of the scenario, before anybody else has a say; nil for none.
 	Asked *Asked
 }

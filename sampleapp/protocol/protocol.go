@@ -40,6 +40,7 @@ const (
 	PathFill    = "/fill"    // the body is written to a file in the folder of -scratch
 	PathFail    = "/fail"    // an order, by POST: the probe that ?probe=livez names fails from now on, or for ?for=5s
 	PathExit    = "/exit"    // an order, by POST: the process ends at once, with exit code ?code=42
+	PathDrain   = "/drain"   // an order, by POST: the app takes no further task (-tasks)
 	PathSocket  = "/socket"  // a WebSocket: each message, a number in the lane, gets an Echo
 	PathEvents  = "/events"  // server-sent events: an Echo of each number, when it is due
 )
@@ -146,6 +147,8 @@ const (
 	EventShutdownBegin   = "shutdown-begin"   // Shutdown is about to be called: any delay is over
 	EventListenerClosed  = "listener-closed"  // the kernel refuses connections from now on
 	EventHeldEnded       = "held-ended"       // a connection that a client held has ended: Event.Held
+	EventTaskTaken       = "task-taken"       // a task was taken from a queue: Event.Task
+	EventTaskEnded       = "task-ended"       // and is the app's no more: Event.Task.By
 	EventFailedRequest   = "failed-request"   // a request to PathWork was failed on purpose, see -fail-every
 	EventShutdownTimeout = "shutdown-timeout" // Shutdown gave up waiting; what is in flight is cut off now
 	// the last answer to PathWork was written. Told right before exit; absent if there was none
@@ -177,6 +180,7 @@ type Event struct {
 	// killed tells none.
 	Unanswered []Request `json:"unanswered,omitempty"`
 	Held       *Held     `json:"held,omitempty"`  // held-ended
+	Task       *TaskWord `json:"task,omitempty"`  // task-taken, task-ended
 	Error      string    `json:"error,omitempty"` // why it went wrong, where it did
 }
 

@@ -171,6 +171,13 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if inside {
 		manifests = append(manifests, job)
 	}
+	queue, err := a.taskQueue(s, inside)
+	if err != nil {
+		return err
+	}
+	for _, o := range queue {
+		manifests = append(manifests, o.Unstructured)
+	}
 	var beside []object
 	if text := s.Disruption.Objects; text != "" {
 		list, err := fixtures.Objects([]byte(text))
@@ -198,6 +205,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		if _, err := jobs.Create(ctx, job, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("start the workers: %w", err)
 		}
+	}
+	if err := a.cluster.addObjects(ctx, queue); err != nil { // before Pods ask where it is
+		return fmt.Errorf("queue of tasks: %w", err)
 	}
 	if outside && a.cluster.Ours() {
 		if err := a.startClient(ctx); err != nil {

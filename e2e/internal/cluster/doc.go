@@ -91,7 +91,8 @@
 //	                while others are made (components.go)
 //	workers         an Indexed Job that sends load; its Pods prefer the control plane. Requests and
 //	                records go through the API server's Pod proxy, so a kubeconfig is all it takes
-//	                (workers.go)
+//	                (workers.go). Where Pods take long tasks, the first worker has the queue, and for
+//	                the run there is a Service of it (tasks.go)
 //	what a disruption needs beside the app, made before the run and removed after it (objects.go)
 //	what a disruption does to Pods' labels, to the Services' selectors, and what it makes of the app's
 //	template beside it: taken back after the run, by the label zerodrop.dev/app (inplace.go)

@@ -60,11 +60,16 @@ type Options struct {
 var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
 
 // LimitFor is a limit for a run of so many Pods: that of Defaults, or more where they take longer one after
-// the other, each its delay and podTakes. podTakes is what it may take a Pod besides to fail a probe, to be
-// replaced and to get ready, on a busy machine. A disruption may take longer than a rollout, and says so.
+// the other, each its delay, or its task, and podTakes; and what tasks add to the tail. podTakes is what it
+// may take a Pod besides to fail a probe, to be replaced and to get ready, on a busy machine. A disruption
+// may take longer than a rollout, and says so.
 func LimitFor(run scenarios.Run, replicas int) time.Duration {
 	const podTakes, others = 15 * time.Second, time.Minute
-	return max(Defaults.Limit, others+time.Duration(replicas)*(run.Strategy.ServesFor()+podTakes)) + run.Disruption.MayTake
+	serves := run.Strategy.ServesFor()
+	if tasks := run.Tasks(); tasks != nil {
+		serves = max(serves, tasks.Length)
+	}
+	return max(Defaults.Limit, others+time.Duration(replicas)*(serves+podTakes)) + doneAgain(run) + run.Disruption.MayTake
 }
 
 // Run runs a scenario: lead, disruption, until that is over, tail. The load goes on all the time,
@@ -73,7 +78,8 @@ func LimitFor(run scenarios.Run, replicas int) time.Duration {
 // could meet a terminating Pod is over before the end.
 //
 // Where a load balancer probes nodes, the tail is as much longer as it may take to find out, and the
-// lead by a part of the probes' interval (probePhase).
+// lead by a part of the probes' interval (probePhase). Where Pods have long tasks, the tail is as much
+// longer as it takes to do one anew.
 //
 // It always returns a timeline. What went wrong is in its Errors.
 func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Timeline {
@@ -111,7 +117,9 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	}
 	end := &traffic.End{}
 	started := now()
-	plan := traffic.Plan{Clock: clock, End: end, Max: o.Limit + longestTimeout(run.Lanes)}
+	plan := traffic.Plan{
+		Clock: clock, End: end, Max: o.Limit + longestTimeout(run.Lanes), Tasks: tl.Spec.Tasks,
+	}
 	l.start(context.WithoutCancel(ctx), plan, started)
 	w := &tl.Window
 	noted := &notedApp{App: app, now: now}
@@ -120,7 +128,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 	fail("run", disrupt(ctx, noted, run, l.notice+lead+w.Phase, o.Phase, now, w))
 	tail := l.notice + slowestInterval(run.Lanes)
 	if w.Settled > 0 {
-		tail += longestTimeout(run.Lanes) + longestDetection(run.Lanes)
+		tail += longestTimeout(run.Lanes) + longestDetection(run.Lanes) + doneAgain(run)
 	}
 	if o.Phase != nil {
 		o.Phase("tail")
@@ -155,7 +163,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 		}
 	}
 	w.Overhead = ended - lead - w.Phase - (w.Settled - w.DisruptStart) -
-		longestTimeout(run.Lanes) - longestDetection(run.Lanes) - (over - w.LoadEnd)
+		longestTimeout(run.Lanes) - longestDetection(run.Lanes) - doneAgain(run) - (over - w.LoadEnd)
 	return tl
 }
 
@@ -203,6 +211,7 @@ func (a *notedApp) noteEvent(e timeline.Event) {
 func saw(tl *timeline.Timeline, clock timeline.Clock, seen timeline.Seen) {
 	tl.Events, tl.Served, tl.Routes = seen.Events, seen.Served, seen.Routes
 	tl.Forwards, tl.Scrapes, tl.Services, tl.Held = seen.Forwards, seen.Scrapes, seen.Services, seen.Held
+	tl.TasksByPod = seen.Tasks
 	own := timeline.Source{Kind: timeline.SourceHarness, Drift: clock.Stepped()}
 	own.SameClock = true
 	tl.Sources = append([]timeline.Source{own}, seen.Sources...)
@@ -299,6 +308,14 @@ func probePhase(run scenarios.Run) time.Duration {
 	_, _ = name.Write([]byte(run.Name()))
 	_, part := math.Modf(float64(name.Sum32())/(1<<32) + float64(run.Repeat)*(math.Phi-1))
 	return time.Duration(part * float64(interval)).Truncate(time.Millisecond)
+}
+
+// doneAgain is how long it takes until a task that was cut is done by another Pod; 0 where there are none.
+func doneAgain(run scenarios.Run) time.Duration {
+	if tasks := run.Tasks(); tasks != nil {
+		return tasks.Again()
+	}
+	return 0
 }
 
 func longest(lanes []scenarios.Lane, of func(scenarios.Load) time.Duration) time.Duration {

@@ -334,6 +334,7 @@ func TestLimitFor(t *testing.T) {
 		{"prestop-sleep", 3, 4 * time.Minute},
 		{"ten-replicas-stop-20s", 10, 6*time.Minute + 50*time.Second},
 		{"ten-replicas-stop-40s", 10, 10*time.Minute + 10*time.Second},
+		{"tasks-long-grace", 3, 4*time.Minute + 45*time.Second + 65*time.Second},
 	} {
 		s, err := c.Find(tt.strategy, "rolling-update", scenarios.DefaultRate)
 		require.NoError(t, err)

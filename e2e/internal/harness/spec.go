@@ -27,6 +27,9 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	if s.Asked != nil && s.Asked.New == scenarios.Measured {
 		out.Group = "" // at a delay that is too short it doesn't speak for the place of its delay
 	}
+	if tasks := s.Tasks(); tasks != nil {
+		out.Tasks = new(timeline.TaskSpec(*tasks))
+	}
 	for _, c := range s.Watched {
 		out.Watched = append(out.Watched, c.Name)
 	}

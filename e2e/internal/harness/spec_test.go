@@ -62,6 +62,20 @@ func TestSpecOfHeldConnections(t *testing.T) {
 	assert.True(t, lane.Reuses())
 }
 
+// TestSpecOfTasks: what Pods take beside requests is written down, in the same fields.
+func TestSpecOfTasks(t *testing.T) {
+	c, err := scenarios.NewCatalogue()
+	require.NoError(t, err)
+	scenario, err := c.Find("tasks-hand-back", "rolling-update", 50)
+	require.NoError(t, err)
+	scenario.TaskLength = 20 * time.Second
+	want := &timeline.TaskSpec{Length: 20 * time.Second, Lease: 5 * time.Second, First: 3, Every: 20 * time.Second}
+	assert.Equal(t, want, NewSpec(scenario, timeline.Environment{}).Tasks)
+	scenario, err = c.Find("prestop-sleep", "rolling-update", 50)
+	require.NoError(t, err)
+	assert.Nil(t, NewSpec(scenario, timeline.Environment{}).Tasks)
+}
+
 // TestNewSpec: what is declared is written down, with the promises and who makes them on this
 // cluster.
 func TestNewSpec(t *testing.T) {

@@ -48,6 +48,7 @@ type lifeLog struct {
 	kernel *string        // nil until the process has started
 	served timeline.Served
 	held   []timeline.HeldByPod
+	tasks  []timeline.TaskByPod
 }
 
 func (appLog) Name() string { return "app log" }
@@ -93,6 +94,7 @@ func (a appLog) Run(ctx context.Context, to Recorder) error {
 		a.addSources(all, logs)
 		for _, l := range logs {
 			all.Held = append(all.Held, l.held...)
+			all.Tasks = append(all.Tasks, l.tasks...)
 		}
 	})
 	return nil
@@ -131,6 +133,10 @@ func (l *lifeLog) parse(line []byte, to Recorder) {
 	}
 	if life.Event == protocol.EventHeldEnded && life.Held != nil {
 		l.addHeld(life.UnixNano, *life.Held, to.clock)
+		return
+	}
+	if life.Task != nil {
+		l.addTask(life, to.clock)
 		return
 	}
 	kind, known := lifeEvents[life.Event]
@@ -173,6 +179,22 @@ func (l *lifeLog) addHeld(ended int64, h protocol.Held, clock timeline.Clock) {
 	})
 }
 
+// addTask records that a task was taken, or how it ended that the Pod had it.
+func (l *lifeLog) addTask(e protocol.Event, clock timeline.Clock) {
+	at := clock.Wall(time.Unix(0, e.UnixNano)).Round(time.Microsecond)
+	switch e.Event {
+	case protocol.EventTaskTaken:
+		l.tasks = append(l.tasks, timeline.TaskByPod{
+			Pod: l.of.Pod, UID: l.of.UID, Task: e.Task.Task, Attempt: e.Task.Attempt, Taken: at,
+		})
+	case protocol.EventTaskEnded: // of the one that it took last: it has one at a time
+		if n := len(l.tasks) - 1; n >= 0 && l.tasks[n].Task == e.Task.Task && l.tasks[n].Attempt == e.Task.Attempt {
+			t := &l.tasks[n]
+			t.Ended, t.By, t.Worked, t.Error = at, timeline.TaskBy(e.Task.By), e.Task.Worked, e.Error
+		}
+	}
+}
+
 // unsure is how far off a clock is taken to be that nobody could compare: nodes that keep their
 // time by NTP are within that.
 const unsure = time.Second
@@ -203,6 +225,12 @@ func (a appLog) addSources(all *Record, logs []*lifeLog) {
 					if l.of.Node == node {
 						l.held[i].Opened -= source.Correction()
 						l.held[i].Ended -= source.Correction()
+					}
+				}
+				for i := range l.tasks {
+					if l.of.Node == node {
+						l.tasks[i].Taken -= source.Correction()
+						l.tasks[i].Ended -= source.Correction()
 					}
 				}
 			}

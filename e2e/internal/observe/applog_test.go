@@ -135,6 +135,39 @@ func TestHeld(t *testing.T) {
 	})
 }
 
+// TestTasks: what Pods tell of long tasks that they took, on the run's clock; of one that was under way when the log ended no end is known.
+func TestTasks(t *testing.T) {
+	for by, want := range map[string]timeline.TaskBy{
+		protocol.TaskDone: timeline.TaskByDone, protocol.TaskHandedBack: timeline.TaskByHandedBack, protocol.TaskLost: timeline.TaskByLost,
+	} {
+		assert.Equal(t, string(want), by, "the timeline stands alone, and has the same words")
+	}
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		start := time.Now()
+		line := func(at time.Duration, event, task, more string) string {
+			return fmt.Sprintf(`{"event":%q,"unixNano":%d,"pod":"app-0","task":{"pod":"app-0","processUnixNano":1,"task":%s}%s}`+"\n",
+				event, start.Add(at).UnixNano(), task, more)
+		}
+		s.say("app-0", line(sec, "task-taken", `3,"attempt":2`, "")+
+			line(3*sec, "task-ended", `3,"attempt":2,"workedNanos":2000000000,"by":"lost"`, `,"error":"POST /tasks/renew: 502"`)+
+			line(4*sec, "task-ended", `4,"attempt":1,"by":"done"`, "")+ // of one that it hasn't taken
+			line(5*sec, "task-taken", `5,"attempt":1`, ""))
+		s.endLog("app-0")
+		s.put(aReadyPod("app-0"))
+		o := s.observe(t)
+		after(sec)
+		seen := o.Stop()
+		require.Len(t, seen.Tasks, 2)
+		for i := range seen.Tasks {
+			seen.Tasks[i].UID = ""
+		}
+		assert.Equal(t, []timeline.TaskByPod{
+			{Pod: "app-0", Task: 3, Attempt: 2, Taken: sec, Ended: 3 * sec, By: timeline.TaskByLost, Worked: 2 * sec, Error: "POST /tasks/renew: 502"},
+			{Pod: "app-0", Task: 5, Attempt: 1, Taken: 5 * sec},
+		}, seen.Tasks)
+	})
+}
+
 // TestServed: what Pods say in their last words about the requests they have answered, as far as they got to say it.
 func TestServed(t *testing.T) {
 	const last = `{"event":"last-request","unixNano":946684801000000000,"pod":"app-0","requests":9`
@@ -233,7 +266,7 @@ func TestLogCut(t *testing.T) {
 	}
 }
 
-// TestTold: every event of its life that the sample app can tell of is known here, and no other. What it tells of single requests is none. The list of the protocol's constants is read from its source.
+// TestTold: every event of its life that the sample app can tell of is known here, and no other. What it tells of single requests, connections and tasks is none. The list of the protocol's constants is read from its source.
 func TestTold(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "..", "sampleapp", "protocol", "protocol.go"), nil, 0)
 	require.NoError(t, err)
@@ -245,7 +278,9 @@ func TestTold(t *testing.T) {
 		}
 		name, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
 		require.NoError(t, err)
-		if name != "failed-request" && name != protocol.EventHeldEnded {
+		if !slices.Contains([]string{
+			"failed-request", protocol.EventHeldEnded, protocol.EventTaskTaken, protocol.EventTaskEnded,
+		}, name) {
 			names = append(names, name)
 		}
 		return true

@@ -114,6 +114,8 @@ type FileRun struct {
 	// Releases are those of a run that has several at the same time, of which ReleasesAtOnce at most.
 	Releases       []FileRelease `json:"releases,omitempty"`
 	ReleasesAtOnce int           `json:"releasesAtOnce,omitempty"`
+	// Tasks are the long tasks that Pods took; not there where they take none.
+	Tasks *FileTasks `json:"tasks,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -279,7 +281,7 @@ func (f File) check() error {
 		return err
 	}
 	for _, run := range f.Runs {
-		err := checkWord("outcome", verdict.Outcomes(), run.Outcome)
+		err := cmp.Or(checkWord("outcome", verdict.Outcomes(), run.Outcome), run.Tasks.check())
 		for _, l := range run.Lanes {
 			err = cmp.Or(err, l.check())
 		}
@@ -391,8 +393,8 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
 		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v),
-		Controllers: newFileControllers(v.Controllers),
-		Releases:    newFileReleases(v.Releases), ReleasesAtOnce: v.ReleasesAtOnce,
+		Controllers: newFileControllers(v.Controllers), Tasks: newFileTasks(v.Tasks),
+		Releases: newFileReleases(v.Releases), ReleasesAtOnce: v.ReleasesAtOnce,
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment

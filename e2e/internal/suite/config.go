@@ -23,6 +23,7 @@ type Config struct {
 	Consumers   []string      // in their groups; empty for the profile's
 	Clients     int           // that hold a connection each, in lanes whose clients do; 0 for the loads' own
 	Rate        int           // requests per second of each lane; the profile's, once Validate has chosen it
+	TaskLength  time.Duration // of the tasks of strategies that take some; 0 for scenarios.TaskLength
 	Repeat      int
 	Night       time.Time // whose turn it is where cells take turns; zero for that in which the suite began
 	Resume      bool      // take over the runs that are stored in Out
@@ -124,6 +125,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.IntVar(&c.Clients, "held-clients", 0,
 		"clients that hold a connection each, in each lane of held connections; 0 for the load's: 50")
 	f.IntVar(&c.Rate, "rate", 0, "requests per second of each lane; 0 for the profile's: "+strings.Join(rates, ", "))
+	f.DurationVar(&c.TaskLength, "task", 0,
+		"how long a task takes, of strategies whose Pods take tasks from a queue, as a model of work of hours; 0 for "+
+			scenarios.TaskLength.String())
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f = group("On a kind cluster of its own")
@@ -202,6 +206,8 @@ func (c *Config) Validate() error {
 	}
 	check(c.Clients < 0 || c.Clients > scenarios.MaxClients,
 		"-held-clients %d: want 1 to %d", c.Clients, scenarios.MaxClients)
+	check(c.TaskLength != 0 && c.TaskLength < 10*time.Second || c.TaskLength > scenarios.MaxTaskLength,
+		"-task %s: want 10s to %s", c.TaskLength, scenarios.MaxTaskLength)
 	check(c.Rate < 0 || c.Rate > scenarios.MaxRate,
 		"-rate %d: want 1 to %d requests per second", c.Rate, scenarios.MaxRate)
 	check(c.Repeat <= 0, "-repeat %d: want 1 or more", c.Repeat)

@@ -67,6 +67,8 @@ func TestConfig(t *testing.T) {
 		{"a proxy mode for a proxy that exists", append(existing, "-proxy-mode=nftables"), []string{"-proxy-mode .* are for a kind cluster"}},
 		{"a period for a proxy that exists", append(existing, "-proxy-min-sync=10s"), []string{"-proxy-min-sync are for a kind cluster"}},
 		{"keeping what is kept anyway", append(existing, "-keep"), []string{"-keep, .* are for a kind cluster"}},
+		{"a task of nothing", []string{"-task=5s"}, []string{"-task 5s: want 10s to 2m0s"}},
+		{"a task that no grace period has room for", []string{"-task=3m"}, []string{"-task 3m0s: want 10s to 2m0s"}},
 		{"negative delay", []string{"-delay=-1s"}, []string{"-delay -1s: want 0 or more"}},
 		{"every long test", []string{"-long=safe-delay,safe-delay-sync,sync-period,faults,truth,instants,soak-rate,soak-memory,knobs"}, nil},
 		{"unknown long test", []string{"-long=faults,soak"}, []string{`-long "soak": want some of safe-delay,safe-delay-sync,sync-period,knobs,faults,`}},
@@ -160,11 +162,11 @@ func TestUsage(t *testing.T) {
 
 // TestConfigFlags: each flag ends up where it belongs.
 func TestConfigFlags(t *testing.T) {
-	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7", "-held-clients=500",
+	c := parseFlags(t, "-profile=full", "-strategies=a,b", "-disruptions=d", "-delay=1.5s", "-out=/a", "-replay=/r", "-rate=7", "-held-clients=500", "-task=90s",
 		"-repeat=2", "-node-image=n", "-proxy-mode=nftables", "-proxy-min-sync=10s", "-keep", "-kubeconfig=/k", "-context=c",
 		"-address=h", "-app-image=i", "-load-image=l", "-workers=3", "-lanes=service/new,dns/new", "-consumers=a,b", "-resume", "-soak=5m", "-long=faults,truth")
 	assert.Equal(t, Config{
-		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7, Clients: 500,
+		Profile: "full", Strategies: []string{"a", "b"}, Disruptions: []string{"d"}, Delay: 1500 * ms, Out: "/a", Replay: "/r", Rate: 7, Clients: 500, TaskLength: 90 * time.Second,
 		Repeat: 2, Lanes: []string{"service/new", "dns/new"}, Consumers: []string{"a", "b"}, Resume: true, Soak: 5 * time.Minute, Long: []string{"faults", "truth"},
 		Cluster: cluster.Config{
 			NodeImage: "n", ProxyMode: "nftables", ProxyMinSync: 10 * time.Second, Keep: true,

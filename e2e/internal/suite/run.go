@@ -79,7 +79,8 @@ func (s *Suite) selection() scenarios.Selection {
 	return scenarios.Selection{
 		Profile: c.Profile, Strategies: c.Strategies, Disruptions: c.Disruptions, Lanes: c.Lanes, Consumers: c.Consumers,
 		Rate: c.Rate, Clients: c.Clients, Delay: c.Delay, MinSync: c.Cluster.ProxyMinSync, Night: night,
-		OneProxy: c.Cluster.ProxyMode != "" || c.Cluster.Kubeconfig != "",
+		TaskLength: c.TaskLength,
+		OneProxy:   c.Cluster.ProxyMode != "" || c.Cluster.Kubeconfig != "",
 	}
 }
 
@@ -123,6 +124,9 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 		}
 		d += runOverhead + run.Strategy.ServesFor() + run.Disruption.Takes
 		d += time.Duration(max(0, run.Replicas()-usualReplicas)) * replicaTakes
+		if tasks := run.Tasks(); tasks != nil { // of the Pods that go, and those that are done anew
+			d += tasks.Length + tasks.Again()
+		}
 	}
 	for _, made := range clusters {
 		if made {

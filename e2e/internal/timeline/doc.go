@@ -16,6 +16,7 @@
 //	         per connection where the proxy reads no requests
 //	Served   how many requests each Pod says it has answered, and which it had begun
 //	Held     each connection that a client held, as the client has it (in Lanes) and as its Pod has it
+//	Tasks    each time that a Pod had a long task, as the queue has it (in Senders) and as the Pod has it
 //	Senders  the processes that sent load, each with its clock and the pressure on its CPUs
 //	Scrapes  when Prometheus asked each Pod, and whether it got an answer
 //	Sources  where events came from, each with its clock and what it did not tell

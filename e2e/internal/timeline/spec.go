@@ -37,6 +37,8 @@ type Spec struct {
 	Lanes     []LaneSpec `json:"lanes"`
 	// Watched are consumers without lanes: what they ask Pods by themselves is on record (Scrapes).
 	Watched []string `json:"watched,omitempty"`
+	// Tasks are what Pods take beside requests; nil where they take none.
+	Tasks *TaskSpec `json:"tasks,omitempty"`
 }
 
 // Scope says which of the Pods that were there have to be gone after the disruption, or what else has

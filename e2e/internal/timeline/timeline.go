@@ -38,6 +38,8 @@ type Timeline struct {
 	Served []Served `json:"served,omitempty"`
 	// Held is the server's side of the ledger of held connections, as far as Pods told it.
 	Held []HeldByPod `json:"held,omitempty"`
+	// TasksByPod are the Pods' side of the ledger of long tasks; the queue's is the sender's that has it.
+	TasksByPod []TaskByPod `json:"tasksByPod,omitempty"`
 	// Interrupted says who or what ended the run before its time; empty if nobody did.
 	Interrupted string `json:"interrupted,omitempty"`
 	// Errors are what went wrong with the measurement itself, in the order in which it happened:
@@ -74,6 +76,7 @@ type Seen struct {
 	Scrapes  []Scrape
 	Services []ServiceEndpoints
 	Held     []HeldByPod
+	Tasks    []TaskByPod
 }
 
 // Sender is a process that sent load. All instants of its records are on the run's clock already:
@@ -93,6 +96,8 @@ type Sender struct {
 	// Pressure is the share of the time of the load, from 0 to 1, in which some task on the
 	// sender's machine waited for a CPU (Linux PSI, cpu some); nil if the kernel doesn't tell.
 	Pressure *float64 `json:"pressure,omitempty"`
+	// Tasks are what its queue has given out, in that order; empty for a sender that has none.
+	Tasks []TaskAttempt `json:"tasks,omitempty"`
 }
 
 // Served is how many requests of each lane a Pod says it has answered. A Pod that is killed tells

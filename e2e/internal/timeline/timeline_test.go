@@ -57,6 +57,9 @@ func example() Timeline {
 			Pod: "app-1", UID: "u", Lane: "nodeport/new", Client: 3, Number: 2, Opened: time.Second, Ended: 3 * time.Second, By: HeldByAppsExit, Fault: "cut",
 			Received: 4, Echoed: 3, Last: 153,
 		}},
+		TasksByPod: []TaskByPod{{
+			Pod: "app-1", UID: "u", Task: 3, Attempt: 2, Taken: time.Second, Ended: 3 * time.Second, By: TaskByLost, Worked: time.Second, Error: "502",
+		}},
 		Scrapes:     []Scrape{{Consumer: "prometheus-endpoints", IP: "10.244.1.2", At: 3 * time.Second, OK: true}},
 		Environment: Environment{Kubernetes: "v1.37.2", Nodes: 3, ProxyMode: "iptables", MinSyncPeriod: "1s", CPUs: 2},
 		Errors:      []string{"the cluster went away"},
@@ -70,6 +73,7 @@ func exampleSpec() Spec {
 		Delay: 15 * time.Second, PreStop: 20 * time.Second,
 		Disruption: "rolling-update", Scope: ScopeAll, Gone: 2, TakesNode: true, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Watched: []string{"prometheus-endpoints"},
+		Tasks:   &TaskSpec{Length: time.Minute, Lease: 5 * time.Second, First: 3, Every: 2 * time.Minute},
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
 			Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,

@@ -69,6 +69,8 @@ type Plan struct {
 	Lookup Lookup
 	// API is the way to the API server; nil for a sender that has none.
 	API *http.Client
+	// Tasks are those that Pods take from the queue of a worker in the cluster; nil: they take none.
+	Tasks *timeline.TaskSpec
 }
 
 // Shard is one sender's part of a lane's requests where several share its rate: every Count-th one,

@@ -34,6 +34,8 @@
 //	consumers that are only watched were so throughout  no scrape missing for 3 s
 //	the client's ledger and the Pods' ledgers agree     no request apart
 //	and so do those of held connections                 each on both sides, at most 1 % told differently
+//	long tasks were under way when it began             one, where Pods take tasks
+//	the ledgers of queue and Pods agree                 each attempt, and each has an end
 //	the access log of a proxy has a line of each lane   at least one, if the lane was answered
 //	clocks of senders are known, and held               known to 3/rate; drift at most twice what
 //	                                                    they are known to
@@ -91,6 +93,21 @@
 // A connection is charged to the phase of its Pod's life in which it ended, by the rules for requests: as
 // one that was sent when it was opened. How long its client was without is the time to its next
 // connection; what clients wait for meanwhile is messages that are late, or dropped.
+//
+// # Long tasks
+//
+// Pods may take long tasks from a queue that outlives them, beside the requests that they answer. Each
+// time that a task was given out is on record, by the queue and by the Pod, and both say how it ended:
+//
+//	the queue says   the Pod says                      it counts as
+//	done             done, or it was killed            done
+//	handed-back      handed-back, or it was killed     handed back
+//	expired          nothing: its process had ended    cut
+//	…                lost, or nothing                  lapsed: the lease ran out of a Pod that lived
+//	expired, late    done                              lapsed, and done: with another's, done twice
+//
+// Any other pair makes the run inconclusive. An attempt is charged to its Pod, and to the phase of its
+// life in which it ended: of one that was cut that is the end of its process, and not of its lease.
 //
 // # Behind a proxy
 //

@@ -40,6 +40,9 @@ var validityChecks = []validityCheck{
 	{reasons: watchedAllTheTime, machine: true}, // a Prometheus that broke down is told as an error
 	{reasons: ledgersAgree},
 	{reasons: heldLedgersAgree},
+	{reasons: tasksWereUnderWay},
+	{reasons: taskQueueBalances},
+	{reasons: taskLedgersAgree},
 	{reasons: accessLogsCame},
 	{reasons: clocksHeld},
 	{reasons: loadOutlivedThePods},

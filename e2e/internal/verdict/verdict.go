@@ -108,6 +108,8 @@ type Verdict struct {
 	// the next. So many of them had Pods at the same time at most.
 	Releases       []Release
 	ReleasesAtOnce int
+	// Tasks is what became of the long tasks that Pods have taken; nil where they take none.
+	Tasks *Tasks
 
 	Controllers     Controllers
 	Watched         []Watched        // removals, as consumers without load saw them
@@ -252,6 +254,7 @@ func Judge(tl timeline.Timeline) Verdict {
 	v.Controllers = controllers(tl, pods)
 	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
+	v.Tasks = judgeTasks(tl, found)
 	for i, record := range tl.Lanes {
 		found.punctuality = append(found.punctuality, punctualityOf(record, tl.Window))
 		v.Lanes = append(v.Lanes, judgeLane(tl, i, found))

@@ -180,7 +180,11 @@ func (w *member) send(
 		self.Lanes = append(self.Lanes, lane.Name)
 	}
 	zero := plan.Clock.Start().Round(0).Add(w.clock.Correction()).UnixNano()
-	if err := w.post(ctx, "/start", startRequest{Zero: zero, Lanes: lanes, Shard: shard, Max: plan.Max}); err != nil {
+	start := startRequest{Zero: zero, Lanes: lanes, Shard: shard, Max: plan.Max}
+	if shard.Index == 0 {
+		start.Tasks = plan.Tasks
+	}
+	if err := w.post(ctx, "/start", start); err != nil {
 		return self, fmt.Errorf("%s: start it: %w", w.Name, err)
 	}
 	stopped := make(chan error, 1)
@@ -202,7 +206,7 @@ func (w *member) send(
 	if err != nil {
 		return self, fmt.Errorf("%s: %w", w.Name, err)
 	}
-	self.Pressure = last.Pressure
+	self.Pressure, self.Tasks = last.Pressure, last.Tasks
 	after, err := w.compare(ctx, plan.Clock)
 	if err != nil {
 		return self, fmt.Errorf("%s: %w", w.Name, err)

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/queue"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/sampleapp/protocol"
@@ -30,6 +31,7 @@ type Server struct {
 	exit chan struct{}
 	// lookup resolves names; nil outside of tests.
 	lookup traffic.Lookup
+	tasks  queue.Queue
 
 	mu      sync.Mutex
 	started *startRequest
@@ -77,6 +79,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.records(w, r)
 	case "POST /stop":
 		answer(w, r, s.stop)
+	case "POST " + protocol.PathTaskTake, "POST " + protocol.PathTaskRenew, "POST " + protocol.PathTaskDone,
+		"POST " + protocol.PathTaskHandBack:
+		s.tasks.ServeHTTP(w, r)
 	case "POST /exit":
 		s.exiting.Do(func() { close(s.exit) })
 		w.WriteHeader(http.StatusNoContent)
@@ -189,6 +194,13 @@ func (s *Server) start(o startRequest) error {
 		return fmt.Errorf("start request came %s after its first request was due", late)
 	}
 	s.started = &o
+	if o.Tasks != nil {
+		clock := s.clock
+		s.tasks.Open(
+			queue.Plan{TaskSpec: *o.Tasks, Start: o.Lanes[0].Start},
+			func() time.Duration { return clock.Offset(time.Now()).Round(time.Microsecond) },
+		)
+	}
 	for range o.Lanes {
 		s.ledgers = append(s.ledgers, traffic.NewLedger())
 	}
@@ -216,6 +228,7 @@ func (s *Server) send(o startRequest) {
 		s.summary.Err = err.Error()
 	}
 	s.summary.Pressure = pressure()
+	s.summary.Tasks = s.tasks.Close()
 	for _, l := range s.ledgers {
 		s.summary.Recorded = append(s.summary.Recorded, l.Len())
 		s.summary.Lookups = append(s.summary.Lookups, l.Lookups())

@@ -10,6 +10,9 @@
 //	GET  /records   ◀─ batch by batch ──  as requests end; taken up again where it was cut off
 //	POST /stop      ── agreed end ────▶   sends until then, waits for what is in flight
 //	POST /exit      ──────────────────▶   it ends
+//
+// Where Pods have long tasks to do, the first worker of a fleet has the queue that they take them from
+// (package queue): it outlives all of them.
 package worker
 
 import (
@@ -49,6 +52,8 @@ type startRequest struct {
 	Lanes []traffic.Lane `json:"lanes"`
 	Shard traffic.Shard  `json:"shard"`
 	Max   time.Duration  `json:"max"`
+	// Tasks are those that the worker has a queue of; nil: it has none.
+	Tasks *timeline.TaskSpec `json:"tasks,omitempty"`
 }
 
 // stopRequest is the agreed end of the load, as JSON: an offset.
@@ -73,6 +78,7 @@ type summary struct {
 	Lookups  []int // DNS queries, per lane
 	// Held are the connections that clients held, per lane: there are few of them, beside requests.
 	Held     [][]timeline.Held
+	Tasks    []timeline.TaskAttempt // that its queue has given out
 	Pressure *float64
 	Err      string // what went wrong in sending; empty if nothing did
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -401,6 +402,61 @@ func TestLookups(t *testing.T) {
 	for _, r := range records[0].Requests {
 		assert.EqualValues(t, 1, r.Address)
 	}
+}
+
+// TestTasks: the first worker has the queue, from the first request on, and hands over what it has given out, on the run's clock.
+func TestTasks(t *testing.T) {
+	s := newSite(t, time.Minute, 0)
+	say := func(worker int, path string) (code int, task protocol.Task) {
+		w := httptest.NewRecorder()
+		body := strings.NewReader(`{"pod":"app-0","task":1,"attempt":1,"workedNanos":5000}`)
+		s.servers[worker].ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, body))
+		if w.Code == http.StatusOK {
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &task))
+		}
+		return w.Code, task
+	}
+	code, _ := say(0, protocol.PathTaskTake)
+	assert.Equal(t, http.StatusNoContent, code, "nothing is due before the load")
+	fleet, clock, end := NewFleet(s.workers), timeline.NewClock(time.Now()), &traffic.End{}
+	require.NoError(t, fleet.Sync(t.Context(), clock))
+	start := clock.Offset(time.Now()) + fleet.LeadTime()
+	plan := traffic.Plan{
+		Clock: clock, End: end, Max: time.Minute,
+		Tasks: &timeline.TaskSpec{Length: time.Second, Lease: time.Minute, First: 2, Every: time.Hour},
+	}
+	var senders []timeline.Sender
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		var err error
+		_, senders, err = fleet.Send(t.Context(), s.lanes(start), plan)
+		assert.NoError(t, err)
+	})
+	require.Eventually(t, func() bool {
+		code, task := say(0, protocol.PathTaskTake)
+		return code == http.StatusOK && task == protocol.Task{Task: 1, Attempt: 1, Length: time.Second, Lease: time.Minute}
+	}, time.Minute, time.Millisecond)
+	code, _ = say(0, protocol.PathTaskDone)
+	assert.Equal(t, http.StatusNoContent, code)
+	code, _ = say(1, protocol.PathTaskTake)
+	assert.Equal(t, http.StatusNoContent, code, "one worker has the queue")
+	code, _ = say(0, protocol.PathTaskTake)
+	assert.Equal(t, http.StatusOK, code)
+	end.Set(clock.Offset(time.Now()) + 500*time.Millisecond)
+	sent.Wait()
+	require.Len(t, senders, 2)
+	assert.Empty(t, senders[1].Tasks)
+	require.Len(t, senders[0].Tasks, 2)
+	done, open := senders[0].Tasks[0], senders[0].Tasks[1]
+	assert.Equal(t, []timeline.TaskEnd{timeline.TaskDone, timeline.TaskOpen}, []timeline.TaskEnd{done.End, open.End})
+	assert.Equal(t, start, done.Due)
+	assert.Equal(t, 5*time.Microsecond, done.Worked)
+	assert.GreaterOrEqual(t, done.Taken, start-time.Millisecond)
+	last, _ := end.At()
+	assert.Less(t, done.Ended, last)
+	assert.Greater(t, open.Ended, last-100*time.Millisecond, "when the last request has ended")
+	code, _ = say(0, protocol.PathTaskDone)
+	assert.Equal(t, http.StatusConflict, code, "it is closed")
 }
 
 // TestHeldConnections: what workers know of connections that clients held is put together, client by client.
