@@ -45,6 +45,11 @@ argo: ## Blue-green by Argo Rollouts, with its default delay of 30 s, beside zer
 	@$(MAKE) --no-print-directory images CONSUMERS=argo-rollouts
 	@scripts/e2e.sh -profile argo -out artifacts/argo $(GO_TEST_FLAGS)
 
+.PHONY: keda
+keda: ## Scale to zero and back by KEDA while requests come, by metrics that help and that don't; builds its operator first. Twenty minutes
+	@$(MAKE) --no-print-directory images CONSUMERS=keda,prometheus,traefik
+	@scripts/e2e.sh -profile keda -out artifacts/keda $(GO_TEST_FLAGS)
+
 .PHONY: safe-delay
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)

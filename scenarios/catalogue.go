@@ -100,7 +100,7 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
-	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), nightlyProfile(out[0]))
+	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), kedaProfile(), nightlyProfile(out[0]))
 }
 
 // ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.

@@ -104,6 +104,7 @@ type Cluster struct {
 	exposed   []object                              // of consumers, as long as they are there
 	deployed  map[string]*unstructured.Unstructured // Deployments of components, as they are now
 	patches   map[string]string                     // on Deployments of components in the run at hand, as YAML
+	args      map[string][]string                   // more arguments of their programs in it
 	balancer  *balancer                             // beside the cluster; nil before a run has needed it
 }
 
