@@ -97,6 +97,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.admit(w, r)
 	case protocol.PathMetrics:
 		s.metrics(w)
+	case protocol.PathBusy:
+		s.busy(w)
 	case protocol.PathFill:
 		s.fill(w, r)
 	case protocol.PathFail:
@@ -108,7 +110,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case protocol.PathEvents:
 		s.events(w, r)
 	default:
-		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /fill, /fail, /exit, /socket and /events"
+		const known = "/work, /readyz, /livez, /admit, /prestop, /ledger, /metrics, /busy, /fill, /fail, /exit, " +
+			"/socket and /events"
 		_ = s.answer(w, http.StatusNotFound, "no such path: there are "+known+"\n")
 	}
 }
@@ -361,15 +364,17 @@ func (t *tally) total() (count int64, last time.Time, lanes map[string]int64) {
 
 // begun holds the requests that have been begun and not yet answered.
 type begun struct {
+	all      atomic.Int64 // also those that don't say which they are
 	mu       sync.Mutex
 	requests map[*protocol.Request]bool
 }
 
 // add takes a request in, if it says which it is, and returns what takes it out again.
 func (b *begun) add(lane, seq string) (done func()) {
+	b.all.Add(1)
 	n, err := strconv.Atoi(seq)
 	if err != nil {
-		return func() {}
+		return func() { b.all.Add(-1) }
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -379,6 +384,7 @@ func (b *begun) add(lane, seq string) (done func()) {
 	r := &protocol.Request{Lane: lane, Seq: n}
 	b.requests[r] = true
 	return func() {
+		b.all.Add(-1)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.requests, r)

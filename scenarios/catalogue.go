@@ -44,6 +44,9 @@ type Profile struct {
 	AA          bool     // each strategy runs under two names
 	Rate        int      // requests per second of each lane, unless others are asked for
 	Lanes       []string // by name, unless others or consumers are asked for. Empty means all there are
+	// Consumers are those that it is about, by name, in their groups, unless others are asked for; nil for
+	// those of every run.
+	Consumers []string
 	// Cells are what runs unless strategies or disruptions are asked for; nil: each of Strategies under
 	// each of Disruptions.
 	Cells func() []Cell
@@ -100,7 +103,7 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
-	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), kedaProfile(), nightlyProfile(out[0]))
+	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), kedaProfile(), nightlyProfile(out[0]))
 }
 
 // ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.
@@ -292,12 +295,13 @@ func (c Catalogue) Selected(sel Selection) ([]Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := c.Groups(sel.Consumers, cmp.Or(sel.Rate, p.Rate))
+	consumers := firstNotEmpty(sel.Consumers, p.Consumers)
+	groups, err := c.Groups(consumers, cmp.Or(sel.Rate, p.Rate))
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case len(sel.Consumers) > 0:
+	case len(consumers) > 0:
 	case p.Groups: // held connections say nothing of how long a consumer goes on sending
 		groups = slices.DeleteFunc(groups, func(g Group) bool { return g.Name == heldGroup })
 	default:

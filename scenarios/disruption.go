@@ -37,6 +37,11 @@ type Disruption struct {
 	Wait time.Duration
 	// Takes is how much longer its runs take than one of a rollout, what is undone included: for estimates.
 	Takes time.Duration
+	// MayTake is how much longer they may take at most, before they are broken off; 0 for no longer.
+	MayTake time.Duration
+	// Drains says that it ends Pods only when they have no work left: connections that clients hold, and
+	// requests in flight, may not be dropped, whatever the strategy.
+	Drains bool
 	// TakesNode says that a node goes with its Pods: who asks that node is not answered.
 	TakesNode bool
 	// Workload is what holds the Pods, a folder of fixtures/base; empty for what the suite runs on.
@@ -208,6 +213,7 @@ type App interface {
 	NodeShutdown
 	NodeLoss
 	System
+	Rainbow
 	Keda
 }
 
@@ -220,6 +226,7 @@ func Disruptions() []Disruption {
 		inPlace(),
 		quotas(),
 		argo(),
+		rainbows(),
 		kedas(),
 		onNodes(),
 		systemRestarts(),

@@ -47,8 +47,8 @@ type Promise struct {
 //  1. the trial that asks for it (Asked);
 //  2. the disruption: where no Pod may go nothing may be dropped, but for what it breaks itself, nor
 //     where every Pod serves all the time; a grace period of 0 must drop requests in flight; what it
-//     breaks nobody can promise; and one that waits before it ends Pods promises for new connections
-//     what a delay does;
+//     breaks nobody can promise; one that waits before it ends Pods promises for new connections
+//     what a delay does; and one that drains them first promises held connections and what is in flight;
 //  3. the consumer: it says from which delay on a promise for connections holds there. Where it says
 //     nothing, or the strategy's delay is shorter, nothing is promised;
 //  4. the strategy's word for the class. That connections must be dropped is asked where every Pod
@@ -68,7 +68,7 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return Promise{s.Asked.New, s.Asked.Source}
 	case s.Disruption.Scope == ScopeNone && s.Disruption.breaks(l, as):
 		return Promise{Measured, "disruption " + s.Disruption.Name + ": it is about the consumer, and no strategy helps"}
-	case s.Disruption.Scope == ScopeNone:
+	case s.Disruption.Scope == ScopeNone && !s.Disruption.Drains:
 		return Promise{Clean, "disruption " + s.Disruption.Name}
 	case s.Disruption.GraceZero:
 		return atReference(l, class, Promise{Drops, "disruption " + s.Disruption.Name}, ClassInFlight)
@@ -76,6 +76,8 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	word, err := s.word(as)
 	strategy, disruption := "strategy "+s.Strategy.Name, "disruption "+s.Disruption.Name
 	switch d := s.Disruption; {
+	case d.Drains && (as == ClassHeld || as == ClassInFlight):
+		return Promise{Clean, disruption + ": ends no Pod that has work"}
 	case err != nil: // Validate tells
 		return Promise{Measured, err.Error()}
 	case (d.Serves || d.Waits) && l.Consumer.Local:

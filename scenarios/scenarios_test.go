@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -321,16 +322,21 @@ func TestInterleave(t *testing.T) {
 // fakeApp writes down what a disruption does to it.
 type fakeApp struct {
 	pods []string
+	mu   sync.Mutex // some do several things at the same time
 	did  []string
+	at   []time.Time
 	fail string // the verb that fails
 
 	delay time.Duration
+	work  func(colour string) map[string]int
 }
 
 var errFake = errors.New("fake")
 
 func (f *fakeApp) do(what string) error {
-	f.did = append(f.did, what)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.did, f.at = append(f.did, what), append(f.at, time.Now())
 	if what == f.fail {
 		return errFake
 	}

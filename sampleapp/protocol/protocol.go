@@ -29,12 +29,23 @@ const (
 	PathLedger  = "/ledger"  // how many requests to /work were answered, by lane
 	PathAdmit   = "/admit"   // an admission webhook that allows everything; it counts as PathWork does
 	PathMetrics = "/metrics" // the same for Prometheus, and whether the Pod has got its SIGTERM
+	PathBusy    = "/busy"    // how much work the Pod has, as JSON: Busy
 	PathFill    = "/fill"    // the body is written to a file in the folder of -scratch
 	PathFail    = "/fail"    // an order, by POST: the probe that ?probe=livez names fails from now on, or for ?for=5s
 	PathExit    = "/exit"    // an order, by POST: the process ends at once, with exit code ?code=42
 	PathSocket  = "/socket"  // a WebSocket: each message, a number in the lane, gets an Echo
 	PathEvents  = "/events"  // server-sent events: an Echo of each number, when it is due
 )
+
+// Busy is how much work a Pod has that its end would cut. Whoever ends Pods only when they have none asks
+// for it: the harness, or an autoscaler, which wants one number (KEDA's trigger metrics-api with
+// valueLocation work). Probes, and questions like this one, are no work.
+type Busy struct {
+	Held     int `json:"held"`     // connections that clients hold
+	Tasks    int `json:"tasks"`    // that it has taken and not finished
+	Requests int `json:"requests"` // of the load, begun and not answered
+	Work     int `json:"work"`     // all of it together
+}
 
 // The parameters of PathEvents. The first event is of the number ?from=17 and due after ?in=250ms, which
 // may be less than nothing; each further one is ?step=50 higher, and due ?every=1s later.

@@ -49,9 +49,11 @@ const (
 type siblings struct {
 	delay   time.Duration     // of the strategy
 	matched map[string]string // the labels that Services and the workload select its Pods by
-	first   *App              // that Services selected before they were switched; nil before that
+	first   *App              // that Services select as they were made; nil before there is something to switch them to
 	second  *App              // that they are to be switched to
-	other   *App              // another app
+	// switched are the labels that Services were to select instead since then.
+	switched []map[string]string
+	other    *App // another app
 }
 
 // Delay is how long a Pod with the app's strategy serves on after its deletion.
@@ -275,17 +277,30 @@ func (a *App) SwitchServices(ctx context.Context) error {
 	if a.second == nil {
 		return errors.New("switch Services: there is nothing to switch them to")
 	}
-	first, next := *a, *a.second
-	a.first = &first // from now on: Restore takes back what was done by halves, too
-	if err := a.reselect(ctx, first.matched, next.matched); err != nil {
+	return a.switchTo(ctx, a.second)
+}
+
+// switchTo has all Services select the Pods of a sibling, which is the app from then on.
+func (a *App) switchTo(ctx context.Context, next *App) error {
+	a.keepFirst()
+	a.switched = append(a.switched, next.matched) // before it is done: Restore takes back what was done by halves, too
+	if err := a.reselect(ctx, next.matched, a.matched); err != nil {
 		return err
 	}
 	a.workload, a.selector, a.matched = next.workload, next.selector, next.matched
 	return nil
 }
 
-// reselect has the Services that select Pods by some labels select others. None is an error.
-func (a *App) reselect(ctx context.Context, from, to map[string]string) error {
+// keepFirst remembers the app as it was deployed.
+func (a *App) keepFirst() {
+	if a.first == nil {
+		first := *a
+		a.first = &first
+	}
+}
+
+// reselect has the Services that select Pods by some labels, of several, select others. None is an error.
+func (a *App) reselect(ctx context.Context, to map[string]string, from ...map[string]string) error {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"selector": to}})
 	if err != nil {
 		return fmt.Errorf("switch Services: %w", err)
@@ -299,9 +314,10 @@ func (a *App) reselect(ctx context.Context, from, to map[string]string) error {
 				return "", err
 			}
 			selects := labels.Set(service.Spec.Selector)
+			ours := func(from map[string]string) bool { return labels.SelectorFromSet(from).Matches(selects) }
 			switch {
 			case labels.SelectorFromSet(to).Matches(selects): // the answer to the change may have been lost
-			case !labels.SelectorFromSet(from).Matches(selects):
+			case !slices.ContainsFunc(from, ours):
 				return "", nil // it selects by something else
 			default:
 				_, err = services.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
@@ -350,13 +366,9 @@ func (a *App) DeployOther(ctx context.Context) (err error) {
 
 // estrange makes another app of a copy of the app: by what it answers, and for who observes the app.
 func estrange(o *unstructured.Unstructured) error {
-	containers, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+	containers, app, err := containersOf(o)
 	if err != nil {
 		return err
-	}
-	app, ok := containers[0].(map[string]any) // the first one is the app's
-	if !ok {
-		return errors.New("its first container is none")
 	}
 	if _, ok := app["command"]; ok {
 		return errors.New("it has a command, and its arguments are not the app's")
@@ -372,6 +384,19 @@ func estrange(o *unstructured.Unstructured) error {
 		return err
 	}
 	return unstructured.SetNestedField(o.Object, otherApp, "spec", "template", "metadata", "labels", ownLabel)
+}
+
+// containersOf are those of a workload's Pod template, and the app's of them.
+func containersOf(o *unstructured.Unstructured) (all []any, app map[string]any, err error) {
+	all, _, err = unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return nil, nil, err
+	}
+	app, ok := all[0].(map[string]any) // the first one is the app's
+	if !ok {
+		return nil, nil, errors.New("its first container is none")
+	}
+	return all, app, nil
 }
 
 // ChangeBoth changes the Pod templates of the app and of the other app at the same time.
@@ -423,7 +448,7 @@ func (a *App) Restore(ctx context.Context) error {
 	original := a
 	if a.first != nil {
 		original = a.first
-		if err = a.reselect(ctx, a.second.matched, original.matched); err == nil {
+		if err = a.reselect(ctx, original.matched, a.switched...); err == nil {
 			a.workload, a.selector, a.matched = original.workload, original.selector, original.matched
 			a.first = nil
 		}

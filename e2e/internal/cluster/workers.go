@@ -236,20 +236,24 @@ func (a *App) served(ctx context.Context) []timeline.Served {
 	return out
 }
 
-func (a *App) ledger(ctx context.Context, pod string) (map[string]int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.proxyURL(pod, protocol.Port)+protocol.PathLedger, nil)
+func (a *App) ledger(ctx context.Context, pod string) (answered map[string]int, err error) {
+	err = a.ask(ctx, pod, protocol.PathLedger, &answered)
+	return answered, err
+}
+
+// ask has the sample app in a Pod tell something, as JSON, through the API server.
+func (a *App) ask(ctx context.Context, pod, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.proxyURL(pod, protocol.Port)+path, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	resp, err := a.cluster.http.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("ask Pod %s for its ledger: %s", pod, resp.Status)
+		return fmt.Errorf("ask Pod %s for %s: %s", pod, path, resp.Status)
 	}
-	var answered map[string]int
-	err = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&answered)
-	return answered, err
+	return json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(into)
 }

@@ -18,11 +18,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // releaseKey is the annotation of the Pod template that changes with a new release.
-const releaseKey = "zerodrop.dev/release"
+const releaseKey = observe.ReleaseKey
 
 // render puts a scenario's strategy on its workload, or on the one that is asked for. manifest is what
 // is deployed.

@@ -61,10 +61,10 @@ var Defaults = Options{Lead: 3 * time.Second, Limit: 4 * time.Minute}
 
 // LimitFor is a limit for a run of so many Pods: that of Defaults, or more where they take longer one after
 // the other, each its delay and podTakes. podTakes is what it may take a Pod besides to fail a probe, to be
-// replaced and to get ready, on a busy machine.
+// replaced and to get ready, on a busy machine. A disruption may take longer than a rollout, and says so.
 func LimitFor(run scenarios.Run, replicas int) time.Duration {
 	const podTakes, others = 15 * time.Second, time.Minute
-	return max(Defaults.Limit, others+time.Duration(replicas)*(run.Strategy.ServesFor()+podTakes))
+	return max(Defaults.Limit, others+time.Duration(replicas)*(run.Strategy.ServesFor()+podTakes)) + run.Disruption.MayTake
 }
 
 // Run runs a scenario: lead, disruption, until that is over, tail. The load goes on all the time,
@@ -166,6 +166,7 @@ type notedApp struct {
 
 	mu     sync.Mutex
 	events []timeline.Event
+	work   map[string]int // of colours, when they were last asked
 }
 
 // DeletePod deletes a Pod and notes when it was asked for and when it was granted.

@@ -43,6 +43,7 @@ type fakeApp struct {
 	scenarios.NodeShutdown // nil: no test uses it
 	scenarios.NodeLoss     // nil: what tests use is in nodeloss_test.go
 	scenarios.System       // nil: what tests use is in system_test.go
+	scenarios.Rainbow      // nil: what tests use is in rainbow_test.go
 
 	url string
 

@@ -67,6 +67,9 @@ func (a apiWatch) Run(ctx context.Context, to Recorder) error {
 	return nil
 }
 
+// ReleaseKey is the annotation of a Pod that names the release that it is of.
+const ReleaseKey = "zerodrop.dev/release"
+
 // handler takes the state of an object that exists, or was deleted, as of an offset. Objects of
 // another kind are passed over.
 type handler func(at time.Duration, object runtime.Object, deleted bool)
@@ -84,7 +87,9 @@ func podChanges(to Recorder, container string) handler {
 			At: at, Pod: id.name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP, Version: p.ResourceVersion,
 		}
 		once := func(kind timeline.Kind) { e.Kind = kind; to.Once(e) }
+		e.Release = p.Annotations[ReleaseKey]
 		once(timeline.PodCreated)
+		e.Release = ""
 		if p.Spec.NodeName != "" {
 			once(timeline.PodScheduled)
 		}

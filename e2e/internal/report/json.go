@@ -111,6 +111,9 @@ type FileRun struct {
 	// Withdrawals are how Pods that nobody had deleted stopped being ready endpoints.
 	Withdrawals []FileWithdrawal `json:"withdrawals,omitempty"`
 	Controllers *FileControllers `json:"controllers,omitempty"`
+	// Releases are those of a run that has several at the same time, of which ReleasesAtOnce at most.
+	Releases       []FileRelease `json:"releases,omitempty"`
+	ReleasesAtOnce int           `json:"releasesAtOnce,omitempty"`
 	// only of a run that was measured elsewhere than the report says
 	Cluster *timeline.Environment `json:"cluster,omitempty"`
 	Lanes   []FileLane            `json:"lanes"`
@@ -382,6 +385,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		DeletionSeenMs: millisecondsOf(v.DeletionSeen), DeletionLateMs: millisecondsOf(v.DeletionLate),
 		DeletionWidthMs: millisecondsOf(v.DeletionWidth), Pods: newFilePods(v),
 		Controllers: newFileControllers(v.Controllers),
+		Releases:    newFileReleases(v.Releases), ReleasesAtOnce: v.ReleasesAtOnce,
 	}
 	if v.Environment != cluster && v.Environment != (timeline.Environment{}) {
 		out.Cluster = &v.Environment

@@ -33,7 +33,17 @@ type Event struct {
 	// By is who asked for the change, as the audit log says: replicaset-controller, kubelet of a
 	// node, harness; with "eviction by" in front where it asked for that.
 	By string `json:"by,omitempty"`
+	// Release is that of a Pod, where it is first seen, or the one that the disruption does something to: a
+	// colour, or the number of a change of the Pod template. It is empty for Pods that the app was deployed
+	// with: FirstRelease.
+	Release string `json:"release,omitempty"`
+	// Left is, of ReleaseDrained, how much work the release's Pods had when they were last asked: connections
+	// that clients held, tasks, requests in flight.
+	Left int `json:"left,omitempty"`
 }
+
+// FirstRelease is the one that the app was deployed with.
+const FirstRelease = "first"
 
 // Kind names what happened.
 type Kind string
@@ -80,6 +90,8 @@ const (
 	// the disruption is about to restart a program of the cluster itself: Detail names it, and Node where
 	// it is, if that is one
 	ProgramRestarted Kind = "program-restarted"
+	ReleaseSwitched  Kind = "release-switched" // the disruption is about to have Services select the Pods of Release
+	ReleaseDrained   Kind = "release-drained"  // the disruption is about to scale Release to zero: Left of its work is left
 )
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset.

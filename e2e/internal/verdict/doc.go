@@ -202,6 +202,14 @@
 //
 // CountPods counts Pods over time. One that is terminating and still runs counts once, as terminating.
 //
+// # Releases
+//
+// Where several releases are there at the same time (a Deployment per release, rolling updates that come
+// faster than Pods go), a verdict has each of them: when it was ready, when Services were told to select
+// it and when another, when it was ended and gone, and what became of the connections that it held
+// (releases.go). A Pod says by an annotation of its template which release it is of. One that was ended
+// though it had work left is told as such: its time to drain was over.
+//
 // # What a zero is worth
 //
 // A zero is a claim about rollouts, not about requests: after n rollouts without a dropped request,

@@ -16,6 +16,8 @@ type PodLifecycle struct {
 	UID  string `json:",omitempty"` // empty in timelines that are older than it
 	Node string
 	IP   string
+	// Release is that which the Pod is of; empty for one that the app was deployed with.
+	Release string `json:",omitempty"`
 	// FirstSeen are the first instants of each kind, as offsets from the start of the run.
 	FirstSeen map[timeline.Kind]time.Duration
 	// Routed is, by node, the last instant at which that node chose this Pod for a new connection.
@@ -194,7 +196,7 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 			pods.all = append(pods.all, l)
 			pods.byName[e.Pod] = append(pods.byName[e.Pod], l)
 		}
-		l.UID, l.Node = cmp.Or(l.UID, e.UID), cmp.Or(l.Node, e.Node)
+		l.UID, l.Node, l.Release = cmp.Or(l.UID, e.UID), cmp.Or(l.Node, e.Node), cmp.Or(l.Release, e.Release)
 		if l.IP == "" && e.IP != "" {
 			l.IP = e.IP
 			pods.byIP[e.IP] = append(pods.byIP[e.IP], l)

@@ -104,6 +104,11 @@ type Verdict struct {
 	// Restarted are the programs of the cluster that the disruption has restarted, a sentence each.
 	Restarted []string
 
+	// Releases are those of a run that has several in a row, or that says when Services changed from one to
+	// the next. So many of them had Pods at the same time at most.
+	Releases       []Release
+	ReleasesAtOnce int
+
 	Controllers     Controllers
 	Watched         []Watched        // removals, as consumers without load saw them
 	Terminations    []Termination    // of the Pods that were deleted with a grace period
@@ -251,6 +256,7 @@ func Judge(tl timeline.Timeline) Verdict {
 		found.punctuality = append(found.punctuality, punctualityOf(record, tl.Window))
 		v.Lanes = append(v.Lanes, judgeLane(tl, i, found))
 	}
+	v.Releases, v.ReleasesAtOnce = releases(tl, pods, v.Lanes)
 	// What broke down, or who ended the run, explains the rest: to list that as well would bury it.
 	switch broken := slices.Concat(tl.Errors, nodesDown(tl)); {
 	case len(broken) > 0:

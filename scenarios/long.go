@@ -1,0 +1,33 @@
+package scenarios
+
+import "slices"
+
+// longProfile is work that outlives a grace period, and the ways that don't cut it.
+func longProfile() Profile {
+	return Profile{
+		Name: "long",
+		Summary: "connections that clients hold for up to a minute: what cuts them, and what a release costs that doesn't: a " +
+			"long grace period, a Deployment per release, a gradual scale-down",
+		Consumers: []string{"service-websocket", "service-sse"}, Rate: 50,
+		Cells: func() []Cell { return slices.Concat(heldCells()) },
+	}
+}
+
+// heldCells are held connections under every way to stop, and every way to release.
+func heldCells() []Cell {
+	lanes := []string{"service/new", "service-websocket/websocket", "service-sse/sse"}
+	strategies := []string{"shutdown-at-once", "held-close", "held-spread", "in-app-delay", longGrace}
+	// Of a rainbow no strategy matters: the one that does least for its clients shows that.
+	return slices.Concat(
+		[]Cell{{controlStrategy, "rolling-update", lanes}},
+		cross(strategies, []string{"rolling-update"}, lanes),
+		cross([]string{"shutdown-at-once"}, []string{
+			"rainbow", "rainbow-limit", "rainbow-back", "rainbow-never-ready",
+			"scale-down-gradually", "scale-down-by-cost", "scale-down-idle-first", "rainbow-ten",
+		}, lanes),
+		cross([]string{longGrace}, []string{"rollouts-ten"}, lanes),
+	)
+}
+
+// longGrace is the strategy whose grace period is longer than clients stay.
+const longGrace = "held-long-grace"
