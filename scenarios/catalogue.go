@@ -103,7 +103,8 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
-	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), kedaProfile(), nightlyProfile(out[0]))
+	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), kedaProfile(),
+		nightlyProfile(out[0]))
 }
 
 // ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.

@@ -21,6 +21,21 @@ func (f *fakeApp) WaitScaling(_ context.Context, condition string, holds bool) e
 }
 func (f *fakeApp) WaitNone(context.Context) error  { return f.do("none") }
 func (f *fakeApp) ScaleBack(context.Context) error { return f.do("back") }
+func (f *fakeApp) AddScaling(_ context.Context, colour, _ string) error {
+	return f.do("scale " + colour + " by KEDA")
+}
+
+// ScaledToZero says yes the third time that it is asked for a colour.
+func (f *fakeApp) ScaledToZero(_ context.Context, colour string) (bool, error) {
+	err := f.do("is " + colour + " there?")
+	asked := 0
+	for _, what := range f.did {
+		if what == "is "+colour+" there?" {
+			asked++
+		}
+	}
+	return asked >= 3, err
+}
 
 // TestKeda: what each does, for a cluster of zerodrop's own alone, and that the ScaledObject is one, which does nothing before there is load.
 func TestKeda(t *testing.T) {
@@ -37,8 +52,8 @@ func TestKeda(t *testing.T) {
 	}
 	components, err := fixtures.Components("zerodrop")
 	require.NoError(t, err)
-	require.Len(t, kedas(), len(tests))
-	for i, d := range kedas() {
+	require.Len(t, scalings(), len(tests))
+	for i, d := range scalings() {
 		t.Run(tests[i].name, func(t *testing.T) {
 			require.Equal(t, tests[i].name, d.Name)
 			require.NoError(t, d.validate())
@@ -65,6 +80,47 @@ func TestKeda(t *testing.T) {
 			assert.EqualValues(t, 3, spec["minReplicaCount"], "back come all of them, as no HPA has a metric")
 		})
 	}
+}
+
+// TestRainbowByKeda: KEDA gets a colour when its Services are switched, the harness takes it away when KEDA has ended it, and a new operator goes on.
+func TestRainbowByKeda(t *testing.T) {
+	names := []string{"rainbow-keda", "rainbow-keda-restart"}
+	want := []string{
+		"0 deploy red, 0 switch to red, 0 scale first by KEDA, 0 is first there?, 1 is first there?, 2 is first there?, 2 remove first, " +
+			"20 deploy orange, 20 switch to orange, 20 scale red by KEDA, 20 is red there?, 21 is red there?, 22 is red there?, 22 remove red, " +
+			"40 deploy yellow, 40 switch to yellow, 40 scale orange by KEDA, 40 is orange there?, 41 is orange there?, 42 is orange there?, 42 remove orange",
+		"0 deploy red, 0 switch to red, 0 scale first by KEDA, 0 is first there?, 1 is first there?, 2 is first there?, 2 remove first, 15 roll keda",
+	}
+	require.Len(t, rainbowsByKeda(), len(names))
+	for i, d := range rainbowsByKeda() {
+		t.Run(names[i], func(t *testing.T) {
+			require.Equal(t, names[i], d.Name)
+			require.NoError(t, d.validate())
+			require.ErrorContains(t, d.Allowed(false), "reaches beyond the namespace, to the cluster: ")
+			synctest.Test(t, func(t *testing.T) {
+				app, began := &fakeApp{work: script(nil)}, time.Now()
+				require.NoError(t, d.Run(t.Context(), app))
+				assert.Equal(t, want[i], app.seen(began))
+				for _, step := range app.did {
+					require.ErrorIs(t, d.Run(t.Context(), &fakeApp{work: script(nil), fail: step}), errFake, "a failure of %q is told", step)
+				}
+				require.ErrorIs(t, d.Run(t.Context(), &fakeApp{work: script(nil), fail: "work"}), errFake)
+				app.did = nil
+				require.NoError(t, d.Over(t.Context(), app))
+				require.NoError(t, d.Undo(t.Context(), app))
+				assert.Equal(t, []string{"replaced", "restore", "restore nodes"}, app.did)
+			})
+		})
+	}
+	filled := fmt.Sprintf(drainScaling, 1, 2, 3)
+	for _, name := range []string{"{workload}", "{namespace}", "{selector}"} {
+		assert.Contains(t, filled, name)
+		filled = strings.ReplaceAll(filled, name, map[bool]string{true: "{app: app-red}", false: "x"}[name == "{selector}"])
+	}
+	objects, err := fixtures.Objects([]byte(filled))
+	require.NoError(t, err)
+	require.Len(t, objects, 2)
+	assert.Equal(t, "ScaledObject", objects[1].GetKind())
 }
 
 // TestTriggers: they are JSON, of the names that KEDA knows, and every value is text, as KEDA wants it.
@@ -113,9 +169,10 @@ func TestKedaProfile(t *testing.T) {
 	c := catalogue(t)
 	list, err := c.Select(Selection{Profile: "keda"})
 	require.NoError(t, err)
-	var scaled []string
+	var all, scaled []string
 	for _, s := range list {
-		if len(s.Disruption.Uses) > 0 {
+		all = append(all, s.Path())
+		if len(s.Disruption.Uses) > 1 {
 			scaled = append(scaled, s.Path())
 			assert.Contains(t, laneNames(s.Lanes), "service/new")
 			assert.Contains(t, laneNames(s.Lanes), "ingress/new")
@@ -127,6 +184,10 @@ func TestKedaProfile(t *testing.T) {
 		"ingress/prestop-sleep/scale-to-zero", "ingress/prestop-sleep/scale-to-zero-own-metric",
 		"ingress/prestop-sleep/scale-metric-empty", "ingress/prestop-sleep/scale-metric-missing",
 	}, scaled)
+	assert.Equal(t, []string{
+		"held/no-handler/none", "held/no-handler/rolling-update",
+		"held/shutdown-at-once/rainbow", "held/shutdown-at-once/rainbow-keda", "held/shutdown-at-once/rainbow-keda-restart", "ingress/no-handler/none",
+	}, all[:6])
 	for _, profile := range []string{"disruptions", "nightly"} {
 		list, err := c.Select(Selection{Profile: profile, Night: night(1)})
 		require.NoError(t, err)

@@ -3,8 +3,10 @@ package cluster
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -108,4 +110,50 @@ func (a *App) ScaleBack(ctx context.Context) error {
 		return err
 	}
 	return a.WaitReady(ctx)
+}
+
+// AddScaling makes the objects by which KEDA scales a colour. They go with those of the disruption.
+func (a *App) AddScaling(ctx context.Context, colour, text string) error {
+	a.cluster.adding.Lock() // several colours may drain
+	defer a.cluster.adding.Unlock()
+	c, err := a.colour(colour)
+	if err != nil {
+		return err
+	}
+	selector, err := json.Marshal(c.matched)
+	if err != nil {
+		return fmt.Errorf("scale colour %s by KEDA: %w", colour, err)
+	}
+	filled := strings.NewReplacer("{workload}", c.workload.GetName(), "{selector}", string(selector),
+		"{namespace}", a.cluster.namespace, "{replicas}", fmt.Sprint(c.replicas)).Replace(text)
+	objects, err := fixtures.Objects([]byte(filled))
+	if err != nil {
+		return fmt.Errorf("scale colour %s by KEDA: %w", colour, err)
+	}
+	located, err := a.cluster.locate(objects)
+	if err == nil {
+		err = a.cluster.addObjects(ctx, located)
+	}
+	if err != nil {
+		return fmt.Errorf("scale colour %s by KEDA: %w", colour, err)
+	}
+	return nil
+}
+
+// ScaledToZero says whether the Deployment of a colour asks for no Pod.
+func (a *App) ScaledToZero(ctx context.Context, colour string) (zero bool, err error) {
+	c, err := a.colour(colour)
+	if err != nil {
+		return false, err
+	}
+	err = poll(ctx, deployWithin, "the replicas of colour "+colour, func(ctx context.Context) (string, error) {
+		now, err := c.workload.get(ctx)
+		if err != nil {
+			return "", err
+		}
+		replicas, found, err := unstructured.NestedInt64(now.Object, "spec", "replicas")
+		zero = found && replicas == 0
+		return "", err
+	})
+	return zero, err
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -135,5 +136,36 @@ func TestUses(t *testing.T) {
 		assert.Contains(t, deployed(), "--metrics")
 		c.args = nil
 		assert.NotContains(t, deployed(), "--metrics")
+	})
+}
+
+// TestAddScaling: what is made for a colour is about its Deployment and its Pods, and goes with what else the disruption has made.
+func TestAddScaling(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		app, client := colouring(t, &proxy{})
+		ctx := t.Context()
+		require.NoError(t, app.DeployColour(ctx, "red"))
+		const text = "apiVersion: v1\nkind: Service\nmetadata: {name: '{workload}-x', labels: {in: '{namespace}', of: '{replicas}'}}\n" +
+			"spec: {selector: {selector}}\n"
+		require.NoError(t, app.AddScaling(ctx, "red", text))
+		require.NoError(t, app.AddScaling(ctx, "first", text))
+		assert.Equal(t, "app-red", selected(t, client, "app-red-x"))
+		assert.Equal(t, "app", selected(t, client, "app-x"))
+		s, err := client.CoreV1().Services(namespace).Get(ctx, "app-x", metav1.GetOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, map[string]string{"in": namespace, "of": "3"}, s.Labels)
+
+		zero, err := app.ScaledToZero(ctx, "red")
+		require.NoError(t, err)
+		assert.False(t, zero)
+		require.NoError(t, app.ScaleColour(ctx, "red", 0))
+		zero, err = app.ScaledToZero(ctx, "red")
+		require.NoError(t, err)
+		assert.True(t, zero)
+
+		require.NoError(t, app.cluster.removeObjects(ctx))
+		_, err = client.CoreV1().Services(namespace).Get(ctx, "app-x", metav1.GetOptions{})
+		require.ErrorContains(t, err, "not found")
+		require.ErrorContains(t, app.AddScaling(ctx, "red", "kind: Nobody"), "scale colour red by KEDA: ")
 	})
 }
