@@ -63,7 +63,8 @@ const (
 )
 
 // scaledObject is the app's, with a trigger. Between none and all of its Pods there is nothing: that would
-// be the part of a HorizontalPodAutoscaler.
+// be the part of a HorizontalPodAutoscaler, which has no metric here. KEDA's adapter would bring it, by an
+// APIService; one whose program is scaled away, as components are, breaks discovery for the whole cluster.
 const scaledObject = `apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata:
