@@ -45,6 +45,11 @@ argo: ## Blue-green by Argo Rollouts, with its default delay of 30 s, beside zer
 	@$(MAKE) --no-print-directory images CONSUMERS=argo-rollouts
 	@scripts/e2e.sh -profile argo -out artifacts/argo $(GO_TEST_FLAGS)
 
+.PHONY: keda
+keda: ## Old releases drained by KEDA, and an app that it scales to zero and back while requests come; builds its operator first. Half an hour
+	@$(MAKE) --no-print-directory images CONSUMERS=keda,prometheus,traefik
+	@scripts/e2e.sh -profile keda -out artifacts/keda $(GO_TEST_FLAGS)
+
 .PHONY: safe-delay
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
@@ -81,7 +86,7 @@ soak: ## What takes long or breaks things on purpose: faults in mid-run, kills, 
 	@$(ALL) soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory soak-knobs
 .PHONY: soak-faults soak-kills soak-truth soak-rate soak-aa soak-memory soak-knobs
 soak-faults:
-	@$(MAKE) --no-print-directory images CONSUMERS=traefik
+	@$(MAKE) --no-print-directory images CONSUMERS=keda,traefik
 	@scripts/e2e.sh -long faults -out artifacts/faults $(GO_TEST_FLAGS)
 soak-kills:
 	@scripts/e2e.sh -long kills -timeout 90m -out artifacts/kills $(GO_TEST_FLAGS)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
@@ -35,16 +36,16 @@ func TestFaults(t *testing.T) {
 	}
 	tests := []struct {
 		name string
-		// fault happens as the rolling update begins. It returns at once; what it starts is over by
-		// itself.
-		fault     func(ctx context.Context) error
-		skew      time.Duration
-		consumers []string                        // instead of those of every run
-		before    func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
-		outcome   verdict.Outcome
-		reason    string              // in one of the reasons; empty if the run may be believed
-		partial   bool                // the workers' records may end early
-		missing   timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
+		// fault happens as the disruption begins. It returns at once; what it starts is over by itself.
+		fault      func(ctx context.Context) error
+		skew       time.Duration
+		disruption string                          // instead of the rolling update
+		consumers  []string                        // instead of those of every run
+		before     func(ctx context.Context) error // on the cluster of the test before: the run can't even begin
+		outcome    verdict.Outcome
+		reason     string              // in one of the reasons; empty if the run may be believed
+		partial    bool                // the workers' records may end early
+		missing    timeline.SourceKind // what tells no more of the control plane's node from then on; empty if all does
 	}{
 		{name: "a worker is killed", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "loadgen")
@@ -71,6 +72,14 @@ func TestFaults(t *testing.T) {
 		{name: "an access log ends", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "-f", "tail .*traefik.log")
 		}, consumers: []string{"ingress"}, outcome: verdict.Pass, missing: timeline.SourceAccessLog},
+		{name: "the autoscaler is killed in mid-drain", fault: func(ctx context.Context) error {
+			// The first release is out by then, and its clients stay for up to a minute.
+			time.AfterFunc(30*time.Second, func() {
+				_ = docker(context.WithoutCancel(ctx), "exec", "zerodrop-control-plane", "pkill", "-KILL", "-x", "keda")
+			})
+			return nil
+		}, disruption: "rainbow-keda", consumers: []string{"service-websocket"},
+			outcome: verdict.Infrastructure, reason: "component keda"},
 		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: verdict.Pass},
 		{name: "nothing is wrong after all that", outcome: verdict.Pass},
 	}
@@ -80,7 +89,7 @@ func TestFaults(t *testing.T) {
 				c.Cluster.ClockSkew = tt.skew
 				c.Out, c.Consumers = filepath.Join(c.Out, "faults", strings.ReplaceAll(tt.name, " ", "-")), tt.consumers
 			})
-			s := runsOf(t, broken, "prestop-sleep", "rolling-update")[0].Scenario
+			s := runsOf(t, broken, "prestop-sleep", cmp.Or(tt.disruption, "rolling-update"))[0].Scenario
 			if tt.before != nil {
 				require.NoError(t, tt.before(testContext(t)))
 			}

@@ -103,7 +103,7 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
-	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), tasksProfile(),
+	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), tasksProfile(), kedaProfile(),
 		nightlyProfile(out[0]))
 }
 

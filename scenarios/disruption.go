@@ -58,7 +58,7 @@ type Disruption struct {
 	// Work is what loads with work ask for in its runs; 0 for their own.
 	Work time.Duration
 	// Objects is the YAML of what it needs beside the app, as a PodDisruptionBudget; made before
-	// the run and removed after it.
+	// the run and removed after it. {namespace} and {replicas} in it are the app's.
 	Objects string
 	// Needs is what it needs of the cluster. Runs with the same needs share a cluster.
 	Needs Needs
@@ -69,6 +69,9 @@ type Disruption struct {
 	// Component is the one that it rolls, if any. In its runs consumers reach that by its Service, as its
 	// Pod doesn't stay. ComponentPatch is a strategic-merge patch, as YAML, on its Deployment there.
 	Component, ComponentPatch string
+	// Uses are components that it needs beside those of consumers, each with more arguments of its program in
+	// its runs.
+	Uses map[string][]string
 	// Strategies are those that profile disruptions has it with, by name, where it is about some; nil
 	// for one that stops at once and one that waits.
 	Strategies []string
@@ -161,9 +164,9 @@ func (d Disruption) Allowed(ours bool) error {
 func (d Disruption) ends() bool { return d.Scope != ScopeNone && !d.Serves && !d.Waits }
 
 // breaks says whether it is known to make a lane drop requests of a class, whatever the strategy. One that is
-// about consumers breaks nothing of others.
+// about consumers breaks nothing of others, unless it ends all Pods.
 func (d Disruption) breaks(l Lane, class Class) bool {
-	return slices.Contains(d.Breaks, class) && (d.Consumers == nil || d.concerns(l.Consumer))
+	return slices.Contains(d.Breaks, class) && (d.Consumers == nil || d.Scope == ScopeAll || d.concerns(l.Consumer))
 }
 
 // concerns says whether a consumer depends on what it rolls: a component, or what resolves names.
@@ -211,6 +214,7 @@ type App interface {
 	NodeLoss
 	System
 	Rainbow
+	Keda
 }
 
 // Disruptions are all there are, in the order in which reports show them.
@@ -223,6 +227,7 @@ func Disruptions() []Disruption {
 		quotas(),
 		argo(),
 		rainbows(),
+		kedas(),
 		onNodes(),
 		systemRestarts(),
 		shutdowns(),

@@ -136,13 +136,19 @@ func releases(name string, n int) Disruption {
 			"are switched when it is ready; the one before is kept until its last connection, task and request has ended, then "+
 			"scaled to zero and removed", n, releaseEvery),
 		Drains: true, Takes: apart + drainsFor, MayTake: apart + drainLimit,
-		Run: func(ctx context.Context, app App) error { return inARow(ctx, app, n) },
+		Run: func(ctx context.Context, app App) error {
+			return inARow(ctx, app, n, func(ctx context.Context, app App, colour string) error {
+				return drain(ctx, app, colour, drainLimit, nil)
+			})
+		},
 	}
 }
 
-// inARow makes the releases, and drains the old ones meanwhile. A release that doesn't get ready is the
-// last, and nothing is drained for it any more.
-func inARow(ctx context.Context, app App, n int) error {
+// inARow makes the releases, and has the old ones drained meanwhile. A release that doesn't get ready is
+// the last, and nothing is drained for it any more.
+func inARow(
+	ctx context.Context, app App, n int, drained func(ctx context.Context, app App, colour string) error,
+) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var draining sync.WaitGroup
@@ -153,7 +159,7 @@ func inARow(ctx context.Context, app App, n int) error {
 			return err
 		}
 		of := old
-		draining.Go(func() { failed[i] = drain(ctx, app, of, drainLimit, nil) })
+		draining.Go(func() { failed[i] = drained(ctx, app, of) })
 		old = colours[i]
 		return nil
 	})

@@ -8,14 +8,20 @@ func longProfile() Profile {
 		Name: "long",
 		Summary: "connections that clients hold for up to a minute: what cuts them, and what a release costs that doesn't: a " +
 			"long grace period, a Deployment per release, a gradual scale-down",
-		Consumers: []string{"service-websocket", "service-sse"}, Rate: 50,
+		Consumers: heldConsumers(), Rate: 50,
 		Cells: func() []Cell { return slices.Concat(heldCells()) },
 	}
 }
 
+// heldConsumers are those on which clients hold connections, and heldLanes theirs beside the reference.
+func heldConsumers() []string { return []string{"service-websocket", "service-sse"} }
+func heldLanes() []string {
+	return []string{"service/new", "service-websocket/websocket", "service-sse/sse"}
+}
+
 // heldCells are held connections under every way to stop, and every way to release.
 func heldCells() []Cell {
-	lanes := []string{"service/new", "service-websocket/websocket", "service-sse/sse"}
+	lanes := heldLanes()
 	strategies := []string{"shutdown-at-once", "held-close", "held-spread", "in-app-delay", longGrace}
 	// Of a rainbow no strategy matters: the one that does least for its clients shows that.
 	return slices.Concat(

@@ -137,6 +137,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 	}
 	a.cluster.patches = map[string]string{s.Disruption.Component: s.Disruption.ComponentPatch}
+	a.cluster.args = s.Disruption.Uses
 	if a.components, err = a.cluster.useComponents(ctx, needed, a.dir); err != nil {
 		return err
 	}
@@ -180,7 +181,8 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	}
 	var beside []object
 	if text := s.Disruption.Objects; text != "" {
-		list, err := fixtures.Objects([]byte(text))
+		filled := strings.NewReplacer("{namespace}", a.cluster.namespace, "{replicas}", fmt.Sprint(a.replicas)).Replace(text)
+		list, err := fixtures.Objects([]byte(filled))
 		if err == nil {
 			beside, err = a.cluster.locate(list)
 		}

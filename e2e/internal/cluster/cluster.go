@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,9 +102,11 @@ type Cluster struct {
 	changed   bool // by a disruption that reaches beyond the namespace and wasn't undone yet
 	facts     timeline.Environment
 	added     []object                              // what disruptions need, as long as it is there
+	adding    sync.Mutex                            // held by who adds to it while the disruption runs
 	exposed   []object                              // of consumers, as long as they are there
 	deployed  map[string]*unstructured.Unstructured // Deployments of components, as they are now
 	patches   map[string]string                     // on Deployments of components in the run at hand, as YAML
+	args      map[string][]string                   // more arguments of their programs in it
 	balancer  *balancer                             // beside the cluster; nil before a run has needed it
 }
 

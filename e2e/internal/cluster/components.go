@@ -101,6 +101,9 @@ func componentsOf(s scenarios.Scenario, w fixtures.Workload) []string {
 		add(c.Component)
 	}
 	add(w.Component)
+	for _, name := range slices.Sorted(maps.Keys(s.Disruption.Uses)) {
+		add(name)
+	}
 	return names
 }
 
@@ -123,7 +126,8 @@ func (c *Cluster) startComponent(ctx context.Context, component fixtures.Compone
 			return instance{}, err
 		}
 	}
-	args, env := c.config.ComponentArgs[component.Name], c.config.ComponentEnv[component.Name]
+	args := slices.Concat(c.config.ComponentArgs[component.Name], c.args[component.Name])
+	env := c.config.ComponentEnv[component.Name]
 	desired, err := withArgs(component.Deployment, 1, args, env)
 	if patch := c.patches[component.Name]; err == nil && patch != "" {
 		desired, err = patched(desired, patch)
@@ -222,7 +226,11 @@ func (c *Cluster) install(ctx context.Context, component fixtures.Component, nod
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create namespace %s: %w", componentsNamespace, err)
 	}
-	return c.applyComponent(ctx, component, component.Objects...)
+	objects, err := withCertificates(component.Objects)
+	if err != nil {
+		return err
+	}
+	return c.applyComponent(ctx, component, objects...)
 }
 
 // applyComponent makes objects of a component, or makes those that are there what they are to be.
