@@ -171,7 +171,7 @@ func findings(m model) []string {
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
 	}
-	out = append(append(out, m.graceNotes()...), m.withdrawalNotes()...)
+	out = slices.Concat(out, m.heldNotes(), m.graceNotes(), m.withdrawalNotes())
 	for _, v := range m.Suite.Runs {
 		if len(v.Restarted) > 0 {
 			out = append(out, m.name(v)+": "+strings.Join(plains(v.Restarted), "; "))
