@@ -64,7 +64,9 @@ func (s *server) eventsRPC(stream grpc.ServerStream) error {
 
 // connCredentials are credentials of nobody, by which the handler of a call knows its connection: grpc-go
 // tells it nothing but the addresses, and the fault that resets a connection needs the connection.
-type connCredentials struct{ credentials.TransportCredentials }
+type connCredentials struct {
+	credentials.TransportCredentials
+}
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (connCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {

@@ -27,7 +27,7 @@ func TestBusy(t *testing.T) {
 		assert.Equal(t, protocol.Busy{}, busy())
 		asked := p.dial(t)
 		asked.begin("/work")
-		held := s.hold(protocol.Held{Lane: "held"}, func() {})
+		held := s.hold(protocol.Held{Lane: "held"}, false, func() {})
 		assert.Equal(t, protocol.Busy{Held: 1, Requests: 1, Work: 2}, busy())
 		s.endedHeld(held, protocol.ByClient)
 		assert.Equal(t, protocol.Busy{Requests: 1, Work: 1}, busy())

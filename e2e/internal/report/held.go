@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
@@ -49,7 +50,8 @@ func held(m model) section {
 		Table: Tabulate(heldColumns, lanes),
 		List: []string{
 			"left: the client, when its time was over, and the server has confirmed it",
-			"announced: the server, by its word: a close frame, the end of the stream",
+			"announced: the server, by its word: a close frame, the end of the stream; of gRPC a status, or GOAWAY before " +
+				"the end",
 			"cut: a reset, or FIN without a word; or nothing came any more, and the client gave it up",
 			"unattributed: the client and the Pod may both have ended it: it counts for neither",
 			"back: from the end of a connection that its client didn't end to that client's next one; away: clients that " +
@@ -61,6 +63,36 @@ func held(m model) section {
 			Text:  "The same by the phase of the Pod's life in which its connections ended:",
 			Table: Tabulate(heldPhaseColumns, phases),
 		})
+	}
+	return out
+}
+
+// heldNotes say of each row, in a line, how many connections their clients didn't end, and when the last
+// client was back.
+func (m model) heldNotes() []string {
+	var out []string
+	for _, r := range slices.Concat(m.Parts...) {
+		var sum verdict.Held
+		for _, l := range r.heldLanes() {
+			sum.Connections, sum.Cut, sum.Announced = sum.Connections+l.Connections, sum.Cut+l.Cut, sum.Announced+l.Announced
+			sum.Unattributed, sum.Away = sum.Unattributed+l.Unattributed, sum.Away+l.Away
+			sum.Back = append(sum.Back, l.Back...)
+		}
+		if sum.Connections == 0 || r.Control {
+			continue
+		}
+		line := fmt.Sprintf("%s, %s: of %s, %d were cut and %d announced",
+			r.label(), r.Where, Count(sum.Connections, "held connection"), sum.Cut, sum.Announced)
+		if sum.Unattributed > 0 {
+			line += fmt.Sprintf(", %d unattributed", sum.Unattributed)
+		}
+		if len(sum.Back) > 0 {
+			line += fmt.Sprintf("; clients were back after %s at most", Duration(slices.Max(sum.Back)))
+		}
+		if sum.Away > 0 {
+			line += fmt.Sprintf("; %d not back when the load ended", sum.Away)
+		}
+		out = append(out, line)
 	}
 	return out
 }

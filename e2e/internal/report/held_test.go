@@ -62,6 +62,14 @@ func TestHeld(t *testing.T) {
 		{"rolling-update", "in-app-delay", "service-websocket/websocket", "cut-at-exit", "4", "0", "60", "1.2s"},
 	}, rowsOfTable(s.Blocks[1].Table))
 
+	assert.Equal(t, []string{
+		"prestop-sleep, rolling-update: of 50 held connections, 0 were cut and 0 announced",
+		"in-app-delay, rolling-update: of 240 held connections, 60 were cut and 40 announced, 2 unattributed; " +
+			"clients were back after 1.2s at most; 4 not back when the load ended",
+	}, newModel(suite(
+		withHeld("in-app-delay", someHeld), repeat(2, withHeld("in-app-delay", again)), withHeld("prestop-sleep", noneLost),
+	)).heldNotes())
+
 	s = held(newModel(suite(withHeld("prestop-sleep", noneLost))))
 	require.Len(t, s.Blocks, 1, "nothing was announced or cut")
 	assert.NotContains(t, written(t, Markdown, suite(withHeld("prestop-sleep", noneLost))), "away |")

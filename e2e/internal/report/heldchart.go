@@ -51,7 +51,8 @@ func (m model) heldRuns() []FileRun {
 	var out []FileRun
 	for _, r := range slices.Concat(m.Parts...) {
 		runs := r.conclusive().Runs
-		if len(runs) > 0 && slices.ContainsFunc(runs[0].Lanes, func(l verdict.Lane) bool { return l.HeldConnections != nil }) {
+		holds := func(l verdict.Lane) bool { return l.HeldConnections != nil }
+		if len(runs) > 0 && slices.ContainsFunc(runs[0].Lanes, holds) {
 			out = append(out, newFileRun(runs[0], m.Cluster))
 		}
 	}
@@ -84,6 +85,19 @@ func newHeldChart(runs []FileRun) heldChart {
 
 // drawn says that there is a picture of the lane.
 func (h *FileHeld) drawn() bool { return h != nil && h.Over != nil && len(h.Over.Pods) > 0 }
+
+// check wants as many counts of each Pod as the picture has instants.
+func (o *FileHeldOver) check() error {
+	if o == nil {
+		return nil
+	}
+	for _, p := range o.Pods {
+		if len(p.Open) != verdict.HeldInstants {
+			return fmt.Errorf("Pod %s has connections at %d instants: want %d", p.Pod, len(p.Open), verdict.HeldInstants)
+		}
+	}
+	return nil
+}
 
 // all are the connections at each instant, with all Pods together.
 func (o FileHeldOver) all() []int {
@@ -118,12 +132,13 @@ func newHeldRow(run FileRun, l FileLane, longest float64, most int) heldRow {
 		for n := range above {
 			above[n] = below[n] + pod.Open[n]
 		}
-		if leaves > 0 {
-			out.Bands = append(out.Bands, heldBand{heldOutline(below, above, 0, leaves, most), "running", i%2 == 1})
+		band := func(class string, from, to int) {
+			if from < to {
+				out.Bands = append(out.Bands, heldBand{heldOutline(below, above, from, to, most), class, i%2 == 1})
+			}
 		}
-		if leaves < verdict.HeldInstants {
-			out.Bands = append(out.Bands, heldBand{heldOutline(below, above, leaves, verdict.HeldInstants, most), "leaving", i%2 == 1})
-		}
+		band("running", 0, leaves)
+		band("leaving", leaves, verdict.HeldInstants)
 		below = above
 	}
 	return out

@@ -311,13 +311,7 @@ func (l FileLane) check() error {
 		for _, e := range l.Held.Ends {
 			err = cmp.Or(err, checkWord("phase of a Pod's life", verdict.LifecyclePhases(), e.Phase))
 		}
-		if l.Held.Over != nil {
-			for _, p := range l.Held.Over.Pods {
-				if len(p.Open) != verdict.HeldInstants {
-					err = cmp.Or(err, fmt.Errorf("Pod %s has connections at %d instants: want %d", p.Pod, len(p.Open), verdict.HeldInstants))
-				}
-			}
-		}
+		err = cmp.Or(err, l.Held.Over.check())
 	}
 	if err != nil {
 		return fmt.Errorf("lane %s: %w", l.Lane, err)

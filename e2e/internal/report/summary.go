@@ -171,7 +171,7 @@ func findings(m model) []string {
 	if line := lateLine(m); line != "" {
 		out = append(out, line)
 	}
-	out = slices.Concat(out, m.taskNotes(), m.graceNotes(), m.withdrawalNotes(), m.releaseNotes())
+	out = slices.Concat(out, m.heldNotes(), m.taskNotes(), m.graceNotes(), m.withdrawalNotes(), m.releaseNotes())
 	for _, v := range m.Suite.Runs {
 		if len(v.Restarted) > 0 {
 			out = append(out, m.name(v)+": "+strings.Join(plains(v.Restarted), "; "))

@@ -35,7 +35,7 @@ type HeldEnd string
 // The ends of a held connection.
 const (
 	HeldLeft      HeldEnd = "left"      // the client, by a close of its own, which the server has confirmed
-	HeldAnnounced HeldEnd = "announced" // the server, by its word: a close frame, the end of the stream
+	HeldAnnounced HeldEnd = "announced" // the server, by its word: a close frame, the end of the stream, GOAWAY
 	HeldCut       HeldEnd = "cut"       // nobody says: a reset, or FIN without a word
 	HeldSilent    HeldEnd = "silent"    // the client, because a message was not answered in time
 	// the client was leaving, and the server didn't confirm it: it may have ended by itself

@@ -69,8 +69,8 @@ var drivers = map[string]func(driverConfig) Driver{
 	scenarios.GRPC: func(c driverConfig) Driver { return newGRPCDriver(c) },
 	scenarios.API:  func(c driverConfig) Driver { return apiDriver{lane: c.lane, client: c.api} },
 
-	scenarios.WebSocket: func(c driverConfig) Driver { return newHeldDriver(c, sockets) },
-	scenarios.SSE:       func(c driverConfig) Driver { return newHeldDriver(c, events) },
+	scenarios.WebSocket:  func(c driverConfig) Driver { return newHeldDriver(c, sockets) },
+	scenarios.SSE:        func(c driverConfig) Driver { return newHeldDriver(c, events) },
 	scenarios.GRPCStream: func(c driverConfig) Driver { return newHeldDriver(c, streams) },
 }
 

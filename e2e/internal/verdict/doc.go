@@ -90,6 +90,9 @@
 //	…                 client, gone                   cut, in no phase: somebody between has done it
 //	announced, cut    the opposite                   unattributed; of more than 1 % the run is inconclusive
 //
+// On a stream of gRPC, GOAWAY is the server's word from then on, however the connection ends: what
+// GracefulStop does to streams that don't end by themselves is to announce their ends and cut them later.
+//
 // A connection is charged to the phase of its Pod's life in which it ended, by the rules for requests: as
 // one that was sent when it was opened. How long its client was without is the time to its next
 // connection; what clients wait for meanwhile is messages that are late, or dropped.
