@@ -46,8 +46,8 @@ func (c *taskConfig) addTaskFlags(flags *flag.FlagSet) {
 		"`action` on SIGTERM for the task that is under way. finish: go on, serve until it is done, and shut down then. "+
 			"handback: give it back to the queue at once. Needs -tasks.")
 	flags.IntVar(&c.taskLoseEvery, "tasks-lose-every", 0,
-		"Lose the lease of each task whose own `number` is a multiple of it, the first time it is given out, and go on with "+
-			"it, as one does that hangs for a while: for a test, in which it is done twice. 0: none.")
+		"Lose the lease of each task whose own `number` is a multiple of it, the first time it is given out, and need twice "+
+			"as long for it, as one does that hangs for a while: for a test, in which it is done twice. 0: none.")
 }
 
 // validateTasks says what is wrong with the flags of tasks.
@@ -147,6 +147,9 @@ func (s *server) workOn(q queue, word *protocol.TaskWord, task protocol.Task, be
 		handBack = s.terminator.began
 	}
 	loses := s.taskLoseEvery > 0 && task.Task%s.taskLoseEvery == 0 && task.Attempt == 1
+	if loses {
+		task.Length *= 2 // until when another has it
+	}
 	renewed, renew := began, began.Add(task.Lease/5)
 	tick := time.NewTicker(burstEvery)
 	defer tick.Stop()

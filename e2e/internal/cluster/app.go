@@ -208,7 +208,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			return fmt.Errorf("start the workers: %w", err)
 		}
 	}
-	if err := a.cluster.addObjects(ctx, queue); err != nil { // before Pods ask where it is
+	if err := a.exposeQueue(ctx, queue); err != nil { // before Pods ask where it is
 		return fmt.Errorf("queue of tasks: %w", err)
 	}
 	if outside && a.cluster.Ours() {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -24,4 +25,16 @@ func (a *App) taskQueue(s scenarios.Scenario, workers bool) ([]object, error) {
 		return nil, err
 	}
 	return a.cluster.locate(list)
+}
+
+// exposeQueue makes the Service, unless a run that was killed has left one. It goes as what a disruption
+// has needed does.
+func (a *App) exposeQueue(ctx context.Context, queue []object) error {
+	for _, o := range queue {
+		a.cluster.added = append(a.cluster.added, o)
+		if _, err := o.apply(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
