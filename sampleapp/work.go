@@ -9,7 +9,7 @@ import (
 
 // busy tells how much work the Pod has (protocol.Busy).
 func (s *server) busy(w http.ResponseWriter) {
-	b := protocol.Busy{Held: len(s.held.list()), Requests: int(s.unanswered.all.Load())}
+	b := protocol.Busy{Held: len(s.held.list()), Tasks: int(s.tasks.taken.Load()), Requests: int(s.unanswered.all.Load())}
 	b.Work = b.Held + b.Tasks + b.Requests
 	raw, err := json.Marshal(b)
 	if err != nil {
