@@ -108,8 +108,8 @@ func rainbows() []Disruption {
 		},
 		gradually("scale-down-gradually", shrink{}, "in proportion to the connections that are left; the Deployment chooses "+
 			"the Pod that goes, and cuts whoever is on it"),
-		gradually("scale-down-by-cost", shrink{byCost: true}, "in proportion to the connections that are left, and each Pod's "+
-			"deletion cost is set from its own before: the one with the fewest goes"),
+		gradually("scale-down-by-cost", shrink{byCost: true}, "in proportion to the connections that are left, and each "+
+			"Pod's deletion cost is set from its own before: the one with the fewest goes"),
 		gradually("scale-down-idle-first", shrink{byCost: true, idle: true}, "when one of them has no connection left, and "+
 			"each Pod's deletion cost is set from its own before: that one goes"),
 	}

@@ -6,8 +6,8 @@ import "slices"
 func longProfile() Profile {
 	return Profile{
 		Name: "long",
-		Summary: "connections that clients hold for up to a minute: what cuts them, and what a release costs that doesn't: a " +
-			"long grace period, a Deployment per release, a gradual scale-down",
+		Summary: "connections that clients hold for up to a minute: what cuts them, and what a release costs that doesn't: " +
+			"a long grace period, a Deployment per release, a gradual scale-down",
 		Consumers: heldConsumers(), Rate: 50,
 		Cells: func() []Cell { return slices.Concat(heldCells()) },
 	}

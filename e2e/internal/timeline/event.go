@@ -91,7 +91,7 @@ const (
 	// it is, if that is one
 	ProgramRestarted Kind = "program-restarted"
 	ReleaseSwitched  Kind = "release-switched" // the disruption is about to have Services select the Pods of Release
-	ReleaseDrained   Kind = "release-drained"  // the disruption is about to scale Release to zero: Left of its work is left
+	ReleaseDrained   Kind = "release-drained"  // the disruption is about to scale Release to zero, with Left of its work
 )
 
 // Kinds told by the app itself in its log: At is the app's own wall clock, turned into an offset.
