@@ -76,6 +76,11 @@ type LaneFigures struct {
 // was measured, is an error.
 func Condense(f File, commit, command string) (ResultsFile, error) {
 	out, err := condensed(f)
+	if f.Profile == ConsumersProfile {
+		out.Figures, out.Sequences = nil, nil
+	} else {
+		out.Consumers = nil // a disruption that is about some measures those for itself
+	}
 	switch {
 	case err != nil:
 		return ResultsFile{}, err
@@ -83,10 +88,6 @@ func Condense(f File, commit, command string) (ResultsFile, error) {
 		return ResultsFile{}, errors.New("condense report: it has neither consumers nor a conclusive run")
 	case commit == "" || command == "":
 		return ResultsFile{}, errors.New("condense report: commit and command have to be told")
-	case f.Profile == ConsumersProfile:
-		out.Figures, out.Sequences = nil, nil
-	default:
-		out.Consumers = nil // a disruption that is about some measures those for itself
 	}
 	out.Commit, out.Command = commit, command
 	return out, nil

@@ -62,6 +62,18 @@ func TestCondenseRefuses(t *testing.T) {
 	assert.ErrorContains(t, err, "commit and command have to be told")
 }
 
+// TestCondenseRuns: a disruption that is about consumers has the runs of its report kept all the same, and
+// no row of a consumer that was measured for it alone.
+func TestCondenseRuns(t *testing.T) {
+	file := NewFile(everyConsumer())
+	require.NotEmpty(t, file.Consumers)
+	file.Profile = "disruptions"
+	f, err := Condense(file, "abc1234", "make disruptions")
+	require.NoError(t, err)
+	assert.Empty(t, f.Consumers)
+	assert.NotEmpty(t, f.Figures)
+}
+
 // TestDisagreements: 25 % of the smaller, or half a second, whichever is more.
 func TestDisagreements(t *testing.T) {
 	at := func(day int, consumer string, safe float64, loads ...string) ResultsFile {
