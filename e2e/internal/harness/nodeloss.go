@@ -10,7 +10,7 @@ import (
 // network is gone, on a busy machine tenths of a second.
 func (a *notedApp) LoseNode(ctx context.Context, node string) error {
 	began := a.now()
-	err := a.App.CutNode(ctx, node)
+	err := a.CutNode(ctx, node)
 	a.noteEvent(timeline.Event{Kind: timeline.NodeLost, Node: node, Width: a.now() - began})
 	if err != nil {
 		return err
