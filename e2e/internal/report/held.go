@@ -160,6 +160,11 @@ func (r row) heldLanes() []heldLane {
 	return out
 }
 
+// cutsHeld says that some of them were cut.
+func (r row) cutsHeld() bool {
+	return slices.ContainsFunc(r.heldLanes(), func(l heldLane) bool { return l.Cut > 0 })
+}
+
 // phases puts the Pods of the lane together, phase by phase.
 func (h heldLane) phases() []heldPhase {
 	var out []heldPhase

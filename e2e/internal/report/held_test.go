@@ -70,6 +70,10 @@ func TestHeld(t *testing.T) {
 		withHeld("in-app-delay", someHeld), repeat(2, withHeld("in-app-delay", again)), withHeld("prestop-sleep", noneLost),
 	)).heldNotes())
 
+	assert.Equal(t, Dropped, ResultOf(withHeld("in-app-delay", someHeld)), "although no message was on its way")
+	assert.Equal(t, Clean, ResultOf(withHeld("prestop-sleep", noneLost)))
+	assert.Contains(t, findings(newModel(suite(withHeld("in-app-delay", someHeld)))), "◆ dropped by in-app-delay: connections that clients held")
+
 	s = held(newModel(suite(withHeld("prestop-sleep", noneLost))))
 	require.Len(t, s.Blocks, 1, "nothing was announced or cut")
 	assert.NotContains(t, written(t, Markdown, suite(withHeld("prestop-sleep", noneLost))), "away |")

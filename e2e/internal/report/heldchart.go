@@ -93,7 +93,7 @@ func (o *FileHeldOver) check() error {
 	}
 	for _, p := range o.Pods {
 		if len(p.Open) != verdict.HeldInstants {
-			return fmt.Errorf("Pod %s has connections at %d instants: want %d", p.Pod, len(p.Open), verdict.HeldInstants)
+			return fmt.Errorf("connections with Pod %s at %d instants: want %d", p.Pod, len(p.Open), verdict.HeldInstants)
 		}
 	}
 	return nil
@@ -152,9 +152,15 @@ func heldOutline(below, above []int, from, to, most int) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "M%d %s", from, y(below[from]))
 	for i := from; i < to; i++ {
+		if i+1 < to && above[i+1] == above[i] {
+			continue
+		}
 		fmt.Fprintf(&out, "V%sH%d", y(above[i]), i+1)
 	}
 	for i := to - 1; i >= from; i-- {
+		if i > from && below[i-1] == below[i] {
+			continue
+		}
 		fmt.Fprintf(&out, "V%sH%d", y(below[i]), i)
 	}
 	return out.String() + "z"

@@ -45,10 +45,10 @@ func TestHeldPictures(t *testing.T) {
 	assert.NotContains(t, written(t, Index, suite(withHeld("prestop-sleep", noneLost))), "Held connections over time")
 
 	file.Runs[0].Lanes[0].Held.Over.Pods[1].Open = []int{1}
-	assert.ErrorContains(t, file.check(), "Pod app-2 has connections at 1 instants: want 60")
+	assert.ErrorContains(t, file.check(), "connections with Pod app-2 at 1 instants: want 60")
 }
 
 func TestHeldOutline(t *testing.T) {
 	below, above := []int{0, 1, 1, 0}, []int{4, 4, 2, 0}
-	assert.Equal(t, "M0 72V0H1V0H2V36H3V54H2V54H1V72H0z", heldOutline(below, above, 0, 3, 4))
+	assert.Equal(t, "M0 72V0H2V36H3V54H1V72H0z", heldOutline(below, above, 0, 3, 4))
 }

@@ -25,13 +25,17 @@ const (
 func Results() []Result { return []Result{Broken, Unknown, Failed, Dropped, Clean} }
 
 // ResultOf says how a run came out. A masked request was dropped, too: another client would not
-// have sent it again.
+// have sent it again. So was a held connection that was cut, whether or not a message was on its way.
 func ResultOf(v verdict.Verdict) Result {
-	return resultOf(v.Outcome, slices.ContainsFunc(v.Lanes, func(l verdict.Lane) bool { return l.Dropped+l.Masked > 0 }))
+	return resultOf(v.Outcome, slices.ContainsFunc(v.Lanes, droppedSome))
 }
 
 // LaneResult says the same of a lane of it.
-func LaneResult(l verdict.Lane) Result { return resultOf(l.Outcome, l.Dropped+l.Masked > 0) }
+func LaneResult(l verdict.Lane) Result { return resultOf(l.Outcome, droppedSome(l)) }
+
+func droppedSome(l verdict.Lane) bool {
+	return l.Dropped+l.Masked > 0 || l.HeldConnections != nil && l.HeldConnections.Cut > 0
+}
 
 func resultOf(o verdict.Outcome, dropped bool) Result {
 	switch {

@@ -247,6 +247,9 @@ func (m model) patterns() []string {
 				parts = append(parts, fmt.Sprintf("%s (%s)", class, Enumerate(at)))
 			}
 		}
+		if slices.ContainsFunc(same.items, row.cutsHeld) {
+			parts = append(parts, "connections that clients held")
+		}
 		if len(parts) == 0 && slices.ContainsFunc(same.items, func(r row) bool { return r.lanes(lanes).dropped() }) {
 			parts = []string{"only what the client sent again by itself (masked)"}
 		}
