@@ -231,6 +231,12 @@ func scalings() []Disruption {
 	ready := func(ctx context.Context, app App) error { return app.WaitReady(ctx) }
 	back := func(ctx context.Context, app App) error { return app.ScaleBack(ctx) }
 	stay := func(ctx context.Context, _ App) error { return keepQuiet(ctx, staysFor) }
+	stayAtZero := func(ctx context.Context, app App) error {
+		if err := stay(ctx, app); err != nil {
+			return err
+		}
+		return app.WaitNone(ctx)
+	}
 
 	zero := func(name, summary, trigger string, steps ...func(context.Context, App) error) Disruption {
 		return Disruption{
@@ -253,7 +259,7 @@ func scalings() []Disruption {
 		zero("scale-to-zero-own-metric",
 			fmt.Sprintf("as scale-to-zero, by a metric that the app's own Pods tell: there are none to ask, KEDA says that its "+
 				"trigger fails, and the app stays at zero whatever comes; after %s it is scaled back by hand", staysFor),
-			byOwnAnswers, change(heldAtZero), none, change(letScale), say(scalingReady, false), stay, none, back),
+			byOwnAnswers, change(heldAtZero), none, change(letScale), say(scalingReady, false), stayAtZero, back),
 		zero("scale-metric-empty",
 			"the series that KEDA scales by is there no more: KEDA takes that for zero (ignoreNullValues is true by default), "+
 				"and scales the app to zero while requests come, until it is given the right one",
