@@ -72,14 +72,16 @@ func TestFaults(t *testing.T) {
 		{name: "an access log ends", fault: func(ctx context.Context) error {
 			return docker(ctx, "exec", "zerodrop-control-plane", "pkill", "-KILL", "-f", "tail .*traefik.log")
 		}, consumers: []string{"ingress"}, outcome: verdict.Pass, missing: timeline.SourceAccessLog},
-		{name: "the autoscaler is killed in mid-drain", fault: func(ctx context.Context) error {
-			// The first release is out by then, and its clients stay for up to a minute.
-			time.AfterFunc(30*time.Second, func() {
-				_ = docker(context.WithoutCancel(ctx), "exec", "zerodrop-control-plane", "pkill", "-KILL", "-x", "keda")
-			})
-			return nil
-		}, disruption: "rainbow-keda", consumers: []string{"service-websocket"},
-			outcome: verdict.Infrastructure, reason: "component keda"},
+		{
+			name: "the autoscaler is killed in mid-drain", fault: func(ctx context.Context) error {
+				// The first release is out by then, and its clients stay for up to a minute.
+				time.AfterFunc(30*time.Second, func() {
+					_ = docker(context.WithoutCancel(ctx), "exec", "zerodrop-control-plane", "pkill", "-KILL", "-x", "keda")
+				})
+				return nil
+			}, disruption: "rainbow-keda", consumers: []string{"service-websocket"},
+			outcome: verdict.Infrastructure, reason: "component keda",
+		},
 		{name: "the clock of a worker is off by a second", skew: time.Second, outcome: verdict.Pass},
 		{name: "nothing is wrong after all that", outcome: verdict.Pass},
 	}

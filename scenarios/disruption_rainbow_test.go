@@ -16,6 +16,7 @@ import (
 func (f *fakeApp) DeployColour(_ context.Context, colour string) error {
 	return f.do("deploy " + colour)
 }
+
 func (f *fakeApp) BreakColour(_ context.Context, colour string) error { return f.do("break " + colour) }
 func (f *fakeApp) SwitchTo(_ context.Context, colour string) error {
 	return f.do("switch to " + colour)

@@ -15,6 +15,7 @@ func longProfile() Profile {
 
 // heldConsumers are those on which clients hold connections, and heldLanes theirs beside the reference.
 func heldConsumers() []string { return []string{"service-websocket", "service-sse"} }
+
 func heldLanes() []string {
 	return []string{"service/new", "service-websocket/websocket", "service-sse/sse"}
 }
