@@ -45,6 +45,10 @@ argo: ## Blue-green by Argo Rollouts, with its default delay of 30 s, beside zer
 	@$(MAKE) --no-print-directory images CONSUMERS=argo-rollouts
 	@scripts/e2e.sh -profile argo -out artifacts/argo $(GO_TEST_FLAGS)
 
+.PHONY: long
+long: ## What becomes of held connections and long tasks when Pods go away, and what it costs not to cut them. Three quarters of an hour
+	@scripts/e2e.sh -profile long -out artifacts/long -timeout 90m $(GO_TEST_FLAGS)
+
 .PHONY: keda
 keda: ## Old releases drained by KEDA, and an app that it scales to zero and back while requests come; builds its operator first. Half an hour
 	@$(MAKE) --no-print-directory images CONSUMERS=keda,prometheus,traefik

@@ -32,8 +32,6 @@ type Statement struct {
 	Limit time.Duration
 	// Profile measures it, where it takes more than single strategies under single disruptions.
 	Profile string
-	// Later says that nothing can measure it yet, so that no command shows it.
-	Later bool
 }
 
 // Along is what the answer to a statement may depend on.
@@ -88,21 +86,25 @@ const (
 	AddressAndPort   Figure = "address and port"  // an endpoint is a Pod's IP and the port that its Service targets
 	EndpointsRefresh Figure = "endpoints refresh" // endpoints change when Pods come, go or change labels
 
-	OutlastsGrace Figure = "outlasts the grace" // requests are dropped whose work takes longer than Limit
+	// Of work that outlives a grace period.
+	EndsConnections Figure = "ends connections" // Pods end connections that clients hold, with or without a word
+	CutsTasks       Figure = "cuts tasks"       // tasks are cut that Pods work on
+	KeepsWork       Figure = "keeps work"       // no such connection and no task is ended before its time
+	LooksAway       Figure = "looks away"       // who only watches looks at no Pod in the second half of its delay
 )
 
 // consumersProfile is the profile that compares consumers.
 const consumersProfile = "consumers"
 
-// Command is what shows the statement on a cluster; empty where nothing does yet. What needs more images than
-// the nodes' has a target of its own, which builds them.
+// Command is what shows the statement on a cluster. What needs more images than the nodes', or lanes of its own,
+// has a target of its own.
 func (s Statement) Command() string {
 	about := func(d Disruption) bool { return slices.Contains(s.Disruptions, d.Name) }
 	switch {
-	case s.Later:
-		return ""
 	case slices.ContainsFunc(argo(), about):
 		return "make argo"
+	case slices.ContainsFunc(kedas(), about):
+		return "make keda"
 	case slices.ContainsFunc(Disruptions(), func(d Disruption) bool { return about(d) && d.Component != "" }):
 		return "make disruptions"
 	case s.Profile == consumersProfile && len(s.Consumers) > 0:
@@ -114,7 +116,11 @@ func (s Statement) Command() string {
 	if !slices.Equal(s.Disruptions, usual()) {
 		flags += " -disruptions " + strings.Join(s.Disruptions, ",")
 	}
-	return fmt.Sprintf("make e2e GO_TEST_FLAGS='%s'", flags)
+	target := "e2e"
+	if s.Profile == longWork {
+		target = longWork
+	}
+	return fmt.Sprintf("make %s GO_TEST_FLAGS='%s'", target, flags)
 }
 
 // Article is what the article states, part by part.
@@ -125,6 +131,7 @@ func Article() []ArticlePart {
 		{"How a Pod goes", endStatements()},
 		{"The grace period", graceStatements()},
 		{"Rollouts, and what else ends Pods", rolloutStatements()},
+		{"Work that outlives a grace period", longWorkStatements()},
 	}
 }
 
@@ -371,10 +378,50 @@ func rolloutStatements() []Statement {
 			Along: AlongStrategy, Strategies: []string{"shutdown-at-once"},
 			Disruptions: []string{"argo-blue-green"}, Consumers: throughProxy,
 		},
+	}
+}
+
+func longWorkStatements() []Statement {
+	watchers := []string{"prometheus-endpoints", "prometheus-endpointslice"}
+	const cut = "connections that Pods have ended, tasks that were cut or handed back"
+	return []Statement{
 		{
-			Says:      "Long work needs a Deployment for each version, and not a long grace period.",
-			DecidedBy: "requests dropped in flight whose work takes more than 30 s", Figure: OutlastsGrace,
-			Class: ClassInFlight, Limit: 30 * time.Second, Along: AlongStrategy, Later: true,
+			Says:      "Each release interrupts WebSockets and streams.",
+			DecidedBy: "connections that Pods have ended, and not their clients", Figure: EndsConnections, Along: AlongStrategy,
+			Strategies:  []string{"shutdown-at-once", "in-app-delay", "held-close", "held-spread"},
+			Disruptions: oneRollout, Profile: longWork,
+		},
+		{
+			Says:      "A task that takes longer than the grace period is cut.",
+			DecidedBy: "tasks that were cut", Figure: CutsTasks, Along: AlongStrategy,
+			Strategies: []string{"tasks-default-grace"}, Disruptions: oneRollout, Profile: longWork,
+		},
+		{
+			Says:      "A long grace period lets such work end.",
+			DecidedBy: cut, Figure: KeepsWork, Along: AlongStrategy,
+			Strategies: []string{longGrace, "tasks-long-grace"}, Disruptions: oneRollout, Profile: longWork,
+		},
+		{
+			Says:      "While a Pod ends its work nobody scrapes it: its metrics are lost.",
+			DecidedBy: "last scrape of Pods that serve on after their deletion, in the first half of that time",
+			Figure:    LooksAway, Along: AlongConsumer, Consumers: watchers, Disruptions: usual(),
+			Profile: consumersProfile,
+		},
+		{
+			Says:      "With a Deployment for each release old Pods end their work undisturbed.",
+			DecidedBy: cut, Figure: KeepsWork, Along: AlongDisruption,
+			Strategies:  []string{"shutdown-at-once", "tasks-default-grace"},
+			Disruptions: []string{"rainbow", "rainbow-back"}, Profile: longWork,
+		},
+		{
+			Says:      "An autoscaler can end an old release as soon as it has none left.",
+			DecidedBy: cut, Figure: KeepsWork, Along: AlongDisruption, Strategies: []string{"shutdown-at-once"},
+			Disruptions: []string{"rainbow-keda", "rainbow-keda-restart"},
+		},
+		{
+			Says:      "As clients leave, an old release can be scaled down Pod by Pod.",
+			DecidedBy: cut, Figure: KeepsWork, Along: AlongDisruption, Strategies: []string{"shutdown-at-once"},
+			Disruptions: []string{"scale-down-gradually", "scale-down-by-cost", "scale-down-idle-first"}, Profile: longWork,
 		},
 	}
 }

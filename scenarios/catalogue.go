@@ -103,7 +103,7 @@ func Profiles() []Profile {
 			Longer:   "prestop-sleep",
 		},
 	}
-	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), tasksProfile(), kedaProfile(),
+	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), kedaProfile(),
 		nightlyProfile(out[0]))
 }
 

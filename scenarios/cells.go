@@ -31,7 +31,7 @@ func cross(strategies, disruptions, lanes []string) []Cell {
 // for strategies or disruptions gets each of these under each of those, and no turns.
 func (c Catalogue) cells(p Profile, sel Selection) (cells []Cell, notRun []NotRun, err error) {
 	all := slices.DeleteFunc(slices.Sorted(maps.Keys(c.strategies)), func(name string) bool {
-		return c.strategies[name].TakesTasks() // a profile of their own has them: they take minutes
+		return c.strategies[name].LongWork
 	})
 	cells = cross(
 		firstNotEmpty(sel.Strategies, p.Strategies, all), firstNotEmpty(sel.Disruptions, p.Disruptions, usual()), nil,

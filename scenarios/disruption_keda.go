@@ -144,7 +144,11 @@ func retrigger(trigger string) string { return `{"spec": {"triggers": [` + trigg
 // well, so that it is known how much was left.
 func drainByKeda(ctx context.Context, app App, colour string) error {
 	poll, cooldown := int(kedaPoll.Seconds()), int(kedaCooldown.Seconds())
-	if err := app.AddScaling(ctx, colour, fmt.Sprintf(drainScaling, poll, cooldown, cooldown)); err != nil {
+	err := app.StopTasks(ctx, colour)
+	if err == nil {
+		err = app.AddScaling(ctx, colour, fmt.Sprintf(drainScaling, poll, cooldown, cooldown))
+	}
+	if err != nil {
 		return fmt.Errorf("drain colour %s by KEDA: %w", colour, err)
 	}
 	within, cancel := context.WithTimeoutCause(ctx, drainLimit, fmt.Errorf("KEDA has not ended it within %s", drainLimit))

@@ -86,10 +86,10 @@ func TestKeda(t *testing.T) {
 func TestRainbowByKeda(t *testing.T) {
 	names := []string{"rainbow-keda", "rainbow-keda-restart"}
 	want := []string{
-		"0 deploy red, 0 switch to red, 0 scale first by KEDA, 0 is first there?, 1 is first there?, 2 is first there?, 2 remove first, " +
-			"20 deploy orange, 20 switch to orange, 20 scale red by KEDA, 20 is red there?, 21 is red there?, 22 is red there?, 22 remove red, " +
-			"40 deploy yellow, 40 switch to yellow, 40 scale orange by KEDA, 40 is orange there?, 41 is orange there?, 42 is orange there?, 42 remove orange",
-		"0 deploy red, 0 switch to red, 0 scale first by KEDA, 0 is first there?, 1 is first there?, 2 is first there?, 2 remove first, 15 roll keda",
+		"0 deploy red, 0 switch to red, 0 stop tasks of first, 0 scale first by KEDA, 0 is first there?, 1 is first there?, 2 is first there?, 2 remove first, " +
+			"20 deploy orange, 20 switch to orange, 20 stop tasks of red, 20 scale red by KEDA, 20 is red there?, 21 is red there?, 22 is red there?, 22 remove red, " +
+			"40 deploy yellow, 40 switch to yellow, 40 stop tasks of orange, 40 scale orange by KEDA, 40 is orange there?, 41 is orange there?, 42 is orange there?, 42 remove orange",
+		"0 deploy red, 0 switch to red, 0 stop tasks of first, 0 scale first by KEDA, 0 is first there?, 1 is first there?, 2 is first there?, 2 remove first, 15 roll keda",
 	}
 	require.Len(t, rainbowsByKeda(), len(names))
 	for i, d := range rainbowsByKeda() {

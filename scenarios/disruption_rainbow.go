@@ -24,6 +24,8 @@ type Rainbow interface {
 	// Work is how much work each Pod of a colour has, by name: connections that clients hold, tasks, requests
 	// in flight. A Pod that is terminating is left out.
 	Work(ctx context.Context, colour string) (map[string]int, error)
+	// StopTasks has the Pods of a colour take no further task. They go on with those that they have.
+	StopTasks(ctx context.Context, colour string) error
 	// SetDeletionCosts says of Pods what their deletion costs: of those that a Deployment may choose from when
 	// it is scaled down, the one that costs least goes.
 	SetDeletionCosts(ctx context.Context, costs map[string]int) error
@@ -201,13 +203,17 @@ func release(ctx context.Context, app App, colour string) error {
 	return app.SwitchTo(ctx, colour)
 }
 
-// drain ends a colour that no Service selects any more, when its work has ended or at a limit. Each time
-// that it has asked for the work it does what it is told to, which may be nil.
+// drain ends a colour that no Service selects any more, when its work has ended or at a limit. Nobody
+// selects who takes tasks from a queue: its Pods are told to take none. Each time that it has asked for the
+// work it does what it is told to, which may be nil.
 func drain(
 	ctx context.Context, app App, colour string, limit time.Duration, each func(context.Context, map[string]int) error,
 ) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if err := app.StopTasks(ctx, colour); err != nil {
+		return fmt.Errorf("drain colour %s: %w", colour, err)
+	}
 	if err := untilIdle(within, app, colour, each); err != nil && (ctx.Err() != nil || within.Err() == nil) {
 		return fmt.Errorf("drain colour %s: %w", colour, err)
 	}

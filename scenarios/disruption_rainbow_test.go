@@ -29,6 +29,10 @@ func (f *fakeApp) Work(_ context.Context, colour string) (map[string]int, error)
 	return f.work(colour), nil
 }
 
+func (f *fakeApp) StopTasks(_ context.Context, colour string) error {
+	return f.do("stop tasks of " + colour)
+}
+
 func (f *fakeApp) SetDeletionCosts(_ context.Context, costs map[string]int) error {
 	return f.do(fmt.Sprint("costs ", costs))
 }
@@ -86,21 +90,21 @@ func TestRainbows(t *testing.T) {
 		work map[string][][]int
 		want string
 	}{
-		{"rainbow", map[string][][]int{"first": append(busy(20), none, []int{0, 1, 0}, none, none), "red": {none}}, "0 deploy red, 0 switch to red, " +
-			"20 deploy orange, 20 switch to orange, 26 scale red to 0, 26 remove red, 28 scale first to 0, 28 remove first, " +
-			"40 deploy yellow, 40 switch to yellow, 46 scale orange to 0, 46 remove orange"},
-		{"rainbow", map[string][][]int{"orange": endless}, "0 deploy red, 0 switch to red, 6 scale first to 0, 6 remove first, 20 deploy orange, 20 switch to orange, " +
-			"26 scale red to 0, 26 remove red, 40 deploy yellow, 40 switch to yellow, 220 scale orange to 0, 220 remove orange"},
-		{"rainbow-limit", map[string][][]int{"first": endless}, "0 deploy red, 0 switch to red, 20 scale first to 0, 20 remove first"},
-		{"rainbow-back", map[string][][]int{"red": append(busy(3), none)}, "0 deploy red, 0 switch to red, 10 switch to first, 19 scale red to 0, 19 remove red"},
+		{"rainbow", map[string][][]int{"first": append(busy(20), none, []int{0, 1, 0}, none, none), "red": {none}}, "0 deploy red, 0 switch to red, 0 stop tasks of first, " +
+			"20 deploy orange, 20 switch to orange, 20 stop tasks of red, 26 scale red to 0, 26 remove red, 28 scale first to 0, 28 remove first, " +
+			"40 deploy yellow, 40 switch to yellow, 40 stop tasks of orange, 46 scale orange to 0, 46 remove orange"},
+		{"rainbow", map[string][][]int{"orange": endless}, "0 deploy red, 0 switch to red, 0 stop tasks of first, 6 scale first to 0, 6 remove first, 20 deploy orange, 20 switch to orange, 20 stop tasks of red, " +
+			"26 scale red to 0, 26 remove red, 40 deploy yellow, 40 switch to yellow, 40 stop tasks of orange, 220 scale orange to 0, 220 remove orange"},
+		{"rainbow-limit", map[string][][]int{"first": endless}, "0 deploy red, 0 switch to red, 0 stop tasks of first, 20 scale first to 0, 20 remove first"},
+		{"rainbow-back", map[string][][]int{"red": append(busy(3), none)}, "0 deploy red, 0 switch to red, 10 switch to first, 10 stop tasks of red, 19 scale red to 0, 19 remove red"},
 		{"rainbow-never-ready", nil, "0 break red, 0 scale red to 0, 0 remove red"},
-		{"scale-down-gradually", map[string][][]int{"first": {{5, 6, 4}, {5, 2, 4}, {5, 2, 3}, {5, 0}, {5}, {1}, {0}}}, "0 deploy red, 0 switch to red, 7 scale first to 2, " +
+		{"scale-down-gradually", map[string][][]int{"first": {{5, 6, 4}, {5, 2, 4}, {5, 2, 3}, {5, 0}, {5}, {1}, {0}}}, "0 deploy red, 0 switch to red, 0 stop tasks of first, 7 scale first to 2, " +
 			"8 scale first to 1, 12 scale first to 0, 12 remove first"},
-		{"scale-down-by-cost", map[string][][]int{"first": {{5, 6, 4}, {1, 0, 4}, {1, 4}, {0}}}, "0 deploy red, 0 switch to red, 6 costs map[a:1 b:0 c:4], 6 scale first to 2, " +
+		{"scale-down-by-cost", map[string][][]int{"first": {{5, 6, 4}, {1, 0, 4}, {1, 4}, {0}}}, "0 deploy red, 0 switch to red, 0 stop tasks of first, 6 costs map[a:1 b:0 c:4], 6 scale first to 2, " +
 			"7 costs map[a:1 b:4], 7 scale first to 1, 9 scale first to 0, 9 remove first"},
-		{"scale-down-idle-first", map[string][][]int{"first": {{5, 6, 4}, {1, 1, 1}, {1, 0, 1}, {0, 0, 1}, {0}}}, "0 deploy red, 0 switch to red, 7 costs map[a:1 b:0 c:1], 7 scale first to 2, " +
+		{"scale-down-idle-first", map[string][][]int{"first": {{5, 6, 4}, {1, 1, 1}, {1, 0, 1}, {0, 0, 1}, {0}}}, "0 deploy red, 0 switch to red, 0 stop tasks of first, 7 costs map[a:1 b:0 c:1], 7 scale first to 2, " +
 			"8 costs map[a:0 b:0 c:1], 8 scale first to 1, 10 scale first to 0, 10 remove first"},
-		{"scale-down-gradually", map[string][][]int{"first": endless}, "0 deploy red, 0 switch to red, 180 scale first to 0, 180 remove first"},
+		{"scale-down-gradually", map[string][][]int{"first": endless}, "0 deploy red, 0 switch to red, 0 stop tasks of first, 180 scale first to 0, 180 remove first"},
 		{"rollouts-ten", nil, "0 change, 20 change, 40 change, 60 change, 80 change, 100 change, 120 change, 140 change, 160 change, 180 change"},
 	}
 	for _, tt := range tests {
@@ -140,7 +144,7 @@ func TestRainbowFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app, began := &fakeApp{work: script(map[string][][]int{"first": {{1}}}), fail: "deploy orange"}, time.Now()
 		require.EqualError(t, rainbow(t, "rainbow").Run(t.Context(), app), "release: Services stay as they are: fake")
-		assert.Equal(t, "0 deploy red, 0 switch to red, 20 deploy orange", app.seen(began))
+		assert.Equal(t, "0 deploy red, 0 switch to red, 0 stop tasks of first, 20 deploy orange", app.seen(began))
 	})
 	for _, name := range []string{"rainbow", "rainbow-back", "scale-down-idle-first"} {
 		synctest.Test(t, func(t *testing.T) {

@@ -2,14 +2,17 @@ package scenarios
 
 import "slices"
 
+// longWork is the name of a profile, and of the target that runs it.
+const longWork = "long"
+
 // longProfile is work that outlives a grace period, and the ways that don't cut it.
 func longProfile() Profile {
 	return Profile{
-		Name: "long",
-		Summary: "connections that clients hold for up to a minute: what cuts them, and what a release costs that doesn't: a " +
-			"long grace period, a Deployment per release, a gradual scale-down",
+		Name: longWork,
+		Summary: "connections that clients hold for up to a minute, and tasks of a minute from a queue: what cuts them, and " +
+			"what a release costs that doesn't: a long grace period, a Deployment per release, a gradual scale-down",
 		Consumers: heldConsumers(), Rate: 50,
-		Cells: func() []Cell { return slices.Concat(heldCells()) },
+		Cells: func() []Cell { return slices.Concat(heldCells(), taskCells()) },
 	}
 }
 

@@ -21,9 +21,15 @@ func TestLongProfile(t *testing.T) {
 		"shutdown-at-once/rainbow-never-ready", "shutdown-at-once/scale-down-gradually",
 		"shutdown-at-once/scale-down-by-cost", "shutdown-at-once/scale-down-idle-first",
 		"shutdown-at-once/rainbow-ten", "held-long-grace/rollouts-ten",
+		"tasks-default-grace/rolling-update", "tasks-hand-back/rolling-update", "tasks-long-grace/rolling-update",
+		"tasks-default-grace/rainbow",
 	}, names(list))
 	for _, s := range list[1:] {
 		assert.Equal(t, "held", s.Group)
+		if s.Tasks() != nil {
+			assert.Equal(t, []string{"service/new"}, laneNames(s.Lanes), s.Name())
+			continue
+		}
 		assert.Equal(t, []string{"service/new", "service-sse/sse", "service-websocket/websocket"}, laneNames(s.Lanes), s.Name())
 	}
 	list, err = c.Select(Selection{Profile: "long", Disruptions: []string{"rainbow"}, Strategies: []string{"held-close"}, Lanes: []string{"service-sse/sse-backoff"}, Clients: 1000})

@@ -40,12 +40,11 @@ func (s Scenario) Tasks() *Tasks {
 // The load goes on for as long when the disruption is over.
 func (t Tasks) Again() time.Duration { return t.Lease + t.Length }
 
-// tasksProfile is the ways to stop of Pods that have long tasks.
-func tasksProfile() Profile {
-	return Profile{
-		Name:        "tasks",
-		Summary:     "Pods with long tasks from a queue, under a release: which tasks are cut, handed back, done twice?",
-		Strategies:  []string{"tasks-default-grace", "tasks-long-grace", "tasks-hand-back"},
-		Disruptions: []string{"rolling-update"}, Rate: DefaultRate, Lanes: []string{"service/new", "service/reused"},
-	}
+// taskCells are long tasks under every way to stop, and a Deployment per release.
+func taskCells() []Cell {
+	lanes := []string{"service/new"}
+	return append(
+		cross([]string{"tasks-default-grace", "tasks-hand-back", "tasks-long-grace"}, []string{"rolling-update"}, lanes),
+		Cell{"tasks-default-grace", "rainbow", lanes},
+	)
 }

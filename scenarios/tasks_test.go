@@ -11,7 +11,8 @@ import (
 // TestTasks: each Pod has a task from the beginning, and a task takes longer than the default grace period and less than the long one.
 func TestTasks(t *testing.T) {
 	c := catalogue(t)
-	for _, strategy := range tasksProfile().Strategies {
+	for _, cell := range taskCells() {
+		strategy := cell.Strategy
 		s, err := c.Find(strategy, "rolling-update", DefaultRate)
 		require.NoError(t, err)
 		tasks := s.Tasks()
@@ -33,7 +34,10 @@ func TestTasks(t *testing.T) {
 
 // TestTaskLength: every scenario has what the selection asks for.
 func TestTaskLength(t *testing.T) {
-	list, err := catalogue(t).Select(Selection{Profile: "tasks", TaskLength: 20 * time.Second})
+	list, err := catalogue(t).Select(Selection{
+		Profile: "long", Strategies: []string{"tasks-default-grace", "tasks-long-grace", "tasks-hand-back"},
+		Disruptions: []string{"rolling-update"}, TaskLength: 20 * time.Second,
+	})
 	require.NoError(t, err)
 	require.Len(t, list, 4)
 	for _, s := range list[1:] {

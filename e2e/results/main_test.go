@@ -17,7 +17,7 @@ import (
 
 const (
 	marked  = "before\n<!-- consumers -->\nold\n<!-- end -->\nafter\n"
-	article = "<!-- article -->\n<!-- end -->\n"
+	article = "<!-- article -->\n<!-- end -->\n<!-- long-work -->\n<!-- end -->\n"
 )
 
 // measured is a report of one consumer, measured on a day of November.

@@ -82,5 +82,9 @@ func WriteDocuments(root string, files []report.ResultsFile) error {
 			return err
 		}
 	}
-	return nil
+	image, err := report.HeldImage(files)
+	if err != nil || image == "" {
+		return err
+	}
+	return os.WriteFile(filepath.Join(root, filepath.FromSlash(report.HeldImagePath)), []byte(image), 0o644)
 }

@@ -125,6 +125,24 @@ func (a *App) Work(ctx context.Context, colour string) (map[string]int, error) {
 	return work, err
 }
 
+// StopTasks has the Pods of a colour take no further task.
+func (a *App) StopTasks(ctx context.Context, colour string) error {
+	var pods []string
+	c, err := a.colour(colour)
+	if err == nil {
+		pods, err = c.Pods(ctx)
+	}
+	for _, pod := range pods {
+		if err == nil {
+			err = a.order(ctx, pod, protocol.Port, protocol.PathDrain, nil, nil)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("have colour %s take no further task: %w", colour, err)
+	}
+	return nil
+}
+
 // SetDeletionCosts says of Pods what their deletion costs: of several, a ReplicaSet that has too many
 // deletes the one that costs least.
 func (a *App) SetDeletionCosts(ctx context.Context, costs map[string]int) error {

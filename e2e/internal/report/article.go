@@ -206,7 +206,7 @@ func mostOf(words []string) string {
 // answer may depend on; none where the measurement tells nothing of it.
 type decider func(scenarios.Statement, ResultsFile) []point
 
-// deciders, stepDeciders and controllerDeciders are those of the kinds of figures that reports have. A
+// deciders, stepDeciders, controllerDeciders and longDeciders are those of the kinds of figures that reports have. A
 // statement of another kind is not measured yet.
 var deciders = map[scenarios.Figure]decider{
 	scenarios.DropsSome:        countsDropped(func(n int) bool { return n > 0 }),
@@ -222,12 +222,11 @@ var deciders = map[scenarios.Figure]decider{
 	scenarios.ExceedsSurge:     peak(func(pods, replicas int) bool { return pods > replicas+1 }),
 	scenarios.DoublesPods:      peak(func(pods, replicas int) bool { return pods >= 2*replicas }),
 	scenarios.CostsMoreEach:    costsMoreEach,
-	scenarios.OutlastsGrace:    outlastsGrace,
 }
 
 // deciderOf is that of a kind of figure; nil if reports don't have it.
 func deciderOf(f scenarios.Figure) decider {
-	for _, all := range []map[scenarios.Figure]decider{deciders, stepDeciders, controllerDeciders} {
+	for _, all := range []map[scenarios.Figure]decider{deciders, stepDeciders, controllerDeciders, longDeciders} {
 		if read := all[f]; read != nil {
 			return read
 		}
@@ -348,16 +347,6 @@ func countsDropped(holds func(int) bool) decider {
 		}
 		return out
 	}
-}
-
-// outlastsGrace counts the requests of work that takes longer than the statement's limit.
-func outlastsGrace(s scenarios.Statement, f ResultsFile) []point {
-	long := ResultsFile{Figures: slices.Clone(f.Figures)}
-	for i := range long.Figures {
-		lanes := &long.Figures[i].Lanes
-		*lanes = slices.DeleteFunc(slices.Clone(*lanes), func(l LaneFigures) bool { return length(l.WorkSeconds) <= s.Limit })
-	}
-	return countsDropped(func(n int) bool { return n > 0 })(s, long)
 }
 
 func countsAtStart(holds func(int) bool) decider {
@@ -545,14 +534,6 @@ func (f Finding) measured() string {
 	return strings.Join(f.Sources, ", ")
 }
 
-// shown is the command; a word where there is none.
-func (f Finding) shown() string {
-	if command := f.Command(); command != "" {
-		return command
-	}
-	return "no command yet"
-}
-
 // ArticleText writes the list for a terminal.
 func ArticleText(w io.Writer, a Article) error {
 	var t textWriter
@@ -566,7 +547,7 @@ func ArticleText(w io.Writer, a Article) error {
 				line += ": " + f.Figures + " · " + f.measured()
 			}
 			t.lines("  ", line)
-			fmt.Fprintf(&t.out, "  %s\n", f.shown()) // one line, to be copied
+			fmt.Fprintf(&t.out, "  %s\n", f.Command()) // one line, to be copied
 		}
 	}
 	if _, err := io.WriteString(w, t.out.String()); err != nil {
@@ -583,7 +564,7 @@ func articleColumns() []Column[Finding] {
 		Words("decided by", func(f Finding) string { return f.DecidedBy }),
 		Words("figures", func(f Finding) string { return f.Figures }),
 		Words("measured", Finding.measured),
-		Words("shown by", Finding.shown),
+		Words("shown by", func(f Finding) string { return f.Command() }),
 	}
 }
 
@@ -645,12 +626,7 @@ func ArticleResults(files []ResultsFile) string {
 			Words("answer", Finding.Word),
 			Words("figures", func(f Finding) string { return escape(f.Figures) }),
 			Words("measured", Finding.measured),
-			Words("shown by", func(f Finding) string {
-				if f.Command() == "" {
-					return f.shown()
-				}
-				return "`" + f.Command() + "`"
-			}),
+			Words("shown by", func(f Finding) string { return "`" + f.Command() + "`" }),
 		}
 		fmt.Fprintf(&b, "\n**%s**\n\n", p.Title)
 		writeMarkdownTable(&b, Tabulate(columns, [][]Finding{p.Findings}))

@@ -187,6 +187,7 @@ func (h heldLane) phases() []heldPhase {
 // FileHeld is what became of the connections that a lane's clients held:
 // connections = left + announced + cut + unattributed.
 type FileHeld struct {
+	Clients      int `json:"clients"` // that held one each
 	Connections  int `json:"connections"`
 	Left         int `json:"left"`
 	Announced    int `json:"announced"`
@@ -227,11 +228,13 @@ type FileHeldEnds struct {
 	BackMaxSeconds float64                `json:"backMaxSeconds"`
 }
 
-func newFileHeld(h *verdict.Held) *FileHeld {
+func newFileHeld(l verdict.Lane) *FileHeld {
+	h := l.HeldConnections
 	if h == nil {
 		return nil
 	}
 	out := &FileHeld{
+		Clients:     l.Clients,
 		Connections: h.Connections, Left: h.Left, Announced: h.Announced, Cut: h.Cut, Silent: h.Silent,
 		Unattributed: h.Unattributed, Why: above0(h.Why), Away: h.Away, AwaySeconds: seconds(h.AwayMax),
 		BackSeconds: []float64{}, Ends: []FileHeldEnds{},

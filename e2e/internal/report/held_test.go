@@ -18,6 +18,7 @@ import (
 func withHeld(strategy string, held verdict.Held) verdict.Verdict {
 	l := lane("service-websocket/websocket", measured, 1000, nil, 0)
 	l.Class, l.Connections, l.HeldConnections = timeline.ClassHeld, timeline.Holding, &held
+	l.Clients = 50
 	return run(strategy, "rolling-update", 20*second, 10, l)
 }
 
@@ -89,6 +90,7 @@ func TestHeldInJSON(t *testing.T) {
 	require.NoError(t, err)
 	got := f.Runs[0].Lanes[0].Held
 	assert.Equal(t, &FileHeld{
+		Clients:     50,
 		Connections: 120, Left: 69, Announced: 20, Cut: 30, Silent: 1, Unattributed: 1, Why: map[string]int{"who knows": 1},
 		BackSeconds: []float64{0.002, 0.003, 1.2}, Away: 2, AwaySeconds: 4,
 		Ends: []FileHeldEnds{
@@ -102,7 +104,7 @@ func TestHeldInJSON(t *testing.T) {
 		require.NoError(t, err)
 		assert.Error(t, compiledSchema(t).Validate(doc))
 	}
-	raw, err := json.Marshal(newFileHeld(nil))
+	raw, err := json.Marshal(newFileHeld(verdict.Lane{}))
 	require.NoError(t, err)
 	assert.Equal(t, "null", string(raw))
 }

@@ -424,7 +424,7 @@ func newFileLane(v verdict.Verdict, l verdict.Lane) FileLane {
 		LagMaxMs:              milliseconds(l.LagMax),
 		LatencyP50Ms:          milliseconds(l.LatencyP50),
 		LatencyP99Ms:          milliseconds(l.LatencyP99),
-		Held:                  newFileHeld(l.HeldConnections),
+		Held:                  newFileHeld(l),
 	}
 	for _, c := range l.Classes {
 		p := c.Promise

@@ -51,6 +51,8 @@ type RunFigures struct {
 	RolloutSeconds  float64       `json:"rolloutSeconds"`
 	ExtraPodSeconds float64       `json:"extraPodSeconds"`
 	Lanes           []LaneFigures `json:"lanes"`
+	// Only where there is such work.
+	LongWork *LongWork `json:"longWork,omitempty"`
 	// Only where a statement of the article asks for them.
 	Pods         *FilePods         `json:"pods,omitempty"`
 	Terminations []FileTermination `json:"terminations,omitempty"`
@@ -123,7 +125,7 @@ func newRunFigures(run FileRun) RunFigures {
 	out := RunFigures{
 		Strategy: run.Strategy, Disruption: run.Disruption, PodsReplaced: run.PodsReplaced, PodsDeleted: run.PodsDeleted,
 		PeakPods: run.PeakPods, RolloutSeconds: run.RolloutSeconds, ExtraPodSeconds: run.ExtraPodSeconds,
-		Lanes: []LaneFigures{},
+		Lanes: []LaneFigures{}, LongWork: newLongWork(run),
 	}
 	if asked(run.Strategy, run.Disruption, ofPods) {
 		out.Pods = run.Pods
@@ -526,12 +528,18 @@ type Generated struct {
 // is another.
 func GeneratedTexts(files []ResultsFile) []Generated {
 	const document = "scenarios/RESULTS.md"
-	out := []Generated{{document, "consumers", ResultsTables(files)}, {document, "article", ArticleResults(files)}}
+	out := []Generated{
+		{document, "consumers", ResultsTables(files)}, {document, "article", ArticleResults(files)},
+		{document, "long-work", LongWorkResults(files)},
+	}
 	if short := ShortResults(files); short != "" {
 		out = append(out, Generated{"README.md", "consumers", short})
 	}
 	return out
 }
+
+// HeldImagePath is where the repository has the picture of HeldImage.
+const HeldImagePath = "scenarios/held.svg"
 
 // SetMarked is a document with the text between two marks replaced: the comments of a name and of
 // its end, as in fixtures/README.md.

@@ -175,9 +175,9 @@ func lnChoose(n, k int) float64 { return combin.LogGeneralizedBinomial(float64(n
 
 // Percentile is the nearest-rank percentile of sorted durations: the smallest value that at least
 // the share p of them, from 0 to 1, don't exceed; 0 for none.
-func Percentile(sorted []time.Duration, p float64) time.Duration {
+func Percentile[T any](sorted []T, p float64) (none T) {
 	if len(sorted) == 0 {
-		return 0
+		return none
 	}
 	rank := int(math.Ceil(p*float64(len(sorted)))) - 1
 	return sorted[max(rank, 0)]
