@@ -122,14 +122,20 @@ func (c *heldConn) received() {
 }
 
 // echoes counts a message that is about to be sent. Nobody waits for a WebSocket when the process ends:
-// a message that was counted once it was sent might have arrived and be in no ledger.
-func (s *server) echoes(c *heldConn, seq int) {
+// a message that was counted once it was sent might have arrived and be in no ledger. So might one that is
+// sent when all is told of its connection: then it is false, and nothing may be sent.
+func (s *server) echoes(c *heldConn, seq int) bool {
 	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return false
+	}
 	c.told.Echoed++
 	c.told.Last = seq
 	lane := c.told.Lane
 	c.mu.Unlock()
 	s.answered.add(time.Now(), lane)
+	return true
 }
 
 // endedHeld writes down who has ended the connection. Only the first call counts.
@@ -296,7 +302,9 @@ func (s *server) readSocket(ws *websocket.Conn, c *heldConn) (by string, err err
 			c.announceEnd()
 			continue // until the client's own word is there
 		}
-		s.echoes(c, seq)
+		if !s.echoes(c, seq) {
+			return protocol.ByAppsExit, nil
+		}
 		_ = ws.Write(ctx, websocket.MessageText, []byte(s.echo(string(text), fault))) // reading tells how it ended
 	}
 }
@@ -371,9 +379,8 @@ func (s *server) sendEvents(c *heldConn, plan schedule, ends ends, send func(seq
 			c.announceEnd()
 			continue
 		}
-		s.echoes(c, seq)
 		number := strconv.Itoa(seq)
-		if send(number, s.echo(number, fault)) != nil {
+		if !s.echoes(c, seq) || send(number, s.echo(number, fault)) != nil {
 			return protocol.ByNobody
 		}
 	}

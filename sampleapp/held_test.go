@@ -208,6 +208,19 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestNothingAfterTheLedger: what isn't in the ledger any more isn't sent.
+func TestNothingAfterTheLedger(t *testing.T) {
+	cfg := config{}
+	life := &lifeLog{out: io.Discard, pod: "pod-1"}
+	s := &server{config: cfg, pod: "pod-1", life: life, terminator: newTerminator(cfg, life)}
+	c := s.hold(protocol.Held{Lane: "held", Last: -1}, false, func() {})
+	assert.True(t, s.echoes(c, 0))
+	s.cutHeld(false)
+	assert.False(t, s.echoes(c, 1))
+	assert.Equal(t, 1, c.told.Echoed)
+	assert.Empty(t, s.held.list())
+}
+
 // TestHeldGone: a client that resets is not one that has left.
 func TestHeldGone(t *testing.T) {
 	t.Parallel()

@@ -25,10 +25,13 @@ const (
 func Results() []Result { return []Result{Broken, Unknown, Failed, Dropped, Clean} }
 
 // ResultOf says how a run came out. A masked request was dropped, too: another client would not
-// have sent it again. So was a held connection that was cut, whether or not a message was on its way.
+// have sent it again. So was a held connection that was cut, whether or not a message was on its way,
+// and a long task.
 func ResultOf(v verdict.Verdict) Result {
-	return resultOf(v.Outcome, slices.ContainsFunc(v.Lanes, droppedSome))
+	return resultOf(v.Outcome, slices.ContainsFunc(v.Lanes, droppedSome) || cutsTasks(v))
 }
+
+func cutsTasks(v verdict.Verdict) bool { return v.Tasks != nil && v.Tasks.Cut > 0 }
 
 // LaneResult says the same of a lane of it.
 func LaneResult(l verdict.Lane) Result { return resultOf(l.Outcome, droppedSome(l)) }

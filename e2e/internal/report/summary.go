@@ -250,6 +250,9 @@ func (m model) patterns() []string {
 		if slices.ContainsFunc(same.items, row.cutsHeld) {
 			parts = append(parts, "connections that clients held")
 		}
+		if slices.ContainsFunc(same.items, func(r row) bool { return slices.ContainsFunc(r.Runs, cutsTasks) }) {
+			parts = append(parts, "long tasks")
+		}
 		if len(parts) == 0 && slices.ContainsFunc(same.items, func(r row) bool { return r.lanes(lanes).dropped() }) {
 			parts = []string{"only what the client sent again by itself (masked)"}
 		}
