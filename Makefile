@@ -46,7 +46,7 @@ argo: ## Blue-green by Argo Rollouts, with its default delay of 30 s, beside zer
 	@scripts/e2e.sh -profile argo -out artifacts/argo $(GO_TEST_FLAGS)
 
 .PHONY: long
-long: ## What becomes of held connections and long tasks when Pods go away, and what it costs not to cut them. Three quarters of an hour
+long: ## What becomes of held connections and long tasks when Pods go away, and what it costs not to cut them. Half an hour
 	@scripts/e2e.sh -profile long -out artifacts/long -timeout 90m $(GO_TEST_FLAGS)
 
 .PHONY: keda

@@ -77,14 +77,14 @@ func (run FileRun) oldSeconds() *float64 {
 		return new(run.RolloutSeconds)
 	}
 	var longest *float64
-	for _, r := range run.Releases {
-		if r.AwaySeconds == nil {
-			continue
+	for i, r := range run.Releases {
+		away := r.AwaySeconds
+		if away == nil && r.SwitchedSeconds == nil && i+1 < len(run.Releases) { // nobody switches: it is a rollout
+			away = run.Releases[i+1].ReadySeconds
 		}
-		if r.GoneSeconds == nil {
-			return nil
+		if away != nil && r.GoneSeconds != nil {
+			longest = new(thousandths(max(value(longest), *r.GoneSeconds-*away)))
 		}
-		longest = new(thousandths(max(value(longest), *r.GoneSeconds-*r.AwaySeconds)))
 	}
 	return longest
 }
@@ -96,7 +96,8 @@ type longRun struct {
 	Of ResultsFile
 }
 
-// longRuns are the newest run of each strategy under each disruption with as many clients.
+// longRuns are the newest run of each strategy under each disruption with as many clients, but for those
+// without a disruption.
 func longRuns(files []ResultsFile) []longRun {
 	type key struct {
 		strategy, disruption string
@@ -108,7 +109,7 @@ func longRuns(files []ResultsFile) []longRun {
 	seen := map[key]bool{}
 	for _, f := range files {
 		for _, run := range f.Figures {
-			if w := run.LongWork; w != nil {
+			if w := run.LongWork; w != nil && run.PodsDeleted+run.PodsReplaced > 0 {
 				k := key{run.Strategy, run.Disruption, w.Clients}
 				if !seen[k] {
 					seen[k], out = true, append(out, longRun{run, *w, f})
@@ -154,7 +155,7 @@ func longColumns() []Column[longRun] {
 		Number("max", seconds(func(w LongWork) *float64 { return w.BackMaxSeconds })),
 		Number("tasks", tasks(func(w LongWork) int { return w.Tasks })),
 		Number("finished", tasks(func(w LongWork) int { return w.Finished })),
-		Number("cut", tasks(func(w LongWork) int { return w.TasksCut })),
+		Number("tasks cut", tasks(func(w LongWork) int { return w.TasksCut })),
 		Number("handed back", tasks(func(w LongWork) int { return w.HandedBack })),
 		Number("done twice", tasks(func(w LongWork) int { return w.DoneTwice })),
 		Number("extra Pod-s", func(r longRun) string { return podSeconds(r.ExtraPodSeconds) }),
