@@ -50,7 +50,7 @@ long: ## What becomes of held connections and long tasks when Pods go away, and 
 	@scripts/e2e.sh -profile long -out artifacts/long -timeout 90m $(GO_TEST_FLAGS)
 
 .PHONY: keda
-keda: ## Old releases drained by KEDA, and an app that it scales to zero and back while requests come; builds its operator first. Half an hour
+keda: ## Old releases drained by KEDA, and an app that it scales to zero and back while requests come; builds its operator first. A quarter of an hour
 	@$(MAKE) --no-print-directory images CONSUMERS=keda,prometheus,traefik
 	@scripts/e2e.sh -profile keda -out artifacts/keda $(GO_TEST_FLAGS)
 
