@@ -18,6 +18,7 @@ func (f *fakeApp) DeployColour(_ context.Context, colour string) error {
 }
 
 func (f *fakeApp) BreakColour(_ context.Context, colour string) error { return f.do("break " + colour) }
+
 func (f *fakeApp) SwitchTo(_ context.Context, colour string) error {
 	return f.do("switch to " + colour)
 }

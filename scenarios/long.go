@@ -9,8 +9,8 @@ const longWork = "long"
 func longProfile() Profile {
 	return Profile{
 		Name: longWork,
-		Summary: "connections that clients hold for up to a minute, and tasks of a minute from a queue: what cuts them, and " +
-			"what a release costs that doesn't: a long grace period, a Deployment per release, a gradual scale-down",
+		Summary: "connections that clients hold for up to a minute, and tasks of a minute from a queue: what cuts them, " +
+			"and what a release costs that doesn't: a long grace period, a Deployment per release, a gradual scale-down",
 		Consumers: heldConsumers(), Rate: 50,
 		Cells: func() []Cell { return slices.Concat(heldCells(), taskCells()) },
 	}

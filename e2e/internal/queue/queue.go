@@ -106,7 +106,7 @@ func (q *Queue) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	at := q.now()
 	q.expire(at)
-	heard := false
+	var heard bool
 	switch r.URL.Path {
 	case protocol.PathTaskTake:
 		if task, ok := q.take(at, word); ok {

@@ -202,7 +202,7 @@ func LongWorkResults(files []ResultsFile) string {
 	}
 	var commands []string
 	for _, r := range runs {
-		line := fmt.Sprintf("`%s` (%s, %s)", r.Of.Command, r.Of.Measured.Format(time.DateOnly), r.Of.Commit)
+		line := fmt.Sprintf("%s (%s, %s)", "`"+r.Of.Command+"`", r.Of.Measured.Format(time.DateOnly), r.Of.Commit)
 		if !slices.Contains(commands, line) {
 			commands = append(commands, line)
 		}
@@ -227,7 +227,7 @@ func HeldImage(files []ResultsFile) (string, error) {
 		if r.Over == nil {
 			continue
 		}
-		h := &FileHeld{Announced: r.Announced, Cut: r.LongWork.Cut, Over: r.Over}
+		h := &FileHeld{Announced: r.Announced, Cut: r.Cut, Over: r.Over}
 		runs = append(runs, FileRun{
 			Strategy: r.Strategy, Disruption: r.Disruption, Lanes: []FileLane{{Lane: r.Lane, Held: h}},
 		})

@@ -529,7 +529,8 @@ type Generated struct {
 func GeneratedTexts(files []ResultsFile) []Generated {
 	const document = "scenarios/RESULTS.md"
 	out := []Generated{
-		{document, "consumers", ResultsTables(files)}, {document, "article", ArticleResults(files)},
+		{document, "consumers", ResultsTables(files)},
+		{document, "article", ArticleResults(files)},
 		{document, "long-work", LongWorkResults(files)},
 	}
 	if short := ShortResults(files); short != "" {

@@ -19,8 +19,8 @@ func newDocument(r Report) document {
 	d.Findings = findings(m)[len(d.Reasons):]
 	for _, write := range []func(model) section{
 		arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
-		summary, notRun, words, comparisons, perLane, longWork, held, releasesOf, tasks, aa, phases, arrivals, terminations, instrument,
-		legend,
+		summary, notRun, words, comparisons, perLane, longWork, held, releasesOf, tasks, aa, phases, arrivals, terminations,
+		instrument, legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {
 			d.Sections = append(d.Sections, s)

@@ -64,7 +64,7 @@ var taskColumns = []Column[taskRow]{
 	Number("lapsed", func(t taskRow) string { return integer(t.Lapsed) }).
 		Unless(func(t taskRow) bool { return t.Lapsed == 0 }),
 	Number("done twice", func(t taskRow) string { return integer(t.DoneTwice) }),
-	Number("work lost", func(t taskRow) string { return Duration(t.Tasks.Lost) }),
+	Number("work lost", func(t taskRow) string { return Duration(t.Lost) }),
 	Number("took p50", func(t taskRow) string { return t.took(0.50) }),
 	Number("max", func(t taskRow) string { return t.took(1) }),
 }
@@ -74,10 +74,10 @@ var taskPhaseColumns = []Column[taskPhase]{
 	Key("strategy", func(t taskPhase) string { return t.label() }),
 	Key("phase", func(t taskPhase) string { return t.Phase.String() }),
 	Number("Pods", func(t taskPhase) string { return integer(t.Pods) }),
-	Number("cut", func(t taskPhase) string { return integer(t.TaskEnds.Cut) }),
-	Number("handed back", func(t taskPhase) string { return integer(t.TaskEnds.HandedBack) }),
-	Number("lapsed", func(t taskPhase) string { return integer(t.TaskEnds.Lapsed) }),
-	Number("work lost", func(t taskPhase) string { return Duration(t.TaskEnds.Lost) }),
+	Number("cut", func(t taskPhase) string { return integer(t.Cut) }),
+	Number("handed back", func(t taskPhase) string { return integer(t.HandedBack) }),
+	Number("lapsed", func(t taskPhase) string { return integer(t.Lapsed) }),
+	Number("work lost", func(t taskPhase) string { return Duration(t.Lost) }),
 }
 
 // took is a percentile of the time until tasks were done.
@@ -137,8 +137,8 @@ func (t taskRow) phases() []taskPhase {
 		for _, e := range t.Ends {
 			if e.Phase == phase {
 				sum.Pods++
-				sum.TaskEnds.Cut, sum.TaskEnds.HandedBack = sum.TaskEnds.Cut+e.Cut, sum.TaskEnds.HandedBack+e.HandedBack
-				sum.TaskEnds.Lapsed, sum.TaskEnds.Lost = sum.TaskEnds.Lapsed+e.Lapsed, sum.TaskEnds.Lost+e.Lost
+				sum.Cut, sum.HandedBack = sum.Cut+e.Cut, sum.HandedBack+e.HandedBack
+				sum.Lapsed, sum.Lost = sum.Lapsed+e.Lapsed, sum.Lost+e.Lost
 			}
 		}
 		if sum.Pods > 0 {
@@ -157,7 +157,7 @@ func (m model) taskNotes() []string {
 		var of []string
 		for _, t := range part {
 			of = append(of, fmt.Sprintf("%s: %d cut, %d handed back, %d done twice, %s of work lost",
-				t.label(), t.Cut, t.HandedBack, t.DoneTwice, Duration(t.Tasks.Lost)))
+				t.label(), t.Cut, t.HandedBack, t.DoneTwice, Duration(t.Lost)))
 		}
 		lines = append(lines, fmt.Sprintf("tasks of %s under %s: %s",
 			Duration(part[0].Length), part[0].Where, strings.Join(of, "; ")))

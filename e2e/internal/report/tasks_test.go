@@ -81,7 +81,9 @@ func TestTasksInJSON(t *testing.T) {
 		LengthSeconds: 60, Given: 5, Finished: 4, Open: 1, DoneTwice: 1, Attempts: 9, Done: 4, Cut: 2, HandedBack: 1, Lapsed: 1, Unended: 1,
 		LostSeconds: 101, TookSeconds: []float64{60, 60, 90, 105}, OpenMaxSeconds: 30, Why: map[string]int{"who knows": 1},
 		Ends: []FileTaskEnds{
-			{"app-1", verdict.Terminating, 0, 1, 0, 1}, {"app-1", verdict.CutAtExit, 1, 0, 0, 40}, {"app-2", verdict.CutAtExit, 1, 0, 0, 50},
+			{"app-1", verdict.Terminating, 0, 1, 0, 1},
+			{"app-1", verdict.CutAtExit, 1, 0, 0, 40},
+			{"app-2", verdict.CutAtExit, 1, 0, 0, 50},
 			{"app-2", verdict.Unattributed, 0, 0, 1, 10},
 		},
 	}, f.Runs[0].Tasks)

@@ -37,7 +37,7 @@ func colourful() timeline.Timeline {
 			if gone > 0 {
 				tl.Events = append(tl.Events, timeline.Event{At: gone, Kind: timeline.PodGone, Pod: pod})
 			}
-			ready, gone = ready+100*ms, gone+ms*time.Duration(min(1, gone))
+			ready, gone = ready+100*ms, gone+ms*min(1, gone)
 		}
 	}
 	pods(timeline.FirstRelease, 0, 0, 36*sec)
