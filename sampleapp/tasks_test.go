@@ -56,6 +56,13 @@ func (q *queueOf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(task)
 }
 
+// answers has it answer a path with a code from now on.
+func (q *queueOf) answers(path string, code int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.codes[path] = code
+}
+
 // heard is what the queue was told by a path.
 func (q *queueOf) heard(path string) []protocol.TaskWord {
 	q.mu.Lock()
@@ -67,7 +74,11 @@ func (q *queueOf) heard(path string) []protocol.TaskWord {
 func working(t *testing.T, q *queueOf, args ...string) (c *child, dir string) {
 	dir = t.TempDir()
 	c = listening(t, append([]string{"-addr", "127.0.0.1:0", "-on-sigterm=shutdown", "-tasks=" + q.url, "-scratch=" + dir}, args...)...)
-	t.Cleanup(func() { assert.Empty(t, q.blames) })
+	t.Cleanup(func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		assert.Empty(t, q.blames)
+	})
 	return c, dir
 }
 
@@ -167,7 +178,7 @@ func TestTasksOnSIGTERM(t *testing.T) {
 func TestTasksLost(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t, protocol.Task{Task: 1, Attempt: 1, Length: time.Hour, Lease: lease})
-	q.codes[protocol.PathTaskRenew] = http.StatusConflict
+	q.answers(protocol.PathTaskRenew, http.StatusConflict)
 	c, _ := working(t, q)
 	end := c.tasksEnded(1)[0]
 	assert.Equal(t, protocol.TaskLost, end.Task.By)
@@ -179,7 +190,7 @@ func TestTasksLost(t *testing.T) {
 func TestTasksCutOff(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t, protocol.Task{Task: 1, Attempt: 1, Length: time.Hour, Lease: lease})
-	q.codes[protocol.PathTaskRenew] = http.StatusBadGateway
+	q.answers(protocol.PathTaskRenew, http.StatusBadGateway)
 	c, _ := working(t, q)
 	end := c.tasksEnded(1)[0]
 	assert.Equal(t, protocol.TaskLost, end.Task.By)

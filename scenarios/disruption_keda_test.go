@@ -28,6 +28,8 @@ func (f *fakeApp) AddScaling(_ context.Context, colour, _ string) error {
 // ScaledToZero says yes the third time that it is asked for a colour.
 func (f *fakeApp) ScaledToZero(_ context.Context, colour string) (bool, error) {
 	err := f.do("is " + colour + " there?")
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	asked := 0
 	for _, what := range f.did {
 		if what == "is "+colour+" there?" {

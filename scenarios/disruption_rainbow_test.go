@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,7 +59,10 @@ func (f *fakeApp) seen(since time.Time) string {
 // script are answers of colours to who asks for their work, one after the other; the last goes on. Each
 // has a Pod for each number.
 func script(answers map[string][][]int) func(string) map[string]int {
+	var mu sync.Mutex // several colours may drain
 	return func(colour string) map[string]int {
+		mu.Lock()
+		defer mu.Unlock()
 		left := answers[colour]
 		if len(left) > 1 {
 			answers[colour] = left[1:]
