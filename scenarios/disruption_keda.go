@@ -144,28 +144,32 @@ func retrigger(trigger string) string { return `{"spec": {"triggers": [` + trigg
 // well, so that it is known how much was left.
 func drainByKeda(ctx context.Context, app App, colour string) error {
 	poll, cooldown := int(kedaPoll.Seconds()), int(kedaCooldown.Seconds())
-	err := app.StopTasks(ctx, colour)
-	if err == nil {
-		err = app.AddScaling(ctx, colour, fmt.Sprintf(drainScaling, poll, cooldown, cooldown))
-	}
+	err := inOrder(ctx,
+		func(ctx context.Context) error { return app.StopTasks(ctx, colour) },
+		func(ctx context.Context) error {
+			return app.AddScaling(ctx, colour, fmt.Sprintf(drainScaling, poll, cooldown, cooldown))
+		},
+		func(ctx context.Context) error { return untilKedaEnds(ctx, app, colour) },
+	)
 	if err != nil {
 		return fmt.Errorf("drain colour %s by KEDA: %w", colour, err)
 	}
-	within, cancel := context.WithTimeoutCause(ctx, drainLimit, fmt.Errorf("KEDA has not ended it within %s", drainLimit))
+	return app.RemoveColour(ctx, colour)
+}
+
+// untilKedaEnds returns when a colour was scaled to zero.
+func untilKedaEnds(ctx context.Context, app App, colour string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, drainLimit, fmt.Errorf("KEDA has not ended it within %s", drainLimit))
 	defer cancel()
 	for {
-		if _, err := app.Work(within, colour); err != nil {
-			return fmt.Errorf("drain colour %s by KEDA: %w", colour, err)
+		if _, err := app.Work(ctx, colour); err != nil {
+			return err
 		}
-		ended, err := app.ScaledToZero(within, colour)
-		if err == nil && ended {
-			return app.RemoveColour(ctx, colour)
+		if ended, err := app.ScaledToZero(ctx, colour); err != nil || ended {
+			return err
 		}
-		if err == nil {
-			err = keepQuiet(within, askEvery)
-		}
-		if err != nil {
-			return fmt.Errorf("drain colour %s by KEDA: %w", colour, err)
+		if err := keepQuiet(ctx, askEvery); err != nil {
+			return err
 		}
 	}
 }

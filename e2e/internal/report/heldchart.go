@@ -45,18 +45,9 @@ func HeldPictures(runs []FileRun) (template.HTML, error) {
 	return drawn("held", newHeldChart(runs))
 }
 
-// heldRuns are the first conclusive run of each strategy under each disruption that has lanes of held
-// connections.
-func (m model) heldRuns() []FileRun {
-	var out []FileRun
-	for _, r := range slices.Concat(m.Parts...) {
-		runs := r.conclusive().Runs
-		holds := func(l verdict.Lane) bool { return l.HeldConnections != nil }
-		if len(runs) > 0 && slices.ContainsFunc(runs[0].Lanes, holds) {
-			out = append(out, newFileRun(runs[0], m.Cluster))
-		}
-	}
-	return out
+// holdsConnections says that clients of a lane of the run hold connections.
+func holdsConnections(v verdict.Verdict) bool {
+	return slices.ContainsFunc(v.Lanes, func(l verdict.Lane) bool { return l.HeldConnections != nil })
 }
 
 func newHeldChart(runs []FileRun) heldChart {

@@ -69,8 +69,8 @@ func newIndex(r Report) index {
 	m, all := newModel(r), row{Runs: r.Suite.Runs}
 	out := index{document: newDocument(r), Picture: newChart(m), Result: all.result()}
 	out.Delays = newConsumerChart(m.consumers())
-	out.Sequences, out.Pods = newSequenceCharts(m.sequences()), newPodChart(m.podRuns())
-	out.Held = newHeldChart(m.heldRuns())
+	out.Sequences, out.Pods = newSequenceCharts(m.sequences()), newPodChart(m.firstRuns(deletesPods))
+	out.Held = newHeldChart(m.firstRuns(holdsConnections))
 	if r.Suite.Outcome != verdict.Pass { // it can be worse than its runs
 		out.Result = resultOf(r.Suite.Outcome, false)
 	}

@@ -5,6 +5,8 @@ import (
 	"html/template"
 	"slices"
 	"time"
+
+	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 )
 
 // podChart is the picture of Pods over time: a row for each run, on one scale of time and one of
@@ -39,11 +41,14 @@ func PodPictures(runs []FileRun) (template.HTML, error) {
 	return drawn("pods", newPodChart(runs))
 }
 
-// podRuns are the first conclusive run of each strategy under each disruption that took Pods away.
-func (m model) podRuns() []FileRun {
+// deletesPods says that Pods of the run were deleted.
+func deletesPods(v verdict.Verdict) bool { return v.Deleted() > 0 }
+
+// firstRuns are the first conclusive run of each strategy under each disruption, of those that are shown.
+func (m model) firstRuns(shown func(verdict.Verdict) bool) []FileRun {
 	var out []FileRun
 	for _, r := range slices.Concat(m.Parts...) {
-		if runs := r.conclusive().Runs; len(runs) > 0 && runs[0].Deleted() > 0 {
+		if runs := r.conclusive().Runs; len(runs) > 0 && shown(runs[0]) {
 			out = append(out, newFileRun(runs[0], m.Cluster))
 		}
 	}

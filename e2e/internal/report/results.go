@@ -61,10 +61,9 @@ type RunFigures struct {
 
 // LaneFigures is what is kept of a conclusive lane.
 type LaneFigures struct {
-	Lane        string  `json:"lane"`
-	Consumer    string  `json:"consumer"`
-	WorkSeconds float64 `json:"workSeconds,omitempty"`
-	Sent        int     `json:"sent"`
+	Lane     string `json:"lane"`
+	Consumer string `json:"consumer"`
+	Sent     int    `json:"sent"`
 	// of each class that its requests can have; those that were sent again count
 	Dropped map[timeline.Class]int `json:"dropped"`
 	AtStart int                    `json:"atStart,omitempty"` // of the dropped: by Pods that didn't listen yet
@@ -141,7 +140,7 @@ func newRunFigures(run FileRun) RunFigures {
 			continue
 		}
 		lane := LaneFigures{
-			Lane: l.Lane, Consumer: l.Consumer, WorkSeconds: l.WorkSeconds, Sent: l.Sent, Dropped: map[timeline.Class]int{},
+			Lane: l.Lane, Consumer: l.Consumer, Sent: l.Sent, Dropped: map[timeline.Class]int{},
 			AtStart: l.Phases[verdict.StartUp],
 		}
 		for _, c := range l.Classes {
