@@ -211,7 +211,7 @@ func TestLaneIsRefused(t *testing.T) {
 	lane := Lane{Name: "a/new", Load: scenarios.New(10), Resolve: &Resolve{Keep: -1}}
 	require.ErrorContains(t, lane.Validate(), "keeps addresses for -1ns")
 	lane.Resolve, lane.Load.Driver = nil, "gopher"
-	require.EqualError(t, lane.Validate(), `lane a/new: unknown driver "gopher": want one of api, grpc, h2, http, sse, websocket`)
+	require.EqualError(t, lane.Validate(), `lane a/new: unknown driver "gopher": want one of api, grpc, grpc-stream, h2, http, sse, websocket`)
 	_, err := Send(lane, Plan{})
 	require.ErrorContains(t, err, "unknown driver")
 	lane.Load.Driver = ""
