@@ -54,6 +54,9 @@ type Load struct {
 	// that was used before and ends, by RST or by FIN, before one byte of the answer has come, and
 	// nothing else; in HTTP/2 a stream that the server says it has not processed, and nothing else.
 	Replayable bool
+	// Opaque says that each request has a body that can't be had twice, be it empty: then http.Transport
+	// sends it only once, whatever its method.
+	Opaque bool
 	// Reconnect, Stays and Seed are of HeldConnections: each client stays for a time drawn evenly from
 	// Stays by Seed, and leaves; a new one comes at once.
 	Reconnect Reconnect
@@ -287,7 +290,7 @@ func (l Load) Validate() error {
 			break
 		}
 		switch sentAgain := slices.Contains(resent, l.Method); {
-		case sentAgain && !l.Replayable:
+		case sentAgain && !l.Replayable && !l.Opaque:
 			errs = append(errs, fmt.Errorf("reuses connections with method %q: %w", l.Method, errBlind))
 		case !sentAgain && l.Replayable:
 			errs = append(errs, fmt.Errorf("is replayable with method %q, which nothing sends again", l.Method))

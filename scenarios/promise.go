@@ -54,13 +54,15 @@ type Promise struct {
 //  4. the strategy's word for the class. That connections must be dropped is asked where every Pod
 //     is replaced: it is about the start of new Pods, or about a time without any.
 //
+// An app that isn't the sample app (Target) is held to its own word and to nothing else, wherever Pods may go.
+//
 // "drops" is asked where Pods are ended while requests come (Disruption.Waits), and of the reference
 // consumer alone, by the load whose class it is: behind a proxy that tries again, a control may drop
 // nothing. A request of a load without work is in flight for less than a millisecond, and is held to
 // what its connection is.
 func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 	as := class // what it is held to
-	if class == ClassInFlight && l.Load.Work == 0 {
+	if class == ClassInFlight && l.Load.Work == 0 && s.Target == nil {
 		as = l.Load.connectionClass()
 	}
 	switch {
@@ -70,6 +72,8 @@ func (s Scenario) HeldTo(l Lane, class Class, minSync time.Duration) Promise {
 		return Promise{Measured, "disruption " + s.Disruption.Name + ": it is about the consumer, and no strategy helps"}
 	case s.Disruption.Scope == ScopeNone && !s.Disruption.Drains:
 		return Promise{Clean, "disruption " + s.Disruption.Name}
+	case s.Target != nil:
+		return s.Target.promise(class)
 	case s.Disruption.GraceZero:
 		return atReference(l, class, Promise{Drops, "disruption " + s.Disruption.Name}, ClassInFlight)
 	}
@@ -144,12 +148,17 @@ func (s Scenario) word(class Class) (Expect, error) {
 func validateStrategy(s fixtures.Strategy) error {
 	for class := range s.Expect {
 		if !slices.Contains(classes, Class(class)) {
-			var known []string
-			for _, c := range classes {
-				known = append(known, string(c))
-			}
-			return fmt.Errorf("strategy %s: unknown class %q: want one of %s", s.Name, class, strings.Join(known, ", "))
+			return fmt.Errorf("strategy %s: unknown class %q: want one of %s", s.Name, class, classNames())
 		}
 	}
 	return nil
+}
+
+// classNames lists the classes for people.
+func classNames() string {
+	var known []string
+	for _, c := range classes {
+		known = append(known, string(c))
+	}
+	return strings.Join(known, ", ")
 }

@@ -35,6 +35,8 @@ type Scenario struct {
 	TaskLength time.Duration
 	// Asked is what a trial asks of the scenario, before anybody else has a say; nil for none.
 	Asked *Asked
+	// Target is the app under test; nil for the sample app. Its lanes are those of Target.Lanes.
+	Target *Target
 }
 
 // Asked overrides what new connections are held to, as where a recommended delay is to be proved.
@@ -182,6 +184,9 @@ func (s Scenario) Validate() error {
 	if len(s.Lanes) == 0 {
 		errs = append(errs, errors.New("has no lanes"))
 	}
+	if s.Target != nil {
+		errs = append(errs, s.Target.Validate())
+	}
 	seen := map[string]bool{}
 	for _, l := range s.Lanes {
 		if seen[l.Name()] {
@@ -189,6 +194,9 @@ func (s Scenario) Validate() error {
 		}
 		seen[l.Name()] = true
 		errs = append(errs, l.Load.Validate())
+		if s.Target != nil {
+			continue // no strategy has a say
+		}
 		for _, class := range l.Load.Classes() {
 			// Of held connections most strategies say nothing, and so promise nothing (HeldTo).
 			if _, err := s.word(class); err != nil && (class != ClassHeld || s.Strategy.Expect[string(class)] != "") {

@@ -30,6 +30,15 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	if tasks := s.Tasks(); tasks != nil {
 		out.Tasks = new(timeline.TaskSpec(*tasks))
 	}
+	if t := s.Target; t != nil {
+		out.Target = &timeline.TargetSpec{
+			Name: t.Name, Request: t.Request.String(), ExpectStatus: t.ExpectStatus, StatusLearnt: t.StatusLearnt,
+			ExpectBody: t.ExpectBody, PodHeader: t.PodHeader,
+		}
+		if t.Slow != nil {
+			out.Target.SlowRequest = t.Slow.String()
+		}
+	}
 	for _, c := range s.Watched {
 		out.Watched = append(out.Watched, c.Name)
 	}

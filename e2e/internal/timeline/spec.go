@@ -39,7 +39,26 @@ type Spec struct {
 	Watched []string `json:"watched,omitempty"`
 	// Tasks are what Pods take beside requests; nil where they take none.
 	Tasks *TaskSpec `json:"tasks,omitempty"`
+	// Target is the app under test; nil for the sample app, which alone says of itself what Pods did.
+	Target *TargetSpec `json:"target,omitempty"`
 }
+
+// TargetSpec is an app under test that isn't the sample app: how it was asked, and which answer was right.
+type TargetSpec struct {
+	Name         string `json:"name"`
+	Request      string `json:"request"`               // as in GET /
+	SlowRequest  string `json:"slowRequest,omitempty"` // of the lane of slow requests; empty: there is none
+	ExpectStatus int    `json:"expectStatus"`
+	// StatusLearnt says that the status is the one that the app answered before the load began.
+	StatusLearnt bool   `json:"statusLearnt,omitempty"`
+	ExpectBody   string `json:"expectBody,omitempty"` // a regular expression; empty: any complete body was right
+	PodHeader    string `json:"podHeader,omitempty"`  // of an answer, that named its Pod; empty: none did
+}
+
+// SaysItself says that the app tells of itself: its ledger, its log of what it did, and headers by which
+// each answer names its Pod and its connection. A foreign app doesn't, and nothing may be concluded from
+// its silence.
+func (s Spec) SaysItself() bool { return s.Target == nil }
 
 // Scope says which of the Pods that were there have to be gone after the disruption, or what else has
 // to have happened to them.
