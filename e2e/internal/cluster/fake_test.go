@@ -34,6 +34,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -282,10 +283,10 @@ func (p *proxy) ask(worker string, w http.ResponseWriter, r *http.Request) {
 		p.asked[worker] = map[string]bool{}
 	}
 	p.asked[worker][question.URL] = true
-	reply := map[string]string{"error": "connection refused"}
+	reply := map[string]any{"error": "connection refused"}
 	if pods := p.app(); len(pods) > 0 {
 		p.n++
-		reply = map[string]string{"pod": pods[p.n%len(pods)]}
+		reply = map[string]any{"answer": traffic.Answer{Pod: pods[p.n%len(pods)]}}
 	}
 	_ = json.NewEncoder(w).Encode(reply)
 }

@@ -32,7 +32,8 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	}
 	if t := s.Target; t != nil {
 		out.Target = &timeline.TargetSpec{
-			Name: t.Name, Request: t.Request.String(), ExpectStatus: t.ExpectStatus, ExpectBody: t.ExpectBody, PodHeader: t.PodHeader,
+			Name: t.Name, Request: t.Request.String(), ExpectStatus: t.ExpectStatus, StatusLearnt: t.StatusLearnt,
+			ExpectBody: t.ExpectBody, PodHeader: t.PodHeader,
 		}
 		if t.Slow != nil {
 			out.Target.SlowRequest = t.Slow.String()

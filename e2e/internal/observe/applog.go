@@ -110,6 +110,9 @@ func (l *lifeLog) read(ctx context.Context, config Config, to Recorder) (err err
 	}
 	defer stream.Close()
 	var out io.Writer = &lines{do: func(line []byte) { l.parse(line, to) }}
+	if config.Foreign {
+		out = io.Discard
+	}
 	if config.LogDir != "" {
 		f, err := os.Create(filepath.Join(config.LogDir, l.file+".log"))
 		if err != nil {

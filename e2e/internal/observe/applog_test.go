@@ -76,6 +76,23 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// TestForeignLog: what an app says that isn't the sample app is kept, and means nothing here, whatever it looks like.
+func TestForeignLog(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *apiServer) {
+		dir := t.TempDir()
+		s.put(aReadyPod("app-0"))
+		o := s.observe(t, func(c *Config) { c.LogDir, c.Foreign = dir, true })
+		text := fmt.Sprintf(`{"event":"start","unixNano":%d}`+"\n", time.Now().UnixNano())
+		s.say("app-0", text)
+		s.endLog("app-0")
+		after(sec)
+		assert.Empty(t, only(o.Stop().Events, timeline.AppStart, timeline.LogCut))
+		log, err := os.ReadFile(filepath.Join(dir, "app-0.log"))
+		require.NoError(t, err)
+		assert.Equal(t, text, string(log))
+	})
+}
+
 // TestLogOfTheSameName: the second Pod of a name has a file of its own, as in a StatefulSet, and what it
 // has answered is on record as its own.
 func TestLogOfTheSameName(t *testing.T) {

@@ -99,6 +99,13 @@ const (
 2000-01-01 00:00:03.5 +0000 UTC k8s.io /tasks/exit {"container_id":"s1","id":"s1","pid":831,"exited_at":{"seconds":946684803,"nanos":500000000}}
 2000-01-01 00:00:03.5 +0000 UTC k8s.io /tasks/exit {"container_id":"side","id":"side","pid":832,"exited_at":{"seconds":946684803,"nanos":500000000}}
 `
+	stops = `time="2000-01-01T00:00:02.4Z" level=info msg="StopContainer for \"c0\" with timeout 30 (s)"
+time="2000-01-01T00:00:02.5Z" level=info msg="Stop container \"c0\" with signal terminated"
+time="2000-01-01T00:00:02.6Z" level=info msg="Stop container \"foreign\" with signal quit"
+time="2000-01-01T00:00:02.7Z" level=info msg="Kill container \"c0\""
+time="no instant" level=info msg="Stop container \"c0\" with signal terminated"
+time="2000-01-01T00:00:02.8Z" level=info msg="Stop container \"c0\" with sig
+`
 	// What containerd has written down of containers: the sandboxes of an app's Pod and of another, and what is none.
 	containers = containersDir + `/s0/config.json:"` + containerType + `":"sandbox"
 ` + containersDir + `/s0/config.json:"` + sandboxUID + `":"u0"
@@ -124,7 +131,10 @@ func TestWatchNodes(t *testing.T) {
 			lossy.IP = "172.18.0.4"
 			c.Nodes = []Node{
 				lossy,
-				fakeNode("worker", map[string]string{"cat": timeline.Kernel() + "\n", "sh": "NOTICE: " + subscribed + " to 16777216 bytes.\n" + connections + "…", "ctr": processes + "…", "find": containers}),
+				fakeNode("worker", map[string]string{
+					"cat": timeline.Kernel() + "\n", "sh": "NOTICE: " + subscribed + " to 16777216 bytes.\n" + connections + "…", "ctr": processes + "…",
+					"find": containers, "journalctl": stops,
+				}),
 				fakeNode("deaf", nil),
 				fakeNode("elsewhere", map[string]string{"cat": "another\n", "date": "946684803000000000\n", "sh": connections + "\n", "ctr": ""}),
 			}
@@ -149,6 +159,8 @@ func TestWatchNodes(t *testing.T) {
 		process := timeline.Event{At: 500 * ms, Kind: timeline.ProcessStart, Pod: "app-0", UID: "u0", Node: "worker"}
 		exit := timeline.Event{At: 3200 * ms, Kind: timeline.ProcessExit, Pod: "app-0", UID: "u0", Node: "worker", Code: 137}
 		assert.Equal(t, []timeline.Event{process, exit}, only(seen.Events, timeline.ProcessStart, timeline.ProcessExit))
+		stop := timeline.Event{At: 2*sec + 500*ms, Kind: timeline.StopSignal, Pod: "app-0", UID: "u0", Node: "worker", Detail: "terminated"}
+		assert.Equal(t, []timeline.Event{stop}, only(seen.Events, timeline.StopSignal), "of the app's container only")
 		of := func(at time.Duration, kind timeline.Kind) timeline.Event {
 			return timeline.Event{At: at, Kind: kind, Pod: "app-0", UID: "u0", Node: "worker"}
 		}

@@ -36,6 +36,8 @@ type Config struct {
 	Selector  string   // label selector of the Pods
 	Services  []string // their EndpointSlices are watched
 	Container string   // of each Pod: its log is read, its process is followed
+	// Foreign says that the app isn't the sample app: its log is kept, and nothing is read in it.
+	Foreign bool
 	// LogDir gets the log of each Pod as <pod>.log, of the second of a name as <pod>.2.log, and that of
 	// a container that was started again as <pod>-restart-1.log; empty for no files. The events in the
 	// logs are read all the same.

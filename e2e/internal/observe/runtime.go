@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,15 +14,17 @@ import (
 )
 
 // runtimeEvents records what becomes of the app's Pods on a node, from containerd's events: when
-// their sandboxes start and end, their containers are made, and their processes start and end.
+// their sandboxes start and end, their containers are made, and their processes start and end. When
+// processes were asked to stop, containerd's log tells.
 type runtimeEvents struct{ node *watchedNode }
 
-// process is a container that was made, or the start or the end of its process.
+// process is a container that was made, or what happened to its process.
 type process struct {
 	at        time.Duration
 	kind      timeline.Kind
 	container string
 	code      int
+	signal    string
 }
 
 // ofSandbox are the kinds that a process' are of where the container is a Pod's sandbox.
@@ -45,6 +49,7 @@ func (r runtimeEvents) Run(ctx context.Context, to Recorder) error {
 	}, "ctr", "-n", "k8s.io", "events")
 	reading.Wait()
 	known.read(context.WithoutCancel(ctx), r.node) // of those that have come
+	processes = append(processes, r.stops(context.WithoutCancel(ctx), to)...)
 	to.AtEnd(func(all *Record) {
 		all.Sources = append(all.Sources, source)
 		pods := map[string]timeline.Event{} // by UID
@@ -55,7 +60,7 @@ func (r runtimeEvents) Run(ctx context.Context, to Recorder) error {
 		}
 		for _, p := range processes {
 			if e, isApp := all.containers[p.container]; isApp {
-				e.At, e.Kind, e.Code = p.at, p.kind, p.code
+				e.At, e.Kind, e.Code, e.Detail = p.at, p.kind, p.code, p.signal
 				all.Events = append(all.Events, e)
 				continue
 			}
@@ -67,6 +72,36 @@ func (r runtimeEvents) Run(ctx context.Context, to Recorder) error {
 		}
 	})
 	return nil
+}
+
+// stops are the signals by which containerd asked processes to stop, from its log. That is read when the
+// load is over: to follow it would cost the CPUs that are measured on. A node that can't be asked tells of
+// none.
+func (r runtimeEvents) stops(ctx context.Context, to Recorder) (out []process) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	since := fmt.Sprintf("--since=-%ds", int(to.now().Seconds())+1)
+	_ = r.node.Run(ctx, &lines{do: func(line []byte) {
+		if at, p, ok := parseStop(string(line)); ok {
+			p.at = r.node.offset(to.clock, at)
+			out = append(out, p)
+		}
+	}}, "journalctl", "--unit=containerd", "--no-pager", "--output=cat", since)
+	return out
+}
+
+// parseStop reads a line of containerd's log, which it writes just before it sends the signal:
+//
+//	time="2026-11-27T06:48:08.502109523Z" level=info msg="Stop container \"ea0…\" with signal terminated"
+func parseStop(line string) (at time.Time, p process, ok bool) {
+	_, line, dated := strings.Cut(line, `time="`)
+	when, line, _ := strings.Cut(line, `"`)
+	_, line, stops := strings.Cut(line, `msg="Stop container \"`)
+	id, line, named := strings.Cut(line, `\" with signal `)
+	signal, _, whole := strings.Cut(line, `"`)
+	at, err := time.Parse(time.RFC3339Nano, when)
+	p = process{kind: timeline.StopSignal, container: id, signal: signal}
+	return at, p, dated && stops && named && whole && err == nil
 }
 
 // sandboxes says which containers on a node are Pods' sandboxes: the API server doesn't know them.

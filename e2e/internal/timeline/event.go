@@ -116,6 +116,7 @@ const (
 	ContainerCreated Kind = "container-created" // the container was made, and isn't started yet
 	ProcessStart     Kind = "process-start"     // the container's process was started
 	ProcessExit      Kind = "process-exit"      // it has ended, as the runtime's shim reaped it; Code says how
+	StopSignal       Kind = "stop-signal"       // it was sent the signal that asks it to stop; Detail names that
 	// the process that holds the Pod's namespaces was started: the Pod's network was made just before
 	SandboxStart Kind = "sandbox-start"
 	SandboxExit  Kind = "sandbox-exit" // and has ended: the Pod's network is taken down next
