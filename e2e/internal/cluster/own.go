@@ -18,8 +18,8 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// ErrApp says that an app of people's own can't run on this cluster. Other runs of it needn't try.
-var ErrApp = errors.New("the app can't run here")
+// errApp says that an app of people's own can't run on this cluster, for the reason that follows.
+var errApp = errors.New("the app can't run here")
 
 // locateOwn is what people have beside their workload, in our namespace; none for the sample app. A kind that
 // the cluster doesn't have after all is left out.
@@ -76,11 +76,11 @@ func (a *App) prepareOwn(ctx context.Context, s scenarios.Scenario, beside []obj
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	if why := noRoom(rendered.Template.Spec, nodes.Items); why != "" {
-		return fmt.Errorf("%w: %s", ErrApp, why)
+		return fmt.Errorf("%w: %s", errApp, why)
 	}
 	for _, o := range beside {
 		if _, err := o.apply(ctx); err != nil {
-			return fmt.Errorf("%w: %w", ErrApp, err)
+			return fmt.Errorf("%w: %w", errApp, err)
 		}
 	}
 	return nil
@@ -151,7 +151,7 @@ func (a *App) trouble(ctx context.Context, missing string) (string, error) {
 		return "", err
 	}
 	if refused != "" {
-		return "", fmt.Errorf("%w: %w: %s", errPermanent, ErrApp, refused)
+		return "", fmt.Errorf("%w: %w: %s", errPermanent, errApp, refused)
 	}
 	list, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: a.selector})
 	if err != nil {
@@ -161,7 +161,7 @@ func (a *App) trouble(ctx context.Context, missing string) (string, error) {
 		pod := &list.Items[i]
 		why, final := troubleOf(pod, time.Now())
 		if final {
-			return "", fmt.Errorf("%w: %w: Pod %s: %s%s", errPermanent, ErrApp, pod.Name, why, a.lastWords(ctx, pod))
+			return "", fmt.Errorf("%w: %w: Pod %s: %s%s", errPermanent, errApp, pod.Name, why, a.lastWords(ctx, pod))
 		}
 		if why != "" && !strings.Contains(missing, "Pod ") {
 			missing += fmt.Sprintf("; Pod %s: %s", pod.Name, why)
