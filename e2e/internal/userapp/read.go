@@ -292,7 +292,7 @@ func (a *App) chooseService(items []item, path string) (item, error) {
 }
 
 // public are, of several Services, those that are there for others: that an Ingress names, else that are
-// reached from outside; else those with an address.
+// reached from outside; else those with an address, and of these with a port that HTTP has.
 func public(items, services []item) (out []item, why string) {
 	var named []string
 	for _, i := range filter(items, kindIs("Ingress")) {
@@ -312,10 +312,17 @@ func public(items, services []item) (out []item, why string) {
 	}); len(out) > 0 {
 		return out, "the only one that is reached from outside"
 	}
-	return filter(services, func(i item) bool {
+	out = filter(services, func(i item) bool {
 		ip, _, _ := unstructured.NestedString(i.Object, "spec", "clusterIP")
 		return ip != headless
-	}), "the only one that isn't headless"
+	})
+	if len(out) < 2 {
+		return out, "the only one that isn't headless"
+	}
+	return filter(out, func(i item) bool {
+		var s corev1.Service
+		return decode(i.Unstructured, &s) == nil && slices.ContainsFunc(s.Spec.Ports, isHTTP)
+	}), "the only one with a port of HTTP"
 }
 
 // noService refuses an app that nobody can send to, with the Service to write if that is known.

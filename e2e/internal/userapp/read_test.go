@@ -233,6 +233,7 @@ func TestChooseService(t *testing.T) {
 		{"annotated", more(annotated), "asked: POST /order (annotation zerodrop.dev/request), at Service front, port 8000 (it has the annotations)"},
 		{"of an Ingress", more(db, dbService, ingress), "asked: GET /healthz (as its readiness probe asks), at Service shop, port 8000 (an Ingress names it)"},
 		{"of a load balancer", strings.Replace(more(db, dbService), "spec:\n  selector:\n    app", "spec:\n  type: LoadBalancer\n  selector:\n    app", 1), "asked: GET /healthz (as its readiness probe asks), at Service shop, port 8000 (the only one that is reached from outside)"},
+		{"of HTTP", strings.Replace(more(db, strings.Replace(dbService, "port: 80", "port: 6379", 1)), "port: 8000\n", "port: 80\n", 1), "asked: GET /healthz (as its readiness probe asks), at Service shop, port 80 (the only one with a port of HTTP)"},
 		{"not headless", more(db, strings.Replace(dbService, "spec: {", "spec: {clusterIP: None, ", 1)), "asked: GET /healthz (as its readiness probe asks), at Service shop, port 8000 (the only one that isn't headless)"},
 	}
 	for _, tt := range tests {
@@ -259,7 +260,7 @@ func TestWarnings(t *testing.T) {
 		{"grace shorter than preStop", changed(t, "        ports:", "        lifecycle: {preStop: {exec: {command: [sh, -c, sleep 40]}}}\n        ports:"), []string{"preStop takes 40s, and the grace period is 30s"}},
 		{"a shell as PID 1", changed(t, "        ports:", "        command: [/bin/sh, -c, java -jar shop.jar]\n        ports:"), []string{"sh is PID 1 of container web"}},
 		{"a shell that is replaced", changed(t, "        ports:", "        command: [/bin/sh, -c, exec java -jar shop.jar]\n        ports:"), nil},
-		{"not idempotent", changed(t, "  name: shop\nspec:\n  selector:\n", "  name: shop\n  annotations: {zerodrop.dev/request: POST /, zerodrop.dev/slow-request: PUT /slow}\nspec:\n  selector:\n"), []string{"POST / isn't idempotent", "PUT /slow isn't idempotent"}},
+		{"not idempotent", changed(t, "  name: shop\nspec:\n  selector:\n", "  name: shop\n  annotations: {zerodrop.dev/request: POST /, zerodrop.dev/slow-request: PATCH /slow}\nspec:\n  selector:\n"), []string{"POST / isn't idempotent", "PATCH /slow isn't idempotent"}},
 		{"a Secret to pull with", changed(t, "      # what", "      imagePullSecrets: [{name: pull}]\n      # what"), []string{"imagePullSecrets names Secret pull"}},
 	}
 	for _, tt := range tests {

@@ -3,6 +3,7 @@ package userapp
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // checkReferences refuses a workload whose Pods need what isn't there: they would wait for it for ever.
@@ -128,11 +130,14 @@ func (a *App) warn() {
 	if shell := shellOf(app); shell != "" {
 		warn("%s is PID 1 of container %s, and passes SIGTERM on to nobody: write exec before the app's command", shell, app.Name)
 	}
-	if !a.Target.Request.Safe() {
-		warn("%s isn't idempotent, and is sent many times a second: what it changes is changed as often", a.Target.Request)
+	asked := []scenarios.Request{a.Target.Request}
+	if slow := a.Target.Slow; slow != nil {
+		asked = append(asked, *slow)
 	}
-	if slow := a.Target.Slow; slow != nil && !slow.Safe() {
-		warn("%s isn't idempotent, and is sent many times a second: what it changes is changed as often", slow)
+	for _, r := range asked {
+		if r.Method == http.MethodPost || r.Method == http.MethodPatch {
+			warn("%s isn't idempotent, and is sent many times a second: what it changes is changed as often", r)
+		}
 	}
 }
 
