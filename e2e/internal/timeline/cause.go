@@ -9,15 +9,15 @@ type Cause uint8
 // The causes. Each dropped request has exactly one.
 const (
 	Unsent      Cause = iota // was due and never left
-	OK                       // complete 2xx answer with the expected body
+	OK                       // complete answer with the expected status (of the sample app: 2xx) and body
 	Refused                  // the connection was refused (TCP RST on SYN)
 	Reset                    // the connection was reset while in use (ECONNRESET, EPIPE)
 	EOF                      // the connection was closed before the header of the answer was complete
 	Timeout                  // no complete answer within the client's timeout: no connection, no header or no body
 	Truncated                // the connection ended within the body
-	WrongBody                // complete 2xx answer with another body
-	HTTP5xx                  // status 500 to 599
-	HTTPOther                // any other status that is not 2xx, redirects included
+	WrongBody                // complete answer with the expected status and another body
+	HTTP5xx                  // status 500 to 599, where another is expected
+	HTTPOther                // any other status that is not expected, redirects included
 	DNS                      // the name could not be resolved
 	TLS                      // the TLS handshake failed
 	Unreachable              // no route to the host or network (EHOSTUNREACH, ENETUNREACH)
