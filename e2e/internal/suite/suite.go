@@ -5,7 +5,7 @@
 // A run is deployed, recorded and saved (run.go), or read from a folder (replay.go, resume.go); then
 // it is judged, drawn and put on record, and every report is written again (record.go). What an earlier
 // suite has left is moved aside first (artifacts.go). SafeDelay is a procedure of several runs
-// (safedelay.go).
+// (safedelay.go), and so is what is made of people's own app (own.go).
 package suite
 
 import (
