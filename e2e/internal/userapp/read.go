@@ -68,11 +68,14 @@ func Read(path string, images []string) (App, error) {
 		strip(i.Unstructured)
 		kept = append(kept, i)
 	}
+	var workload item
 	service, err := a.chooseService(kept, path)
-	if err != nil {
-		return a, err
+	if err == nil {
+		workload, err = chooseWorkload(kept, service)
 	}
-	workload, err := chooseWorkload(kept, service)
+	if err != nil && len(a.LeftOut) > 0 {
+		err = fmt.Errorf("%w\n(left out: %s)", err, strings.Join(a.LeftOut, ", "))
+	}
 	if err != nil {
 		return a, err
 	}

@@ -130,6 +130,12 @@ func (a *App) warn() {
 	if shell := shellOf(app); shell != "" {
 		warn("%s is PID 1 of container %s, and passes SIGTERM on to nobody: write exec before the app's command", shell, app.Name)
 	}
+	for _, c := range a.rendered.Template.Spec.Containers {
+		if c.Name != app.Name {
+			warn("container %s gets SIGTERM as soon as the Pod is deleted, however long container %s waits, which alone is changed",
+				c.Name, app.Name)
+		}
+	}
 	asked := []scenarios.Request{a.Target.Request}
 	if slow := a.Target.Slow; slow != nil {
 		asked = append(asked, *slow)
