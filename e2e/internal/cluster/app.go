@@ -62,6 +62,7 @@ type App struct {
 	balanced   bool                    // a consumer needs the load balancer
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
+	theirs     bool                    // it is an app of people's own
 	target     *scenarios.Target       // nil for the sample app
 	learnt     *learnt                 // of the target; nil without one
 	siblings                           // what disruptions make beside it
@@ -175,6 +176,15 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			inside, outside = inside || c.From == fixtures.FromCluster, outside || c.From == fixtures.FromOutside
 		}
 	}
+	own, err := a.cluster.locateOwn(s.Own)
+	if err != nil {
+		return err
+	}
+	for _, o := range own {
+		if o.GetKind() != "Secret" { // that is nobody's business but theirs
+			manifests = append(manifests, o.Unstructured)
+		}
+	}
 	if inside {
 		manifests = append(manifests, job)
 	}
@@ -205,7 +215,10 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err := errors.Join(a.Close(ctx), a.removeOld(ctx)); err != nil { // what an earlier run has left
 		return err
 	}
-	if err := a.cluster.retire(ctx, consumers); err != nil {
+	if err := a.cluster.retire(ctx, slices.Concat(consumers, []exposed{{objects: own}})); err != nil {
+		return err
+	}
+	if err := a.prepareOwn(ctx, s, own); err != nil {
 		return err
 	}
 	if inside {
@@ -650,7 +663,7 @@ func (a *App) WaitStable(ctx context.Context) error {
 			return "", err
 		}
 		if ready != a.replicas || all != a.replicas {
-			return fmt.Sprintf("%d of %d Pods are ready, %d are there", ready, a.replicas, all), nil
+			return a.trouble(ctx, fmt.Sprintf("%d of %d Pods are ready, %d are there", ready, a.replicas, all))
 		}
 		return a.rolledOut(ctx)
 	})

@@ -82,9 +82,12 @@
 // # In the namespace
 //
 // Its name begins with zerodrop-; it has the label app.kubernetes.io/managed-by=zerodrop and
-// enforces Pod Security's level restricted. In it are
+// enforces Pod Security's level restricted, unless people's own app is to run there. In it are
 //
 //	the workload    of fixtures/base, patched by the strategy, and by what a disruption needs of it
+//	people's own    app in its place: their workload with the label zerodrop.dev/app, and before it what
+//	                they have beside it, as long as runs of it follow each other (own.go). -app-archive
+//	                is loaded into the nodes
 //	consumers       the objects of each folder in fixtures/consumers; the programs that they need,
 //	                or the workload, are in zerodrop-components, on the control plane of a cluster
 //	                of its own alone: deployed at the first run that needs them, at zero replicas

@@ -83,6 +83,8 @@ func newMapper() meta.RESTMapper {
 	for _, kind := range []schema.GroupVersionKind{
 		{Version: "v1", Kind: "Service"},
 		{Version: "v1", Kind: "ResourceQuota"},
+		{Version: "v1", Kind: "Secret"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"},
 		{Group: "apps", Version: "v1", Kind: "Deployment"},
 		{Group: "apps", Version: "v1", Kind: "StatefulSet"},
 		{Group: "apps", Version: "v1", Kind: "DaemonSet"},

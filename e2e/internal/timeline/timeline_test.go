@@ -74,6 +74,7 @@ func exampleSpec() Spec {
 		Disruption: "rolling-update", Scope: ScopeAll, Gone: 2, TakesNode: true, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Watched: []string{"prometheus-endpoints"},
 		Tasks:   &TaskSpec{Length: time.Minute, Lease: 5 * time.Second, First: 3, Every: 2 * time.Minute},
+		Change:  "--- a/shop.yaml",
 		Target: &TargetSpec{
 			Name: "shop", Request: "GET /", SlowRequest: "GET /report", ExpectStatus: 200, StatusLearnt: true, ExpectBody: "^page", PodHeader: "X-Served-By",
 		},
