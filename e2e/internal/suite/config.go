@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -131,6 +132,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f = group("On a kind cluster of its own")
+	f.StringVar(&c.Cluster.Name, "cluster", cluster.DefaultName,
+		"`name` of the kind cluster: suites that run at the same time need one each, and an -out each")
 	f.StringVar(&c.Cluster.NodeImage, "node-image", "",
 		"image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
 	f.StringVar(&c.Cluster.ProxyMode, "proxy-mode", "",
@@ -181,6 +184,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 	}
 }
 
+// kindName is what kind accepts.
+var kindName = regexp.MustCompile(`^[a-z0-9.-]+$`)
+
 // maxWorkers is more than any load within scenarios.MaxRate needs.
 const maxWorkers = 20
 
@@ -221,6 +227,7 @@ func (c *Config) Validate() error {
 	check(c.Resume && len(c.Long) > 0, "-resume and -long exclude each other: only the runs of a profile are gone on with")
 	k := c.Cluster
 	check(k.Workers < 1 || k.Workers > maxWorkers, "-workers %d: want 1 to %d", k.Workers, maxWorkers)
+	check(k.Name != "" && !kindName.MatchString(k.Name), "-cluster %q: want lower-case letters, digits, dots and dashes", k.Name)
 	check(k.ProxyMinSync < 0, "-proxy-min-sync %s: want 0 or more", k.ProxyMinSync)
 	check(k.ProxyMode != "" && k.ProxyMode != "iptables" && k.ProxyMode != "nftables",
 		"-proxy-mode %q: want iptables or nftables", k.ProxyMode)
@@ -229,8 +236,10 @@ func (c *Config) Validate() error {
 	check(k.Kubeconfig == "" && k.Address+k.AppImage+k.LoadImage != "",
 		"-address, -app-image and -load-image are for a cluster that exists: they need -kubeconfig and -context")
 	check(
-		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
-		"-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is",
+		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0 ||
+			k.Name != "" && k.Name != cluster.DefaultName),
+		"-cluster, -keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is "+
+			"taken as it is",
 	)
 	check(c.Resume && k.Kubeconfig != "", "-resume is for a kind cluster: nothing says on which other one a run was made")
 	check(strings.ContainsAny(k.Address, "/[]") || strings.Count(k.Address, ":") == 1,
