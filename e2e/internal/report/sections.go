@@ -18,7 +18,7 @@ func newDocument(r Report) document {
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
 	d.Findings = findings(m)[len(d.Reasons):]
 	for _, write := range []func(model) section{
-		arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
+		servers, arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
 		summary, notRun, words, comparisons, perLane, held, releasesOf, tasks, aa, phases, arrivals, terminations, instrument,
 		legend,
 	} {
