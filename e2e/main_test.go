@@ -65,7 +65,10 @@ func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process as it would any other
-	if shared, err = suite.New(ctx, config); err != nil {
+	if shared, err = suite.New(ctx, config); errors.Is(err, suite.ErrConfig) {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// TestRollout runs every scenario of the profile, or with -replay judges every stored run. Each is
+// TestRollout runs every scenario of the profile, and what follows from their results, or with -replay judges every stored run. Each is
 // a subtest of its path, as in TestRollout/prestop-sleep/rolling-update.
 func TestRollout(t *testing.T) {
 	switch config := shared.Config; {
@@ -21,14 +23,23 @@ func TestRollout(t *testing.T) {
 	runs, err := shared.Runs()
 	require.NoError(t, err)
 	shared.Announce(runs)
+	measure(t, runs, 0)
+	more, err := shared.FollowUp()
+	require.NoError(t, err)
+	measure(t, more, len(runs))
+	require.NotEmpty(t, shared.Verdicts(),
+		"no scenario of profile %s matches -run: -strategies and -disruptions choose others", shared.Config.Profile)
+}
+
+// measure makes runs, of which some were made before.
+func measure(t *testing.T, runs []scenarios.Run, before int) {
+	t.Helper()
 	for i, run := range runs {
 		t.Run(run.Path(), func(t *testing.T) {
 			require.NoError(t, shared.PrepareArtifacts())
-			shared.Measure(testContext(t), t, run, i+1, len(runs))
+			shared.Measure(testContext(t), t, run, before+i+1, before+len(runs))
 		})
 	}
-	require.NotEmpty(t, shared.Verdicts(),
-		"no scenario of profile %s matches -run: -strategies and -disruptions choose others", shared.Config.Profile)
 }
 
 func replay(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -21,6 +23,7 @@ env) exit 0 ;;
 esac
 echo "go $*"
 readlink /proc/self/fd/1
+[[ -z ${FAKE_CAT:-} ]] || sed 's/^/kept: /' "$TMPDIR"/*/stdin.yaml 2>/dev/null
 end() {
 	[[ -z ${FAKE_CODE:-} ]] || echo "$FAKE_CODE" >"$ZERODROP_EXIT_CODE"
 	exit 1
@@ -149,4 +152,52 @@ func assertEmpty(t *testing.T, dir string) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, entries, "temporary files are taken away")
+}
+
+// TestScriptApp: what is wrong with an app is said before anything is made for it; its paths are meant from where the
+// caller is, and standard input is kept in a file.
+func TestScriptApp(t *testing.T) {
+	tests := []struct {
+		name string
+		args []string
+		env  []string
+		want []string // calls of go test, with CALLER and TEMP for folders
+		code int
+	}{
+		{
+			"paths", []string{"-app", "deploy", "-app-archive=image.tar", "-context", "x"}, []string{"FAKE_CODE=0"},
+			[]string{"-app CALLER/deploy -app-archive=CALLER/image.tar -context x -run ^$", "-run ^TestRollout$ -app CALLER/deploy -app-archive=CALLER/image.tar -context x"}, 0,
+		},
+		{
+			"absolute paths", []string{"--app=/deploy", "-context", "x"}, []string{"FAKE_CODE=0"},
+			[]string{"--app=/deploy -context x -run ^$", "-run ^TestRollout$ --app=/deploy -context x"}, 0,
+		},
+		{
+			"standard input", []string{"-app", "-", "-context", "x"}, []string{"FAKE_CODE=0"},
+			[]string{"-app TEMP/stdin.yaml -context x -run ^$", "-run ^TestRollout$ -app TEMP/stdin.yaml -context x"}, 0,
+		},
+		{"refused", []string{"-app", "deploy"}, []string{"FAKE_CODE=2"}, []string{"-app CALLER/deploy -run ^$"}, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path, err := filepath.Abs(filepath.Join("..", "scripts", "e2e.sh"))
+			require.NoError(t, err)
+			cmd, temp := scriptWith(t, "e2e.sh", tt.args, append(tt.env, "FAKE_CAT=1")...)
+			caller := t.TempDir()
+			cmd.Path, cmd.Dir, cmd.Stdin = path, caller, strings.NewReader("kind: List\n")
+			out, _ := cmd.Output() // the code says more
+			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode())
+			said := strings.NewReplacer(caller, "CALLER").Replace(string(out))
+			said = regexp.MustCompile(regexp.QuoteMeta(temp)+`/[^/ ]+`).ReplaceAllString(said, "TEMP")
+			var calls []string
+			for line := range strings.Lines(said) {
+				if call, ok := strings.CutPrefix(line, "go -C e2e test -count=1 -v -timeout 60m "); ok {
+					calls = append(calls, strings.TrimSpace(call))
+				}
+			}
+			assert.Equal(t, tt.want, calls)
+			assert.Equal(t, strings.Contains(strings.Join(tt.args, " "), " - "), strings.Contains(said, "kept: kind: List"))
+			assertEmpty(t, temp)
+		})
+	}
 }

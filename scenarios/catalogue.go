@@ -104,7 +104,20 @@ func Profiles() []Profile {
 		},
 	}
 	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), tasksProfile(), kedaProfile(),
-		nightlyProfile(out[0]))
+		nightlyProfile(out[0]), appProfile())
+}
+
+// AppProfile is the profile of an app of people's own.
+const AppProfile = "app"
+
+// appProfile is, of the sample app, the control of people's own.
+func appProfile() Profile {
+	return Profile{
+		Name: AppProfile,
+		Summary: "what -app chooses: your own app under a release and the loss of each Pod, as it is and changed, and the " +
+			"sample app's control beside it",
+		Strategies: []string{controlStrategy}, Disruptions: []string{"rolling-update"}, Rate: 50, Lanes: serviceLanes(),
+	}
 }
 
 // ProfileNamed is the profile of a name. An unknown name is an error that lists the known ones.

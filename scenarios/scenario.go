@@ -37,6 +37,10 @@ type Scenario struct {
 	Asked *Asked
 	// Target is the app under test; nil for the sample app. Its lanes are those of Target.Lanes.
 	Target *Target
+	// Own is what is deployed in the place of the sample app; nil for that. Change is what its strategy changes
+	// in what people have written, as a unified diff; empty for nothing.
+	Own    *fixtures.Own
+	Change string
 }
 
 // Asked overrides what new connections are held to, as where a recommended delay is to be proved.
@@ -129,9 +133,12 @@ func (s Scenario) Only(names []string) (Scenario, error) {
 	return s, nil
 }
 
-// Workload is what holds the Pods: the one that the disruption needs, or else the named one; if that
-// is empty, fixtures.DefaultWorkload.
+// Workload is what holds the Pods: people's own, the one that the disruption needs, or else the named one; if
+// that is empty, fixtures.DefaultWorkload.
 func (s Scenario) Workload(name string) (fixtures.Workload, error) {
+	if s.Own != nil {
+		return s.Own.Workload, nil
+	}
 	workloads, err := fixtures.Workloads()
 	if err != nil {
 		return fixtures.Workload{}, err
@@ -186,6 +193,9 @@ func (s Scenario) Validate() error {
 	}
 	if s.Target != nil {
 		errs = append(errs, s.Target.Validate())
+	}
+	if d := s.Disruption; s.Own != nil && d.Workload+d.Patch+d.Objects != "" || s.Own != nil && len(d.Args) > 0 {
+		errs = append(errs, fmt.Errorf("disruption %s is about the sample app alone", d.Name))
 	}
 	seen := map[string]bool{}
 	for _, l := range s.Lanes {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Target is the app under test as far as requests go, where it isn't the sample app: how it is asked,
@@ -16,10 +17,11 @@ import (
 type Target struct {
 	Name    string // of the app, as reports call it
 	Request Request
-	// Slow takes long to answer; nil: there is no lane of slow requests.
+	// Slow takes long to answer; nil: there is no lane of slow requests. Any complete body of it is right.
 	Slow *Request `json:",omitempty"`
-	// ExpectStatus is that of a right answer; 0: the one that the app answered before the load began.
+	// ExpectStatus is that of a right answer; 0: the one that the app answers before the load begins.
 	ExpectStatus int
+	StatusLearnt bool   // ExpectStatus is what the app has answered, and nobody's word
 	ExpectBody   string // a regular expression that a right answer's body matches; empty: any complete body
 	PodHeader    string // of an answer, that names its Pod; empty: none does
 	Signal       string // that ends its processes, as its manifests have it, for reports; empty: nobody says
@@ -113,7 +115,7 @@ func (t Target) Lanes(lanes []Lane) []Lane {
 		case l.Load.Driver != HTTP || l.Load.Replayable, l.Load.Name == slow && t.Slow == nil:
 			continue
 		case l.Load.Name == slow:
-			// How long the app works for it is not known.
+			// How long the app works for it is not known yet.
 			request, l.Load.Work = *t.Slow, 0
 		}
 		l.Load.Method, l.Load.Opaque = request.Method, true
@@ -122,12 +124,43 @@ func (t Target) Lanes(lanes []Lane) []Lane {
 	return out
 }
 
-// RequestOf is how the target is asked in a lane of the load.
-func (t Target) RequestOf(l Load) Request {
-	if t.Slow != nil && l.Class == ClassInFlight {
-		return *t.Slow
+// Slowly is the target as it is asked for what is slow; false if it isn't.
+func (t Target) Slowly() (slow Target, ok bool) {
+	if t.Slow == nil {
+		return t, false
 	}
-	return t.Request
+	t.Request, t.ExpectBody = *t.Slow, ""
+	return t, true
+}
+
+// Of is the target as it is asked in lanes of a load.
+func (t Target) Of(l Load) Target {
+	if slow, ok := t.Slowly(); ok && l.Class == ClassInFlight {
+		return slow
+	}
+	return t
+}
+
+// Learnt is what a target has answered before the load.
+type Learnt struct {
+	Status int           // the one that it always answered; 0 if it wasn't asked
+	Slow   time.Duration // the longest that an answer to its slow request took
+}
+
+// Learn is the scenario with what its target has answered: that decides which status is right, unless
+// somebody has said so, and how long slow requests take.
+func (s Scenario) Learn(l Learnt) Scenario {
+	t := *s.Target
+	if t.ExpectStatus == 0 && l.Status != 0 {
+		t.ExpectStatus, t.StatusLearnt = l.Status, true
+	}
+	s.Target, s.Lanes = &t, slices.Clone(s.Lanes)
+	for i := range s.Lanes {
+		if load := &s.Lanes[i].Load; load.Class == ClassInFlight {
+			load.Work = l.Slow.Round(time.Millisecond)
+		}
+	}
+	return s
 }
 
 // promise is what the target promises for a class.

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,7 @@ func TestTargetValidate(t *testing.T) {
 		{"no name", func(t *Target) { t.Name = "" }, "has no name"},
 		{"no request", func(t *Target) { t.Request = Request{} }, `has method ""`},
 		{"a bad slow request", func(t *Target) { t.Slow = &Request{"GET", "slow"} }, "invalid URI"},
+		{"a slow request's body", func(t *Target) { t.Slow, t.ExpectBody = &Request{"GET", "/slow"}, "^page" }, ""},
 		{"a bad status", func(t *Target) { t.ExpectStatus = 100 }, "expects status 100: want 200 to 599"},
 		{"a bad expression", func(t *Target) { t.ExpectBody = "(" }, "missing closing )"},
 		{"an unknown class", func(t *Target) { t.Expect = map[Class]Expect{"old": Clean} }, `unknown class "old": want one of new, kept-alive`},
@@ -87,8 +89,18 @@ func TestTargetLanes(t *testing.T) {
 		if l.Load.Name == "slow" {
 			want = "GET /report"
 		}
-		assert.Equal(t, want, target.RequestOf(l.Load).String())
+		assert.Equal(t, want, target.Of(l.Load).Request.String())
 	}
+
+	learnt := s.Learn(Learnt{Status: 201, Slow: 1700 * time.Millisecond})
+	assert.Equal(t, 201, learnt.Target.ExpectStatus)
+	assert.True(t, learnt.Target.StatusLearnt)
+	assert.Equal(t, 1700*time.Millisecond, learnt.Lanes[2].Load.Work)
+	assert.Zero(t, learnt.Lanes[0].Load.Work)
+	assert.Zero(t, s.Target.ExpectStatus, "the scenario itself stays as it is")
+	s.Target.ExpectStatus = 200
+	assert.Equal(t, 200, s.Learn(Learnt{Status: 201}).Target.ExpectStatus, "somebody has said so")
+	assert.False(t, s.Learn(Learnt{Status: 201}).Target.StatusLearnt)
 }
 
 // TestTargetHeldTo: a foreign app is held to its own word, and where no Pod goes to nothing dropped.

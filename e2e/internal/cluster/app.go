@@ -26,6 +26,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -61,6 +62,9 @@ type App struct {
 	balanced   bool                    // a consumer needs the load balancer
 	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
+	theirs     bool                    // it is an app of people's own
+	target     *scenarios.Target       // nil for the sample app
+	learnt     learnt                  // of the target
 	siblings                           // what disruptions make beside it
 	nodes      nodeChanges             // what they do to nodes
 }
@@ -119,7 +123,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		s.Strategy = s.Strategy.With(webhook.arg())
 	}
-	a.delay = s.Strategy.ServesFor()
+	a.delay, a.target = s.Strategy.ServesFor(), s.Target
 	held, err := s.Workload(a.cluster.config.Workload)
 	if err != nil {
 		return err
@@ -169,6 +173,15 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 			inside, outside = inside || c.From == fixtures.FromCluster, outside || c.From == fixtures.FromOutside
 		}
 	}
+	own, err := a.cluster.locateOwn(s.Own)
+	if err != nil {
+		return err
+	}
+	for _, o := range own {
+		if o.GetKind() != "Secret" { // that is nobody's business but theirs
+			manifests = append(manifests, o.Unstructured)
+		}
+	}
 	if inside {
 		manifests = append(manifests, job)
 	}
@@ -199,7 +212,10 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 	if err := errors.Join(a.Close(ctx), a.removeOld(ctx)); err != nil { // what an earlier run has left
 		return err
 	}
-	if err := a.cluster.retire(ctx, consumers); err != nil {
+	if err := a.cluster.retire(ctx, slices.Concat(consumers, []exposed{{objects: own}})); err != nil {
+		return err
+	}
+	if err := a.prepareOwn(ctx, s, own); err != nil {
 		return err
 	}
 	if inside {
@@ -253,6 +269,9 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		})
 	}
 	if err := served.Wait(); err != nil {
+		return err
+	}
+	if err := a.learnSlow(ctx, s.Lanes); err != nil {
 		return err
 	}
 	if err := a.cluster.addObjects(ctx, beside); err != nil {
@@ -412,8 +431,8 @@ func (a *App) save(manifests []any) error {
 	return nil
 }
 
-// probe sends one request to the app and returns the Pod that answered it well.
-type probe func(ctx context.Context, at worker.Target) (pod string, err error)
+// probe sends one request to the app and returns its answer; an error if that is not a good one.
+type probe func(ctx context.Context, at worker.Target) (traffic.Answer, error)
 
 // targets are the URLs of a consumer, each with what is dialled.
 func (a *App) targets(consumer fixtures.Consumer) []worker.Target {
@@ -434,11 +453,11 @@ func (a *App) targets(consumer fixtures.Consumer) []worker.Target {
 // of their own, the client, or this machine.
 func (a *App) probes(consumer fixtures.Consumer) []probe {
 	if consumer.From == fixtures.FromOutside && !a.cluster.Ours() {
-		return []probe{worker.Probe}
+		return []probe{a.asks(worker.Probe)}
 	}
 	var out []probe
 	for _, w := range a.senders(consumer.From) {
-		out = append(out, w.Probe)
+		out = append(out, a.asks(w.Probe))
 	}
 	return out
 }
@@ -465,7 +484,7 @@ func (a *App) waitConsumer(ctx context.Context, c fixtures.Consumer) error {
 // waitServed probes until every Pod has answered, or every one that has to at this URL.
 func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) error {
 	pods, known := a.own[at.URL]
-	if !known {
+	if !known && a.namesPods() {
 		var err error
 		if pods, err = a.Pods(ctx); err != nil {
 			return err
@@ -479,12 +498,12 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 		// kube-proxy knew the last Pod.
 		n = min(n+20, 200)
 		answers := make([]struct {
-			pod string
+			traffic.Answer
 			err error
 		}, n)
 		var sent sync.WaitGroup
 		for i := range answers {
-			sent.Go(func() { answers[i].pod, answers[i].err = send(ctx, at) })
+			sent.Go(func() { answers[i].Answer, answers[i].err = send(ctx, at) })
 		}
 		sent.Wait()
 		var failed string
@@ -492,17 +511,20 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 			switch err := answer.err; {
 			case ctx.Err() != nil:
 				return "", ctx.Err() // what was missing before tells more than that time is up
-			case errors.Is(err, worker.ErrEnded):
+			case errors.Is(err, worker.ErrEnded), errors.Is(err, errWrongRequest):
 				return "", fmt.Errorf("%w: %w", errPermanent, err)
 			case err != nil: // what is missing, not a fault of the API server
 				failed = err.Error()
 			default:
-				answered[answer.pod] = true
+				answered[answer.Pod] = true
 			}
 		}
 		if failed != "" {
 			n = max(0, n-40) // too many at once, maybe
 			return failed, nil
+		}
+		if err := a.namesThose(pods, answered); err != nil {
+			return "", fmt.Errorf("%w: %w", errPermanent, err)
 		}
 		for _, pod := range pods {
 			if !answered[pod] {
@@ -530,7 +552,7 @@ func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timelin
 	config := observe.Config{
 		Client: a.cluster.client, Namespace: a.cluster.namespace,
 		Selector: ownSelector, Services: a.services, Container: a.container,
-		LogDir: filepath.Join(a.dir, podsDir),
+		LogDir: filepath.Join(a.dir, podsDir), Foreign: a.target != nil,
 	}
 	if a.cluster.kind != nil {
 		var err error
@@ -638,7 +660,7 @@ func (a *App) WaitStable(ctx context.Context) error {
 			return "", err
 		}
 		if ready != a.replicas || all != a.replicas {
-			return fmt.Sprintf("%d of %d Pods are ready, %d are there", ready, a.replicas, all), nil
+			return a.trouble(ctx, fmt.Sprintf("%d of %d Pods are ready, %d are there", ready, a.replicas, all))
 		}
 		return a.rolledOut(ctx)
 	})

@@ -59,6 +59,12 @@ type Config struct {
 	// Address is where this machine reaches the nodes of a cluster that exists; empty for the
 	// addresses that they have within.
 	Address string
+	// AnyPods says that the namespace takes Pods that may do what Kubernetes' Pod Security Standards restrict, as
+	// those of people's own apps.
+	AnyPods bool
+	// Archive is a file of images to load into the nodes of a kind cluster, beside zerodrop's own; empty for
+	// none.
+	Archive string
 	// AppImage is pulled by a cluster that exists, into which no image can be loaded. Empty for the
 	// images' own names.
 	AppImage string
@@ -165,6 +171,9 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	if c.kind != nil {
 		config.Step("load the images")
 		if err := c.kind.loadImages(ctx); err != nil {
+			return c, err
+		}
+		if err := c.kind.loadArchive(config.Archive); err != nil {
 			return c, err
 		}
 		if err := c.kind.isolate(ctx, c.client); err != nil {
@@ -296,8 +305,10 @@ func loadConfig(kubeconfig, contextName string) (*rest.Config, error) {
 var managed = map[string]string{"app.kubernetes.io/managed-by": "zerodrop"}
 
 func (c *Cluster) createNamespace(ctx context.Context) error {
-	labels := map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
-	maps.Copy(labels, managed)
+	labels := maps.Clone(managed)
+	if !c.config.AnyPods {
+		labels["pod-security.kubernetes.io/enforce"] = "restricted"
+	}
 	name := "zerodrop-" + rand.String(10) // known before it is there, so that a reaper can be told
 	if c.kind == nil {
 		kubeconfig, err := filepath.Abs(c.config.Kubeconfig)

@@ -34,6 +34,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -82,6 +83,8 @@ func newMapper() meta.RESTMapper {
 	for _, kind := range []schema.GroupVersionKind{
 		{Version: "v1", Kind: "Service"},
 		{Version: "v1", Kind: "ResourceQuota"},
+		{Version: "v1", Kind: "Secret"},
+		{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "RoleBinding"},
 		{Group: "apps", Version: "v1", Kind: "Deployment"},
 		{Group: "apps", Version: "v1", Kind: "StatefulSet"},
 		{Group: "apps", Version: "v1", Kind: "DaemonSet"},
@@ -282,10 +285,10 @@ func (p *proxy) ask(worker string, w http.ResponseWriter, r *http.Request) {
 		p.asked[worker] = map[string]bool{}
 	}
 	p.asked[worker][question.URL] = true
-	reply := map[string]string{"error": "connection refused"}
+	reply := map[string]any{"error": "connection refused"}
 	if pods := p.app(); len(pods) > 0 {
 		p.n++
-		reply = map[string]string{"pod": pods[p.n%len(pods)]}
+		reply = map[string]any{"answer": traffic.Answer{Pod: pods[p.n%len(pods)]}}
 	}
 	_ = json.NewEncoder(w).Encode(reply)
 }

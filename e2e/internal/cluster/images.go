@@ -53,6 +53,32 @@ func (k *kindCluster) loadImages(ctx context.Context) error {
 	return loads.Wait()
 }
 
+// loadArchive loads the images of a file into all nodes; without one it does nothing.
+func (k *kindCluster) loadArchive(file string) error {
+	if file == "" {
+		return nil
+	}
+	all, err := k.provider.ListInternalNodes(clusterName)
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	var loads errgroup.Group
+	for _, node := range all {
+		loads.Go(func() error {
+			archive, err := os.Open(file)
+			if err != nil {
+				return fmt.Errorf("load the images of %s: %w", file, err)
+			}
+			defer archive.Close()
+			if err := nodeutils.LoadImageArchive(node, archive); err != nil {
+				return fmt.Errorf("load the images of %s into node %s: %w", file, node, err)
+			}
+			return nil
+		})
+	}
+	return loads.Wait()
+}
+
 // loadClient loads the image of the client, unless the engine has it: its tag says what is in it.
 func (k *kindCluster) loadClient(ctx context.Context, loadgen []byte) error {
 	k.clientImage = fmt.Sprintf("localhost/zerodrop-client:%.6x", sha256.Sum256(loadgen))

@@ -33,7 +33,7 @@ func (a *App) render(s scenarios.Scenario) (manifest *unstructured.Unstructured,
 		return nil, err
 	}
 	for i := range rendered.Template.Spec.Containers {
-		if image := a.cluster.config.AppImage; image != "" {
+		if image := a.cluster.config.AppImage; image != "" && s.Own == nil {
 			rendered.Template.Spec.Containers[i].Image = image
 		}
 	}

@@ -41,6 +41,8 @@ type App interface {
 	CutNode(ctx context.Context, node string) error
 	// Replicas is how many Pods are asked for.
 	Replicas() int
+	// Learnt is what an app that isn't the sample app has answered while it was waited for.
+	Learnt() scenarios.Learnt
 	Environment() timeline.Environment
 }
 
@@ -85,6 +87,9 @@ func LimitFor(run scenarios.Run, replicas int) time.Duration {
 func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Timeline {
 	clock := timeline.NewClock(time.Now())
 	now := func() time.Duration { return clock.Offset(time.Now()) }
+	if run.Target != nil {
+		run.Scenario = run.Learn(app.Learnt())
+	}
 	tl := timeline.Timeline{
 		Schema: timeline.Schema, Spec: NewSpec(run.Scenario, app.Environment()), Repeat: run.Repeat, Start: clock.Start(),
 		Replicas: app.Replicas(), Environment: app.Environment(),
@@ -109,7 +114,7 @@ func Run(ctx context.Context, app App, run scenarios.Run, o Options) timeline.Ti
 		return tl
 	}
 
-	l, err := prepare(ctx, app, run.Lanes, clock)
+	l, err := prepare(ctx, app, run.Scenario, clock)
 	if err != nil {
 		fail("load", err)
 		saw(&tl, clock, stopObserving())

@@ -59,6 +59,7 @@ type fakeApp struct {
 	answered  map[string]map[string]int // by Pod and lane
 	stoppedAt time.Duration
 	broken    error // what components do
+	learnt    scenarios.Learnt
 	node      string
 	nodeErr   error
 }
@@ -122,6 +123,7 @@ func (a *fakeApp) WaitReady(context.Context) error                { return nil }
 func (a *fakeApp) WaitStable(ctx context.Context) error           { return a.stable(ctx) }
 func (a *fakeApp) Replicas() int                                  { return 1 }
 func (a *fakeApp) Intact(context.Context) error                   { return a.broken }
+func (a *fakeApp) Learnt() scenarios.Learnt                       { return a.learnt }
 
 // URL is, from outside, that of a node that has the app's address and no name of its own.
 func (a *fakeApp) URL(c fixtures.Consumer) string {

@@ -29,10 +29,10 @@ type group struct {
 }
 
 // prepare finds a sender for each lane and gets the senders ready.
-func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timeline.Clock) (*load, error) {
+func prepare(ctx context.Context, app App, s scenarios.Scenario, clock timeline.Clock) (*load, error) {
 	l := &load{}
 	places := map[string]int{}
-	for i, lane := range lanes {
+	for i, lane := range s.Lanes {
 		from := lane.Consumer.From
 		g, ok := places[from]
 		if !ok {
@@ -45,7 +45,7 @@ func prepare(ctx context.Context, app App, lanes []scenarios.Lane, clock timelin
 			l.notice = max(l.notice, sender.LeadTime())
 		}
 		l.groups[g].lanes = append(l.groups[g].lanes, i)
-		sent := traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Consumer), Load: lane.Load}
+		sent := traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Consumer), Load: lane.Load, Target: s.Target}
 		if keep := lane.Consumer.Resolve; keep != nil {
 			sent.Resolve = &traffic.Resolve{Keep: *keep}
 		}

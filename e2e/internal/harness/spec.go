@@ -22,7 +22,7 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 		Delay: s.Strategy.ServesFor(), PreStop: s.Strategy.PreStop(), Control: s.Control,
 		Disruption: s.Disruption.Name, Scope: timeline.Scope(s.Disruption.Scope), Gone: s.Disruption.Gone,
 		TakesNode:     s.Disruption.TakesNode,
-		ConsumerGroup: s.Group, ProxyMode: s.ProxyMode,
+		ConsumerGroup: s.Group, ProxyMode: s.ProxyMode, Change: s.Change,
 	}
 	if s.Asked != nil && s.Asked.New == scenarios.Measured {
 		out.Group = "" // at a delay that is too short it doesn't speak for the place of its delay
@@ -32,8 +32,8 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	}
 	if t := s.Target; t != nil {
 		out.Target = &timeline.TargetSpec{
-			Name: t.Name, Request: t.Request.String(), ExpectStatus: t.ExpectStatus, ExpectBody: t.ExpectBody, PodHeader: t.PodHeader,
-			Signal: t.Signal,
+			Name: t.Name, Request: t.Request.String(), ExpectStatus: t.ExpectStatus, StatusLearnt: t.StatusLearnt,
+			ExpectBody: t.ExpectBody, PodHeader: t.PodHeader, Signal: t.Signal,
 		}
 		if t.Slow != nil {
 			out.Target.SlowRequest = t.Slow.String()

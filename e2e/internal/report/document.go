@@ -19,10 +19,12 @@ type section struct {
 	Blocks []block
 }
 
-// block is a heading, a text, a table and a list, in this order. Any of them may be missing.
+// block is a heading, a text, a table, a list and lines that are copied, in this order. Any of them may be
+// missing.
 type block struct {
 	Heading string
 	Text    string
+	Code    string
 	Table   Table
 	List    []string
 }

@@ -47,6 +47,8 @@ type File struct {
 	Sequences []FileSequence `json:"sequences,omitempty"`
 	// NotRun is what was selected and left out.
 	NotRun []FileNotRun `json:"notRun,omitempty"`
+	// App is the answer about an app of people's own; not there for the sample app.
+	App *FileApp `json:"app,omitempty"`
 }
 
 // FileNotRun is a strategy under a disruption that was not run, and why.
@@ -363,7 +365,7 @@ func NewFile(r Report) File {
 		out.NotRun = append(out.NotRun, FileNotRun(n))
 	}
 	out.Consumers, out.Servers = model{Report: r}.consumers(), newFileServers(r)
-	out.Sequences = newModel(r).sequences()
+	out.Sequences, out.App = newModel(r).sequences(), newFileApp(newModel(r))
 	for _, c := range r.Suite.AA {
 		for _, l := range c.Rows {
 			out.AA = append(out.AA, FileAA{

@@ -57,6 +57,9 @@ func markdownSection(out *strings.Builder, s section, folded bool) {
 			fmt.Fprintf(out, "%s\n\n", markdownTable(b.Table))
 		}
 		markdownList(out, b.List)
+		if b.Code != "" {
+			fmt.Fprintf(out, "````diff\n%s\n````\n\n", strings.TrimRight(b.Code, "\n"))
+		}
 	}
 	if folded {
 		out.WriteString("</details>\n\n")

@@ -17,9 +17,12 @@ func newDocument(r Report) document {
 	m := newModel(r)
 	d := document{Verdict: verdictLine(r.Suite), Facts: facts(m), Reasons: reasons(m), Closing: closing(m)}
 	d.Findings = findings(m)[len(d.Reasons):]
+	if answer := m.answer(); answer != "" {
+		d.Findings = slices.Insert(d.Findings, 0, answer)
+	}
 	for _, write := range []func(model) section{
 		servers, arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
-		summary, notRun, words, comparisons, perLane, held, releasesOf, tasks, aa, phases, arrivals, terminations, instrument,
+		summary, changes, notRun, words, comparisons, perLane, held, releasesOf, tasks, aa, phases, arrivals, terminations, instrument,
 		legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {

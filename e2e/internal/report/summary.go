@@ -327,6 +327,11 @@ func summaryLines(m model, delays []SafeDelay) []string {
 	if safe := shortSafeDelays(delays); len(safe) > 0 {
 		lines = append(append(lines, ""), atMost(safe, mostSafe, "safe-delay.txt")...)
 	}
+	if answer := m.answer(); answer != "" {
+		var t textWriter
+		t.lines("", answer)
+		lines = append(append(lines, ""), atMost(slices.Collect(strings.Lines(t.out.String())), mostSafe, "report.txt")...)
+	}
 	closing := []string{
 		"", "Page: " + filepath.Join(Plain(m.Artifacts), "index.html"),
 		"The whole report is beside it in report.txt; -verbose-report prints it here.",

@@ -81,6 +81,9 @@ func (t *textWriter) block(b block) {
 	for _, item := range b.List {
 		t.item(item)
 	}
+	for line := range strings.Lines(b.Code) {
+		t.out.WriteString("    " + strings.TrimSuffix(line, "\n") + "\n")
+	}
 }
 
 // item writes one entry of a list.

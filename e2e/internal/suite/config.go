@@ -30,6 +30,8 @@ type Config struct {
 	Resume      bool      // take over the runs that are stored in Out
 	Out         string    // folder for the artifacts; empty until Validate has chosen one
 	Replay      string    // folder of stored timelines; empty for runs on a cluster
+	App         string    // file or folder of people's own app, which is measured; empty for the sample app
+	AppArchive  string    // file of the images of that; empty where they are pulled
 	Long        []string
 	Soak        time.Duration
 	Verbose     bool // print the whole report at the end
@@ -104,6 +106,11 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f := group("What to run")
 	f.StringVar(&c.Profile, "profile", scenarios.Profiles()[0].Name,
 		"which scenarios to run: "+strings.Join(profiles, "; "))
+	f.StringVar(&c.App, "app", "",
+		"`file` or folder of your own app's manifests, or a folder with a kustomization, to measure that: as it is first, "+
+			"and with the smallest changes")
+	f.StringVar(&c.AppArchive, "app-archive", "",
+		"`file` of your app's images, as docker save writes it, to load into the nodes of the kind cluster")
 	f.Var((*list)(&c.Strategies), "strategies",
 		"which `strategies` to run instead of the profile's, as in prestop-sleep,in-app-delay")
 	f.Var((*list)(&c.Disruptions), "disruptions",
@@ -204,6 +211,17 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
+	usual := scenarios.Profiles()[0].Name
+	check(c.App == "" && c.Profile == scenarios.AppProfile, "-profile %s: whose app? Write -app FILE or -app DIR", c.Profile)
+	check(c.App == "-", "-app -: go test gives its programs no standard input: write … | scripts/e2e.sh -app -, which "+
+		"keeps it in a file")
+	check(c.App == "" && c.AppArchive != "", "-app-archive: whose images? Write -app FILE or -app DIR, too")
+	if c.App != "" {
+		check(c.Profile != usual && c.Profile != scenarios.AppProfile, "-app and -profile %s exclude each other", c.Profile)
+		check(len(c.Strategies)+len(c.Disruptions)+len(c.Consumers)+len(c.Long) > 0 || c.Delay != 0 || c.Replay != "",
+			"-app has runs of its own: -strategies, -disruptions, -consumers, -delay, -long and -replay are for others")
+		c.Profile, c.Cluster.AnyPods, c.Cluster.Archive = scenarios.AppProfile, true, c.AppArchive
+	}
 	if c.Rate == 0 {
 		c.Rate = scenarios.DefaultRate
 		if p, err := scenarios.ProfileNamed(c.Profile); err == nil { // an unknown one is told as its runs are chosen
@@ -241,6 +259,8 @@ func (c *Config) Validate() error {
 		"-cluster, -keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is "+
 			"taken as it is",
 	)
+	check(k.Kubeconfig != "" && c.AppArchive != "",
+		"-app-archive is for a kind cluster: a cluster that exists pulls its images")
 	check(c.Resume && k.Kubeconfig != "", "-resume is for a kind cluster: nothing says on which other one a run was made")
 	check(strings.ContainsAny(k.Address, "/[]") || strings.Count(k.Address, ":") == 1,
 		"-address %q: want a host without a port, which the API server chooses", k.Address)
@@ -252,7 +272,9 @@ func (c *Config) Validate() error {
 	} else if c.Out == "" {
 		c.Out = defaultOut
 	}
-	for _, path := range []*string{&c.Out, &c.Replay, &c.Cluster.Kubeconfig} {
+	for _, path := range []*string{
+		&c.Out, &c.Replay, &c.Cluster.Kubeconfig, &c.App, &c.AppArchive, &c.Cluster.Archive,
+	} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join("..", *path)
 		}

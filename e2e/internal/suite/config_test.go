@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"io"
 	"path/filepath"
@@ -74,6 +75,14 @@ func TestConfig(t *testing.T) {
 		{"unknown long test", []string{"-long=faults,soak"}, []string{`-long "soak": want some of safe-delay,safe-delay-sync,sync-period,knobs,faults,`}},
 		{"nothing between commas", []string{"-long=faults,"}, []string{`-long "": want some of`}},
 		{"long tests of stored runs", []string{"-long=faults", "-replay=x"}, []string{"-long and -replay exclude each other"}},
+		{"an app", []string{"-app=deploy", "-app-archive=image.tar", "-profile=app", "-rate=20", "-keep"}, nil},
+		{"an app on a cluster that exists", append(existing, "-app=deploy", "-load-image=l"), nil},
+		{"an app from nowhere", []string{"-app=-"}, []string{`-app -: go test gives its programs no standard input: write … \| scripts/e2e.sh -app -`}},
+		{"nobody's app", []string{"-profile=app"}, []string{"-profile app: whose app\\? Write -app FILE or -app DIR"}},
+		{"nobody's images", []string{"-app-archive=image.tar"}, []string{"-app-archive: whose images"}},
+		{"an app and a profile", []string{"-app=deploy", "-profile=full"}, []string{"-app and -profile full exclude each other"}},
+		{"an app and a strategy", []string{"-app=deploy", "-strategies=no-handler"}, []string{"-app has runs of its own"}},
+		{"images for nodes that exist", append(existing, "-app=deploy", "-app-archive=image.tar"), []string{"-app-archive is for a kind cluster"}},
 		{"several", []string{"-rate=-1", "-repeat=0", "-context=c"}, []string{"-rate -1", "-repeat 0", "-kubeconfig and -context"}},
 	}
 	for _, tt := range tests {
@@ -133,6 +142,10 @@ func TestConfigPaths(t *testing.T) {
 			[]string{"-out=/out/a", "-kubeconfig=/k", "-context=c"},
 			Config{Profile: "quick", Out: "/out/a", Cluster: cluster.Config{Kubeconfig: "/k", Context: "c"}},
 		},
+		{
+			"an app", []string{"-app=deploy", "-app-archive=/image.tar"},
+			Config{Profile: "app", Out: "../artifacts", App: "../deploy", AppArchive: "/image.tar", Cluster: cluster.Config{AnyPods: true, Archive: "/image.tar"}},
+		},
 		{"replay", []string{"-replay=./old"}, Config{Profile: "replay", Out: "../old/replayed", Replay: "../old"}},
 		{"replay elsewhere", []string{"-replay=/old", "-out=a"}, Config{Profile: "replay", Out: "../a", Replay: "/old"}},
 		{"replay to where runs go", []string{"-replay=artifacts", "-out=artifacts"}, Config{Profile: "replay", Out: "../artifacts", Replay: "../artifacts"}},
@@ -141,7 +154,10 @@ func TestConfigPaths(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := parseFlags(t, tt.args...)
 			require.NoError(t, c.Validate())
-			tt.want.Rate, tt.want.Repeat, tt.want.Soak, tt.want.Cluster.Workers = 100, 1, time.Hour, 1
+			if tt.want.App != "" {
+				tt.want.Rate = 50
+			}
+			tt.want.Rate, tt.want.Repeat, tt.want.Soak, tt.want.Cluster.Workers = cmp.Or(tt.want.Rate, 100), 1, time.Hour, 1
 			assert.Equal(t, tt.want, c)
 		})
 	}
@@ -157,7 +173,7 @@ func TestUsage(t *testing.T) {
 	f.VisitAll(func(f *flag.Flag) {
 		assert.Equal(t, 1, strings.Count(out.String(), "\n  -"+f.Name+" ")+strings.Count(out.String(), "\n  -"+f.Name+"\n"), f.Name)
 	})
-	assert.Regexp(t, `(?s)^What to run:\n  -consumers .*  -delay .*  -profile string\n.*\(default "quick"\).*\nHow much load:\n.*  -rate int\n`, out.String())
+	assert.Regexp(t, `(?s)^What to run:\n  -app file\n.*  -consumers .*  -delay .*  -profile string\n.*\(default "quick"\).*\nHow much load:\n.*  -rate int\n`, out.String())
 }
 
 // TestConfigFlags: each flag ends up where it belongs.

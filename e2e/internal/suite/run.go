@@ -27,6 +27,10 @@ func (s *Suite) Runs() ([]scenarios.Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.app != nil {
+		list, err = s.appScenarios()
+		return scenarios.Interleave(list, s.Config.Repeat), err
+	}
 	if s.notRun, err = s.catalogue.NotRun(s.selection()); err != nil {
 		return nil, err
 	}
@@ -103,7 +107,12 @@ func (s *Suite) Announce(runs []scenarios.Run) {
 	if s.Config.Resume {
 		left = slices.DeleteFunc(slices.Clone(runs), func(run scenarios.Run) bool { return isStored(s.dir(run)) })
 	}
-	line := fmt.Sprintf("%d runs, about %.0f min", len(left), max(1, s.estimate(left).Minutes()))
+	takes, more := s.estimate(left), ""
+	if s.app != nil {
+		takes += followUps * runOverhead
+		more = fmt.Sprintf(" and up to %d by what these measure", followUps)
+	}
+	line := fmt.Sprintf("%d runs%s, about %.0f min", len(left), more, max(1, takes.Minutes()))
 	if n := len(runs) - len(left); n > 0 {
 		line += fmt.Sprintf("; %d more are stored", n)
 	}
@@ -255,6 +264,9 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 		return failed(err)
 	}
 	needs := path.Join(run.Group, run.Disruption.Workload) // whose components it needs
+	if run.Own != nil {
+		needs = path.Join(needs, run.Own.Workload.Name)
+	}
 	if err := s.broken[needs]; err != nil {
 		return failed(fmt.Errorf("not tried again: %w", err))
 	}
@@ -265,12 +277,15 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	progress.phase("deploy")
 	app, err := c.Deploy(ctx, run.Scenario, dir)
 	if err != nil {
-		s.noteBroken(needs, err)
+		s.noteBroken(needs, run, err)
 		return failed(err)
 	}
 	deployed := time.Since(began)
 	options := harness.Defaults
 	options.Limit, options.Phase = harness.LimitFor(run, app.Replicas()), progress.phase
+	if run.Own != nil {
+		options.Limit *= 2 // nobody knows how long its Pods take to get ready
+	}
 	tl := harness.Run(ctx, app, run, options)
 	if err := app.Close(context.WithoutCancel(ctx)); err != nil {
 		progress.line("%s", err) // the load is over, by its own bound at the latest
@@ -280,10 +295,11 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 }
 
 // noteBroken remembers that a component, which all runs of a group on a workload need, can't be had on
-// this cluster: its image is missing, or it didn't get ready in its time. The others then don't wait
-// for it as well.
-func (s *Suite) noteBroken(needs string, err error) {
-	if s.ctx.Err() == nil && errors.Is(err, cluster.ErrComponent) {
+// this cluster: its image is missing, or it didn't get ready in its time; or that people's own app can't be
+// had as it is. The others then don't wait for it as well.
+func (s *Suite) noteBroken(needs string, run scenarios.Run, err error) {
+	theirs := run.Own != nil && run.Change == ""
+	if s.ctx.Err() == nil && (theirs || errors.Is(err, cluster.ErrComponent)) {
 		s.broken[needs] = err
 	}
 }

@@ -255,9 +255,9 @@ func TestGroupRuns(t *testing.T) {
 // other error, and one of a suite that is being stopped, says nothing about the next run.
 func TestNoteBroken(t *testing.T) {
 	s, _ := newTestSuite(t)
-	s.noteBroken("ingress", errors.New("the API server is away"))
+	s.noteBroken("ingress", scenarios.Run{}, errors.New("the API server is away"))
 	assert.Empty(t, s.broken)
-	s.noteBroken("ingress", fmt.Errorf("deploy x: %w: no image", cluster.ErrComponent))
+	s.noteBroken("ingress", scenarios.Run{}, fmt.Errorf("deploy x: %w: no image", cluster.ErrComponent))
 	require.ErrorContains(t, s.broken["ingress"], "deploy x: a program that the run needs is not there: no image")
 	assert.NoError(t, s.broken["gateway"])
 	s.cluster, s.clusterKey = &cluster.Cluster{}, s.key(scenarios.Needs{}) // one that is there
@@ -268,13 +268,13 @@ func TestNoteBroken(t *testing.T) {
 	tl := s.run(t.Context(), scenarios.Run{Scenario: scenario}, t.TempDir(), runProgress{progress: s.progress})
 	assert.Equal(t, []string{"not tried again: deploy x: a program that the run needs is not there: no image"}, tl.Errors)
 	assert.Equal(t, s.environment, tl.Environment, "its consumers stand under the right kube-proxy")
-	s.noteBroken("rollout", cluster.ErrComponent)
+	s.noteBroken("rollout", scenarios.Run{}, cluster.ErrComponent)
 	assert.NoError(t, s.broken[""], "the group's runs on other workloads don't need it")
 	s.cluster = nil
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	s.ctx = ctx
-	s.noteBroken("gateway", cluster.ErrComponent)
+	s.noteBroken("gateway", scenarios.Run{}, cluster.ErrComponent)
 	assert.NoError(t, s.broken["gateway"])
 }
 

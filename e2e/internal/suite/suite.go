@@ -20,6 +20,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/cluster"
 	"github.com/zerodrop/zerodrop/e2e/internal/report"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
+	"github.com/zerodrop/zerodrop/e2e/internal/userapp"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -58,6 +59,7 @@ type state struct {
 	safeDelays  []report.SafeDelay // that were measured
 	attempts    map[string]int     // by folder: runs of a series
 	notRun      []scenarios.NotRun // what the flags' selection leaves out
+	app         *userapp.App       // people's own; nil for the sample app
 }
 
 // New makes the suite of a process. Its runs end when ctx does; what was measured by then is kept.
@@ -66,11 +68,16 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
+	app, err := readApp(config)
+	if err != nil {
+		return nil, err
+	}
 	ending, end := context.WithCancel(ctx)
 	s := &Suite{config, &state{
 		ctx: ctx, ending: ending, end: end, catalogue: catalogue, progress: newProgress(config.Terminal), started: time.Now(),
-		attempts: map[string]int{}, broken: map[string]error{},
+		attempts: map[string]int{}, broken: map[string]error{}, app: app,
 	}}
+	s.tellApp()
 	s.unhook = context.AfterFunc(ctx, func() {
 		after := "the cluster is taken away (also after a second Ctrl-C, which ends the rest at once)"
 		if config.Cluster.Keep {

@@ -41,6 +41,9 @@ type Spec struct {
 	Tasks *TaskSpec `json:"tasks,omitempty"`
 	// Target is the app under test; nil for the sample app, which alone says of itself what Pods did.
 	Target *TargetSpec `json:"target,omitempty"`
+	// Change is what the strategy changes in what people have written for their app, as a unified diff; empty
+	// for the app as it is, and for the sample app.
+	Change string `json:"change,omitempty"`
 }
 
 // TargetSpec is an app under test that isn't the sample app: how it was asked, and which answer was right.

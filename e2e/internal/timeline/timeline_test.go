@@ -74,6 +74,7 @@ func exampleSpec() Spec {
 		Disruption: "rolling-update", Scope: ScopeAll, Gone: 2, TakesNode: true, Control: true, ConsumerGroup: "local", ProxyMode: "nftables",
 		Watched: []string{"prometheus-endpoints"},
 		Tasks:   &TaskSpec{Length: time.Minute, Lease: 5 * time.Second, First: 3, Every: 2 * time.Minute},
+		Change:  "--- a/shop.yaml",
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
 			Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,

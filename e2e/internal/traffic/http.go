@@ -62,9 +62,18 @@ func (d *httpDriver) Close() error {
 	return nil
 }
 
-// maxAnswer bounds what is read of an answer. The app's is shorter, so anything that reaches the
-// bound is wrong anyway.
-const maxAnswer = 4 << 10
+// maxAnswer is how much of an answer is held against what is expected; the sample app's is shorter.
+const maxAnswer = 64 << 10
+
+// readAnswer reads an answer to its end, and keeps its beginning. An error says that its end didn't come.
+func readAnswer(resp *http.Response) (body []byte, err error) {
+	body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+	}
+	_ = resp.Body.Close() // what can go wrong with the answer has gone wrong in reading it
+	return body, err
+}
 
 // Do implements Driver. Clients take turns.
 func (d *httpDriver) Do(ctx context.Context, seq int) Outcome {
@@ -97,8 +106,7 @@ func (d *httpDriver) Do(ctx context.Context, seq int) Outcome {
 		}
 	} else {
 		o.Code = uint16(resp.StatusCode)
-		body, readErr := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		_ = resp.Body.Close() // what can go wrong with the answer has gone wrong in reading it
+		body, readErr := readAnswer(resp)
 		o.Cause = d.target.Accept(resp.StatusCode, body, readErr == nil)
 		if o.Cause == timeline.Truncated && classify(readErr) == timeline.Timeout {
 			o.Cause = timeline.Timeout

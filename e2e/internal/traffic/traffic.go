@@ -21,6 +21,8 @@ type Lane struct {
 	URL   string         // of the app, without a path, as in http://172.18.0.3:31234
 	Start time.Duration  // when its first request is due; the others follow, one every 1/rate seconds
 	Load  scenarios.Load // whose rate is that of all senders together
+	// Target is the app, where it isn't the sample app: then the driver is http.
+	Target *scenarios.Target `json:",omitempty"`
 	// Resolve says how the client resolves the host of the URL; nil if the URL's address is dialled
 	// as it is.
 	Resolve *Resolve
@@ -33,6 +35,14 @@ func (l Lane) Validate() error {
 	}
 	if l.Resolve != nil && l.Resolve.Keep < 0 {
 		return fmt.Errorf("lane %s: keeps addresses for %s: want 0 or more", l.Name, l.Resolve.Keep)
+	}
+	if l.Target != nil {
+		if l.Load.Driver != scenarios.HTTP {
+			return fmt.Errorf("lane %s: has driver %q, which only the sample app answers", l.Name, l.Load.Driver)
+		}
+		if err := l.Target.Validate(); err != nil {
+			return fmt.Errorf("lane %s: %w", l.Name, err)
+		}
 	}
 	_, err := driverOf(l)
 	return err

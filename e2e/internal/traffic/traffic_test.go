@@ -39,11 +39,30 @@ func send(t *testing.T, load scenarios.Load, url string, n int) timeline.LaneRec
 }
 
 func sendUntil(load scenarios.Load, url string, length time.Duration) (timeline.LaneRecord, error) {
-	const lead = 10 * time.Millisecond
+	return sendLaneUntil(laneTo(nil, load, url), length)
+}
+
+// laneTo is a lane to an app.
+func laneTo(app *scenarios.Target, load scenarios.Load, url string) Lane {
+	if app != nil {
+		load.Method, load.Opaque = app.Of(load).Request.Method, true
+	}
+	return Lane{Name: "test/" + load.Name, URL: url, Start: 10 * time.Millisecond, Load: load, Target: app}
+}
+
+// sendLane sends a lane for n requests and returns its record.
+func sendLane(t *testing.T, lane Lane, n int) timeline.LaneRecord {
+	t.Helper()
+	record, err := sendLaneUntil(lane, time.Duration(n-1)*lane.Interval())
+	require.NoError(t, err)
+	require.Len(t, record.Requests, n)
+	return record
+}
+
+func sendLaneUntil(lane Lane, length time.Duration) (timeline.LaneRecord, error) {
 	end := &End{}
-	end.Set(lead + length)
-	return Send(Lane{Name: "test/" + load.Name, URL: url, Start: lead, Load: load},
-		Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute})
+	end.Set(lane.Start + length)
+	return Send(lane, Plan{Clock: timeline.NewClock(time.Now()), End: end, Max: time.Minute})
 }
 
 func count(record timeline.LaneRecord) map[timeline.Cause]int {
@@ -92,10 +111,14 @@ func status(code int) func(http.ResponseWriter, *http.Request) {
 }
 
 // TestIdleConnectionsThatDie closes every kept-alive connection after its first answer, at the instant when the client is likely to use it again. An
-// ordinary GET client resends and reports nothing; here every request that arrived twice or not at all must show.
+// ordinary GET client resends and reports nothing; here every request that arrived twice or not at all must show: also a GET, to an app that isn't the
+// sample app.
 func TestIdleConnectionsThatDie(t *testing.T) {
-	var arrived atomic.Int64
+	var arrived, withBody atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			withBody.Add(1)
+		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		arrived.Add(1)
 		conn, _, err := w.(http.Hijacker).Hijack()
@@ -113,15 +136,22 @@ func TestIdleConnectionsThatDie(t *testing.T) {
 	defer server.Close()
 	load := scenarios.Reused(200)
 	load.Clients = 2
-	record := send(t, load, server.URL, 400)
-	causes := count(record)
-	assert.Positive(t, causes[timeline.OK])
-	assert.Positive(t, causes[timeline.EOF]+causes[timeline.Reset], "some requests met a dying connection")
-	for seq, r := range record.Requests {
-		assert.EqualValues(t, 1, r.Attempts, "request %d was sent once", seq)
-		assert.False(t, r.Masked())
+	for name, app := range map[string]*scenarios.Target{"the sample app": nil, "another": {Name: "shop", Request: get("/")}} {
+		t.Run(name, func(t *testing.T) {
+			arrived.Store(0)
+			withBody.Store(0)
+			record := sendLane(t, laneTo(app, load, server.URL), 400)
+			causes := count(record)
+			assert.Positive(t, causes[timeline.OK])
+			assert.Positive(t, causes[timeline.EOF]+causes[timeline.Reset], "some requests met a dying connection")
+			for seq, r := range record.Requests {
+				assert.EqualValues(t, 1, r.Attempts, "request %d was sent once", seq)
+				assert.False(t, r.Masked())
+			}
+			assert.LessOrEqual(t, int(arrived.Load()), record.Planned, "nothing arrived that was not planned")
+			assert.Equal(t, app == nil, withBody.Load() > 0, "a GET has no body on the wire")
+		})
 	}
-	assert.LessOrEqual(t, int(arrived.Load()), record.Planned, "nothing arrived that was not planned")
 }
 
 // TestWhatCanBeSentTwice looks at requests as http.Transport gets them. It sends again what it can have the body of once more, whatever the method, if it

@@ -21,6 +21,10 @@ func sendShard(lane Lane, plan Plan, ledger *Ledger) (err error) {
 	if err != nil {
 		return err
 	}
+	target, err := targetOf(lane)
+	if err != nil {
+		return err
+	}
 	find, lookups := plan.Lookup, atomic.Int64{}
 	if find == nil {
 		find = systemLookup
@@ -30,7 +34,7 @@ func sendShard(lane Lane, plan Plan, ledger *Ledger) (err error) {
 		return find(ctx, host)
 	}
 	driver := newDriver(driverConfig{
-		lane: lane, shard: plan.Shard, target: sampleApp(lane), clock: plan.Clock, ledger: ledger, lookup: counted,
+		lane: lane, shard: plan.Shard, target: target, clock: plan.Clock, ledger: ledger, lookup: counted,
 		api: plan.API,
 	})
 	p := &pacer{lane: lane, plan: plan}
@@ -38,9 +42,9 @@ func sendShard(lane Lane, plan Plan, ledger *Ledger) (err error) {
 	// No option may follow Client: each of vegeta's others changes the transport that it replaces,
 	// and panics.
 	attacker := vegeta.NewAttacker(vegeta.MaxBody(0), vegeta.Client(&http.Client{Transport: s}))
-	target := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: "http://the-driver-knows"})
+	hits := vegeta.NewStaticTargeter(vegeta.Target{Method: http.MethodGet, URL: "http://the-driver-knows"})
 	var results int
-	for range attacker.Attack(target, p, 0, lane.Name) {
+	for range attacker.Attack(hits, p, 0, lane.Name) {
 		results++ // nothing else is done here: a slow reader of this channel slows the load
 	}
 	ledger.AddLookups(int(lookups.Load()))

@@ -43,27 +43,28 @@ type Worker struct {
 	Call Call
 }
 
-// Probe has the worker send one request to the app and returns the Pod that answered it well.
-func (w Worker) Probe(ctx context.Context, at Target) (pod string, err error) {
+// Probe has the worker send one request to the app (see Probe).
+func (w Worker) Probe(ctx context.Context, at Target) (traffic.Answer, error) {
+	var none traffic.Answer
 	raw, err := json.Marshal(at)
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	body, err := w.Call(ctx, "/probe", raw)
 	if err != nil {
-		return "", fmt.Errorf("probe from %s: %w", w.Name, err)
+		return none, fmt.Errorf("probe from %s: %w", w.Name, err)
 	}
 	defer body.Close()
 	var a probeResponse
 	if err := json.NewDecoder(body).Decode(&a); err != nil {
-		return "", fmt.Errorf("probe from %s: %w", w.Name, err)
+		return none, fmt.Errorf("probe from %s: %w", w.Name, err)
 	}
 	if a.Err != "" {
-		return "", fmt.Errorf("probe from %s: %s", w.Name, a.Err)
+		return none, fmt.Errorf("probe from %s: %s", w.Name, a.Err)
 	}
-	return a.Pod, nil
+	return a.Answer, nil
 }
 
 // Fleet is several workers that share every lane. It implements traffic.Sender.

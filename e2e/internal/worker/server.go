@@ -120,31 +120,36 @@ func probe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var a probeResponse
-	if a.Pod, err = Probe(r.Context(), at); err != nil {
+	if a.Answer, err = Probe(r.Context(), at); err != nil {
 		a.Err = err.Error()
 	}
 	_ = json.NewEncoder(w).Encode(a) // who doesn't get it asks again
 }
 
-// probeTimeout is how long the app may take to answer a probe.
-const probeTimeout = time.Second
+// probeTimeout is how long the app may take to answer a probe. One that isn't the sample app may be asked for
+// what is slow, but has to be sooner than who waits for the worker.
+const (
+	probeTimeout   = time.Second
+	foreignTimeout = callTimeout - time.Second
+)
 
 // probeWork is how long the app is to work for a probe, so that those that are sent at the same time
 // take a connection each, also of a proxy's own.
 const probeWork = 100 * time.Millisecond
 
-// Probe sends one request to the app and returns the Pod that answered it well.
-func Probe(ctx context.Context, at Target) (pod string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+// Probe sends one request to the app and returns the answer: of the sample app one that was good, of another
+// any.
+func Probe(ctx context.Context, at Target) (a traffic.Answer, err error) {
+	within := probeTimeout
+	if at.App != nil {
+		within = foreignTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if traffic.IsGRPC(at.URL) {
-		return traffic.ProbeGRPC(ctx, at.URL)
+		a.Pod, err = traffic.ProbeGRPC(ctx, at.URL)
+		return a, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+protocol.PathWork, nil)
-	if err != nil {
-		return "", err
-	}
-	req.URL.RawQuery = url.Values{protocol.ParamFor: {probeWork.String()}}.Encode()
 	transport := &http.Transport{DisableKeepAlives: true}
 	if at.Dial.IsValid() {
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -155,19 +160,28 @@ func Probe(ctx context.Context, at Target) (pod string, err error) {
 			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(at.Dial.String(), port))
 		}
 	}
+	if at.App != nil {
+		return traffic.ProbeForeign(ctx, transport, at.URL, *at.App)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+protocol.PathWork, nil)
+	if err != nil {
+		return a, err
+	}
+	req.URL.RawQuery = url.Values{protocol.ParamFor: {probeWork.String()}}.Encode()
 	client := &http.Client{Transport: transport}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return a, err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<10)); err != nil {
-		return "", err
+		return a, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s%s answers %s", at.URL, protocol.PathWork, resp.Status)
+		return a, fmt.Errorf("%s%s answers %s", at.URL, protocol.PathWork, resp.Status)
 	}
-	return resp.Header.Get(protocol.HeaderPod), nil
+	a.Pod = resp.Header.Get(protocol.HeaderPod)
+	return a, nil
 }
 
 // start begins to send. The same request may come twice, if the answer to the first did not arrive.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // Port is where workers listen.
@@ -34,8 +35,8 @@ type clockReading struct {
 
 // probeResponse is the answer to POST /probe with a Target, as JSON.
 type probeResponse struct {
-	Pod string `json:"pod"`
-	Err string `json:"error,omitempty"`
+	Answer traffic.Answer `json:"answer"`
+	Err    string         `json:"error,omitempty"`
 }
 
 // Target is where the app is reached.
@@ -43,6 +44,8 @@ type Target struct {
 	URL string `json:"url"` // without a path
 	// Dial is dialled in the place of the URL's host; zero: the host itself.
 	Dial netip.Addr `json:"dial"`
+	// App is the app that is asked; nil for the sample app.
+	App *scenarios.Target `json:"app,omitempty"`
 }
 
 // startRequest is what a worker is to send, as JSON.

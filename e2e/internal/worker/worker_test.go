@@ -264,12 +264,50 @@ func TestProbeOfAComponent(t *testing.T) {
 	t.Cleanup(site.Close)
 	ip, port, _ := strings.Cut(strings.TrimPrefix(site.URL, "http://"), ":")
 	w := answering(t, NewServer(0))
-	pod, err := w.Probe(t.Context(), Target{URL: "http://ingress.invalid:" + port, Dial: netip.MustParseAddr(ip)})
+	answer, err := w.Probe(t.Context(), Target{URL: "http://ingress.invalid:" + port, Dial: netip.MustParseAddr(ip)})
 	require.NoError(t, err)
-	assert.Equal(t, "at ingress.invalid:"+port+"/work", pod)
-	pod, err = w.Probe(t.Context(), Target{URL: site.URL})
+	assert.Equal(t, traffic.Answer{Pod: "at ingress.invalid:" + port + "/work"}, answer)
+	answer, err = w.Probe(t.Context(), Target{URL: site.URL})
 	require.NoError(t, err)
-	assert.Equal(t, "at "+ip+":"+port+"/work", pod)
+	assert.Equal(t, traffic.Answer{Pod: "at " + ip + ":" + port + "/work"}, answer)
+}
+
+// TestProbeOfAForeignApp: whatever it answers is told, a redirect too, which is not followed.
+func TestProbeOfAForeignApp(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Served-By", "shop-a")
+		switch r.URL.Path {
+		case "/shop":
+			http.Redirect(w, r, "/login", http.StatusFound)
+		case "/page":
+			_, _ = io.WriteString(w, "page "+r.URL.RawQuery)
+		default:
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(site.Close)
+	w := answering(t, NewServer(0))
+	tests := []struct {
+		path string
+		want traffic.Answer
+	}{
+		{"/page?2", traffic.Answer{Pod: "shop-a", Status: 200, Body: timeline.OK}},
+		{"/page?3", traffic.Answer{Pod: "shop-a", Status: 200, Body: timeline.WrongBody}},
+		{"/shop", traffic.Answer{Pod: "shop-a", Status: 302, Location: "/login", Body: timeline.WrongBody}},
+		{"/", traffic.Answer{Pod: "shop-a", Status: 401, Body: timeline.WrongBody}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.path, func(t *testing.T) {
+			app := scenarios.Target{
+				Name: "shop", Request: scenarios.Request{Method: "GET", Path: tt.path}, ExpectBody: "^page [12]$", PodHeader: "X-Served-By",
+			}
+			answer, err := w.Probe(t.Context(), Target{URL: site.URL, App: &app})
+			require.NoError(t, err)
+			assert.Positive(t, answer.Took)
+			answer.Took = 0
+			assert.Equal(t, tt.want, answer)
+		})
+	}
 }
 
 func TestServerRefuses(t *testing.T) {
