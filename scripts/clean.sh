@@ -31,7 +31,7 @@ if timeout 20 docker info >/dev/null 2>&1; then
 	fi
 fi
 scripts/docker.sh stop
-rm -rf artifacts
+rm -rf artifacts dist
 if [[ ${1:-runs} == cache ]]; then
 	rm -rf "$cache"
 fi

@@ -88,7 +88,8 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 	}
 	c.config.Step("start " + fixtures.LoadBalancer)
 	b := balancer{container: container{
-		cluster: c.kind.name(), role: fixtures.LoadBalancer, image: image, memory: []string{"/run:size=16m", balancerFolder + ":size=256m"},
+		cluster: c.kind.name(), role: fixtures.LoadBalancer, image: image,
+		memory: []string{"/run:size=16m", balancerFolder + ":size=256m"},
 	}}
 	if b.ip, _, err = c.kind.engine.start(ctx, b.container); err != nil {
 		return err

@@ -58,7 +58,7 @@ func (k *kindCluster) loadArchive(file string) error {
 	if file == "" {
 		return nil
 	}
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}

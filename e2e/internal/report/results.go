@@ -531,7 +531,9 @@ func GeneratedTexts(files []ResultsFile) []Generated {
 	const document = "scenarios/RESULTS.md"
 	servers := ServerResults(files)
 	out := []Generated{
-		{document, "consumers", ResultsTables(files)}, {document, "servers", servers}, {document, "article", ArticleResults(files)},
+		{document, "consumers", ResultsTables(files)},
+		{document, "servers", servers},
+		{document, "article", ArticleResults(files)},
 		{"fixtures/apps/README.md", "measured", strings.ReplaceAll(servers, "(results)", "(../../scenarios/results)")},
 	}
 	if short := ShortResults(files); short != "" {

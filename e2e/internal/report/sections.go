@@ -22,8 +22,8 @@ func newDocument(r Report) document {
 	}
 	for _, write := range []func(model) section{
 		servers, arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
-		summary, changes, notRun, words, comparisons, perLane, held, releasesOf, tasks, aa, phases, arrivals, terminations, instrument,
-		legend,
+		summary, changes, notRun, words, comparisons, perLane, held, releasesOf, tasks, aa, phases, arrivals, terminations,
+		instrument, legend,
 	} {
 		if s := write(m); len(s.Blocks) > 0 {
 			d.Sections = append(d.Sections, s)

@@ -9,10 +9,11 @@ import (
 
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/verdict"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // ServersProfile is the profile that compares servers.
-const ServersProfile = "servers"
+const ServersProfile = scenarios.ServersProfile
 
 // FileServer is what all runs together say of a server that knows nothing of what measures it, stopped in one
 // way. Table B is made of it, in a report and in documents alike.

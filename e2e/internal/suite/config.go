@@ -161,7 +161,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 		"`host` at which the NodePorts of a cluster that exists are reached from here; empty for its nodes' own addresses",
 	)
 	f.StringVar(&c.Cluster.LoadImage, "load-image", "",
-		"image of e2e/loadgen for a cluster that exists, into which none can be loaded")
+		"image of e2e/loadgen for a cluster that exists, into which none can be loaded; empty for the one that was released "+
+			"with this program, if it is of a release")
 	f.StringVar(
 		&c.Cluster.AppImage,
 		"app-image",
@@ -222,6 +223,12 @@ func (c *Config) Validate() error {
 			"-app has runs of its own: -strategies, -disruptions, -consumers, -delay, -long and -replay are for others")
 		c.Profile, c.Cluster.AnyPods, c.Cluster.Archive = scenarios.AppProfile, true, c.AppArchive
 	}
+	if c.Profile == scenarios.ServersProfile {
+		check(c.Cluster.Kubeconfig != "" || len(c.Consumers) > 0 || c.Delay != 0,
+			"-profile %s makes images of its own, and servers have delays of their own: -kubeconfig, -consumers and -delay are "+
+				"for others", c.Profile)
+		c.Cluster.AnyPods = true
+	}
 	if c.Rate == 0 {
 		c.Rate = scenarios.DefaultRate
 		if p, err := scenarios.ProfileNamed(c.Profile); err == nil { // an unknown one is told as its runs are chosen
@@ -245,7 +252,8 @@ func (c *Config) Validate() error {
 	check(c.Resume && len(c.Long) > 0, "-resume and -long exclude each other: only the runs of a profile are gone on with")
 	k := c.Cluster
 	check(k.Workers < 1 || k.Workers > maxWorkers, "-workers %d: want 1 to %d", k.Workers, maxWorkers)
-	check(k.Name != "" && !kindName.MatchString(k.Name), "-cluster %q: want lower-case letters, digits, dots and dashes", k.Name)
+	check(k.Name != "" && !kindName.MatchString(k.Name),
+		"-cluster %q: want lower-case letters, digits, dots and dashes", k.Name)
 	check(k.ProxyMinSync < 0, "-proxy-min-sync %s: want 0 or more", k.ProxyMinSync)
 	check(k.ProxyMode != "" && k.ProxyMode != "iptables" && k.ProxyMode != "nftables",
 		"-proxy-mode %q: want iptables or nftables", k.ProxyMode)
@@ -253,6 +261,9 @@ func (c *Config) Validate() error {
 		"-kubeconfig and -context go together: name both, or none for a kind cluster of its own")
 	check(k.Kubeconfig == "" && k.Address+k.AppImage+k.LoadImage != "",
 		"-address, -app-image and -load-image are for a cluster that exists: they need -kubeconfig and -context")
+	if k.Kubeconfig != "" && k.LoadImage == "" {
+		c.Cluster.LoadImage = ownRelease()
+	}
 	check(
 		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0 ||
 			k.Name != "" && k.Name != cluster.DefaultName),
