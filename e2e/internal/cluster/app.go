@@ -64,7 +64,7 @@ type App struct {
 	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
 	theirs     bool                    // it is an app of people's own
 	target     *scenarios.Target       // nil for the sample app
-	learnt     learnt                  // of the target
+	learnt     *learnt                 // of the target; nil without one
 	siblings                           // what disruptions make beside it
 	nodes      nodeChanges             // what they do to nodes
 }
@@ -123,7 +123,10 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		}
 		s.Strategy = s.Strategy.With(webhook.arg())
 	}
-	a.delay, a.target = s.Strategy.ServesFor(), s.Target
+	a.delay = s.Strategy.ServesFor()
+	if s.Target != nil {
+		a.target, a.learnt = s.Target, &learnt{}
+	}
 	held, err := s.Workload(a.cluster.config.Workload)
 	if err != nil {
 		return err

@@ -27,6 +27,9 @@ type learnt struct {
 
 // Learnt is what the target has answered before the load. It is for an app that isn't the sample app.
 func (a *App) Learnt() scenarios.Learnt {
+	if a.learnt == nil {
+		return scenarios.Learnt{}
+	}
 	a.learnt.mu.Lock()
 	defer a.learnt.mu.Unlock()
 	return a.learnt.Learnt

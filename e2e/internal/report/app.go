@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -78,14 +79,27 @@ func (m model) answer() string {
 	case !m.dropsAny(a.rolled):
 		out += "A rolling update needs no change."
 	case found:
-		out += fmt.Sprintf("The smallest change after which it drops nothing here is %s (%s; its diff is below and in "+
-			"report.txt). With it a rollout takes %s instead of %s, and %s Pod-seconds beyond the replicas instead of %s.",
-			Plain(change.Summary), Plain(change.Strategy), rolloutWords(change), rolloutWords(a.rolled),
+		out += fmt.Sprintf("The smallest change after which it drops nothing here is %s (%s). With it a "+
+			"rollout takes %s instead of %s, and %s Pod-seconds beyond the replicas instead of %s.",
+			Plain(change.Summary), change.changeFile(), rolloutWords(change), rolloutWords(a.rolled),
 			change.median(extraOf, podSeconds), a.rolled.median(extraOf, podSeconds))
 	default:
 		out += m.noChange(a)
 	}
 	return out + " Unknown remains: " + strings.Join(m.unknown(a), "; ") + "."
+}
+
+// ChangeFile is the name, in the folder of a run of people's own app with a change, of what that changes: a
+// unified diff.
+const ChangeFile = "change.diff"
+
+// changeFile is where that of the row's first run is, in the artifacts' folder.
+func (r row) changeFile() string {
+	dir := r.Runs[0].Name()
+	if len(r.Runs) > 1 {
+		dir = path.Join(dir, fmt.Sprint(r.Runs[0].Repeat))
+	}
+	return path.Join(dir, ChangeFile)
 }
 
 func rolloutWords(r row) string {

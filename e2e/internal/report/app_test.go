@@ -44,7 +44,7 @@ func TestAnswer(t *testing.T) {
 				theirs("min-ready-2s", "rolling-update", aDiff, 0, refused, nil), control,
 			},
 			"shop as it is drops 43 of 2000 requests (40 on new connections, 2 on kept-alive ones, 1 in flight) under a rolling update, and none of 2000 requests when each Pod is deleted in turn. " +
-				"The smallest change after which it drops nothing here is what prestop-sleep-2s does (prestop-sleep-2s; its diff is below and in report.txt). With it a rollout takes 12.0s instead of 10.0s, " +
+				"The smallest change after which it drops nothing here is what prestop-sleep-2s does (prestop-sleep-2s/rolling-update/change.diff). With it a rollout takes 12.0s instead of 10.0s, " +
 				"and 8.0 Pod-seconds beyond the replicas instead of 2.0." + unknown,
 		},
 		{

@@ -93,7 +93,7 @@ type FileRun struct {
 	Conclusive      bool            `json:"conclusive"`
 	Reasons         []string        `json:"reasons"`
 	Retry           []string        `json:"retry,omitempty"`     // why it was made again, if it was
-	Unseen          []string        `json:"unseen,omitempty"`    // what proxies' access logs did not tell
+	Unseen          []string        `json:"unseen,omitempty"`    // what nobody told, as proxies' access logs
 	Restarted       []string        `json:"restarted,omitempty"` // programs of the cluster itself, and when
 	PodsReplaced    int             `json:"podsReplaced"`
 	PodsDeleted     int             `json:"podsDeleted"`
@@ -118,6 +118,8 @@ type FileRun struct {
 	// Releases are those of a run that has several at the same time, of which ReleasesAtOnce at most.
 	Releases       []FileRelease `json:"releases,omitempty"`
 	ReleasesAtOnce int           `json:"releasesAtOnce,omitempty"`
+	// Target is the app under test; not there for the sample app.
+	Target *timeline.TargetSpec `json:"target,omitempty"`
 	// Tasks are the long tasks that Pods took; not there where they take none.
 	Tasks *FileTasks `json:"tasks,omitempty"`
 	// only of a run that was measured elsewhere than the report says
@@ -390,7 +392,7 @@ func newFileRun(v verdict.Verdict, cluster timeline.Environment) FileRun {
 		Strategy: v.Spec.Strategy, Group: v.Spec.Group, Disruption: v.Spec.Disruption,
 		ConsumerGroup: v.Spec.ConsumerGroup, Repeat: v.Repeat,
 		Control: v.Spec.Control, Outcome: v.Outcome, Conclusive: v.Conclusive(), Reasons: Because(v.Outcome, v.Reasons),
-		Retry: v.Retry, Unseen: v.Unseen, Restarted: v.Restarted,
+		Retry: v.Retry, Unseen: v.Unseen, Restarted: v.Restarted, Target: v.Spec.Target,
 		PodsReplaced: v.PodsReplaced, PodsDeleted: v.Deleted(), PeakPods: v.PeakPods,
 		RolloutSeconds: seconds(v.Rollout), ExtraPodSeconds: thousandths(v.ExtraPodSeconds),
 		OverheadSeconds: seconds(v.Overhead), Lanes: []FileLane{},

@@ -261,6 +261,9 @@ func small() Report {
 	cached.Phases, cached.Unattributed = map[verdict.LifecyclePhase]int{verdict.Unattributed: 2}, map[string]int{"connection tracking saw no choice for its port": 2}
 	v.Lanes, v.Retry = append(slices.Clone(v.Lanes), cached), []string{"CPU pressure 62 % on zerodrop-worker"}
 	v.Unseen = []string{"the access log of traefik is not whole: lost lines: 2"}
+	v.Spec.Target = &timeline.TargetSpec{
+		Name: "shop", Request: "GET /shop?page=2", SlowRequest: "GET /report", ExpectStatus: 200, StatusLearnt: true, ExpectBody: "^page", PodHeader: "X-Served-By",
+	}
 	v.DeletionSeen, v.DeletionLate = []time.Duration{14 * ms}, []time.Duration{4 * ms}
 	v.Terminations = []verdict.Termination{
 		{Pod: "app-1", Grace: 30 * second, SIGTERM: new(40 * ms), Exit: new(2100 * ms), Code: new(0), HookFailed: true},

@@ -44,7 +44,7 @@ func TestSequences(t *testing.T) {
 		Way: verdict.WayOut, Strategy: "prestop-sleep", Disruption: "rolling-update", Pods: 2,
 		Steps: []FileStep{
 			{Step: verdict.StepEndpointTerminating, Track: verdict.TrackEndpoints, Source: "audit log, else API watch", Seen: 2, P50Ms: new(20.0), MinMs: new(20.0), MaxMs: new(40.0)},
-			{Step: verdict.StepSIGTERM, Track: verdict.TrackNode, Source: "app log", Seen: 1, NotSeen: 1, P50Ms: new(15010.0), MinMs: new(15010.0), MaxMs: new(15010.0)},
+			{Step: verdict.StepSIGTERM, Track: verdict.TrackNode, Source: "app log, else container runtime", Seen: 1, NotSeen: 1, P50Ms: new(15010.0), MinMs: new(15010.0), MaxMs: new(15010.0)},
 			{Step: verdict.StepExit, Track: verdict.TrackNode, Source: "container runtime", Seen: 1, NotSeen: 1, P50Ms: new(15050.0), MinMs: new(15050.0), MaxMs: new(15050.0)},
 			{Step: verdict.StepGone, Track: verdict.TrackAPI, Source: "audit log, else API watch", Seen: 1, NotSeen: 1, P50Ms: new(16000.0), MinMs: new(16000.0), MaxMs: new(16000.0)},
 		},

@@ -172,13 +172,22 @@ func findings(m model) []string {
 		out = append(out, line)
 	}
 	out = slices.Concat(out, m.heldNotes(), m.taskNotes(), m.graceNotes(), m.withdrawalNotes(), m.releaseNotes())
+	type gap struct{ run, text string }
+	var gaps []gap
 	for _, v := range m.Suite.Runs {
 		if len(v.Restarted) > 0 {
 			out = append(out, m.name(v)+": "+strings.Join(plains(v.Restarted), "; "))
 		}
-		for _, gap := range v.Unseen {
-			out = append(out, m.name(v)+": "+Plain(gap))
+		for _, text := range v.Unseen {
+			gaps = append(gaps, gap{m.name(v), Plain(text)})
 		}
+	}
+	for _, same := range groupBy(gaps, func(g gap) string { return g.text }) {
+		var runs []string
+		for _, g := range same.items {
+			runs = append(runs, g.run)
+		}
+		out = append(out, Enumerate(runs)+": "+same.key)
 	}
 	for _, part := range m.Parts {
 		out = append(out, slices.DeleteFunc(m.compare(part), func(line string) bool {

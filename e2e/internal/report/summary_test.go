@@ -212,6 +212,8 @@ func TestFindings(t *testing.T) {
 	late.Lanes[0].Late = 7
 	gap := usual("prestop-sleep", "pod-deletion")
 	gap.Unseen = []string{"the access log of traefik is not whole: lost lines: 2"}
+	gapToo := usual("prestop-sleep", "rolling-update")
+	gapToo.Unseen = gap.Unseen
 	masked := run("prestop-http", "pod-deletion", second, 1, lane("service/reused", measured, 100, nil, 0))
 	masked.Lanes[0].Masked = 7
 	tests := []struct {
@@ -228,6 +230,9 @@ func TestFindings(t *testing.T) {
 		}},
 		{"a log that is not whole", []verdict.Verdict{gap}, []string{
 			"prestop-sleep/pod-deletion: the access log of traefik is not whole: lost lines: 2",
+		}},
+		{"a log that is not whole, twice", []verdict.Verdict{gap, gapToo}, []string{
+			"prestop-sleep/pod-deletion and prestop-sleep/rolling-update: the access log of traefik is not whole: lost lines: 2",
 		}},
 		{"masked", []verdict.Verdict{masked}, []string{"◆ dropped by prestop-http: only what the client sent again by itself (masked)"}},
 		{"strategies that dropped alike", []verdict.Verdict{usual("in-app-delay", "rolling-update"), usual("prestop-sleep", "pod-deletion"), usual("shutdown-at-once", "pod-deletion")}, []string{

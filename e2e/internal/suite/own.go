@@ -126,7 +126,14 @@ func (s *Suite) FollowUp() ([]scenarios.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, control[len(control)-1])
+	if c := s.Config.Cluster; c.Kubeconfig != "" && c.AppImage == "" {
+		s.notRun = append(s.notRun, scenarios.NotRun{
+			Strategy: "no-handler", Disruption: "rolling-update",
+			Why: "it is the sample app's, which a cluster that exists has to pull: -app-image names its image",
+		})
+	} else {
+		list = append(list, control[len(control)-1])
+	}
 	return scenarios.Interleave(list, s.Config.Repeat), nil
 }
 

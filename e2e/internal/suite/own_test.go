@@ -127,6 +127,11 @@ func TestAppRuns(t *testing.T) {
 	more, err := s.FollowUp()
 	require.NoError(t, err)
 	assert.Empty(t, more, "of the sample app nothing follows")
+	s, _ = newTestSuite(t, "-app="+shop(t, ""), "-kubeconfig=/k", "-context=c", "-load-image=l")
+	more, err = s.FollowUp()
+	require.NoError(t, err)
+	assert.Empty(t, more, "a cluster that exists can't load the sample app")
+	assert.Contains(t, s.notRun[len(s.notRun)-1].Why, "-app-image names its image")
 }
 
 // TestAppRepeated: repeats of all runs, those that follow as well.

@@ -40,10 +40,18 @@ func (s *Suite) record(r Reporter, v verdict.Verdict, dir string) {
 }
 
 // draw writes what there is to see of a run into its folder, which is made if need be: its picture,
-// and its dropped requests one by one. A run that dropped nothing has an empty list, as none is an
-// answer.
+// its dropped requests one by one, and what it changes in people's own app. A run that dropped nothing
+// has an empty list, as none is an answer.
 func draw(v verdict.Verdict, tl timeline.Timeline, dir string) error {
+	var changed error
+	if v.Spec.Change != "" {
+		changed = writeFile(dir, report.ChangeFile, func(w io.Writer) error {
+			_, err := io.WriteString(w, v.Spec.Change)
+			return err
+		})
+	}
 	return errors.Join(
+		changed,
 		writeFile(dir, picture.File, func(w io.Writer) error { return picture.Write(w, v, tl) }),
 		writeFile(dir, report.DroppedFile, func(w io.Writer) error { return report.WriteDropped(w, v) }),
 	)

@@ -75,6 +75,9 @@ func exampleSpec() Spec {
 		Watched: []string{"prometheus-endpoints"},
 		Tasks:   &TaskSpec{Length: time.Minute, Lease: 5 * time.Second, First: 3, Every: 2 * time.Minute},
 		Change:  "--- a/shop.yaml",
+		Target: &TargetSpec{
+			Name: "shop", Request: "GET /", SlowRequest: "GET /report", ExpectStatus: 200, StatusLearnt: true, ExpectBody: "^page", PodHeader: "X-Served-By",
+		},
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
 			Component: "traefik", Local: true, Load: "slow", Driver: "http", Class: ClassInFlight, Rate: 100, Connections: Reused, Replayable: true,
@@ -88,7 +91,7 @@ func exampleSpec() Spec {
 // TestSpecIsWhole: a field that is added to a declaration is in the example, which makes the round
 // trip.
 func TestSpecIsWhole(t *testing.T) {
-	for _, of := range []any{exampleSpec(), exampleSpec().Lanes[0]} {
+	for _, of := range []any{exampleSpec(), exampleSpec().Lanes[0], *exampleSpec().Target} {
 		v := reflect.ValueOf(of)
 		for i := range v.NumField() {
 			assert.False(t, v.Field(i).IsZero(), v.Type().Field(i).Name)

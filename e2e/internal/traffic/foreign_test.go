@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -56,15 +57,16 @@ func TestAcceptForeign(t *testing.T) {
 // TestForeignApp asks a server that knows nothing of the load, and whose every tenth answer is wrong.
 func TestForeignApp(t *testing.T) {
 	long := strings.Repeat("a long page\n", 20_000) // longer than what is held against what is expected
-	n := 0
+	var n atomic.Int64
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /shop", func(w http.ResponseWriter, r *http.Request) { // one request at a time comes here
+	mux.HandleFunc("GET /shop", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Served-By", "shop-a")
-		if n++; n%10 == 0 {
+		seen := n.Add(1)
+		if seen%10 == 0 {
 			_, _ = io.WriteString(w, "It works!")
 			return
 		}
-		_, _ = fmt.Fprintf(w, "page %s of %d\n", r.URL.Query().Get("page"), n)
+		_, _ = fmt.Fprintf(w, "page %s of %d\n", r.URL.Query().Get("page"), seen)
 	})
 	mux.HandleFunc("GET /long", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, long) })
 	mux.HandleFunc("GET /short", func(w http.ResponseWriter, _ *http.Request) {
@@ -115,7 +117,7 @@ func TestForeignApp(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			n = 0
+			n.Store(0)
 			tt.app.Name, tt.app.PodHeader = "shop", "X-Served-By"
 			lane := laneTo(&tt.app, tt.load, server.URL)
 			require.NoError(t, lane.Validate())

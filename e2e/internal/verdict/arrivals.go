@@ -129,7 +129,7 @@ func (l lifecycles) endedIt(life *PodLifecycle, at time.Duration, rate int) bool
 // stopped is when the Pod stopped serving by itself: when it closed its listener, or ended.
 func (l PodLifecycle) stopped() (time.Duration, bool) {
 	life := l.last()
-	if at, ok := life.At(timeline.AppListenerClosed); ok {
+	if at, ok := life.when(timeline.AppListenerClosed); ok {
 		return at, true
 	}
 	at, _, ok := life.exit()

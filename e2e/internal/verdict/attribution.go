@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -92,6 +93,7 @@ type attribution struct {
 	// refused is when a Pod first refused a connection although it had listened (findRefusals).
 	refused map[*PodLifecycle]time.Duration
 	gap     time.Duration // when a watch was first interrupted: until then every deletion was seen
+	foreign bool          // the app doesn't tell of itself (foreign.go)
 }
 
 // attribute says of every dropped request, lane by lane, which Pod dropped it, and in which phase.
@@ -101,12 +103,7 @@ type attribution struct {
 // with the requests and the routes.
 func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 	a := newAttribution(tl, pods)
-	forwards := a.forwardsOfDropped()
-	routes := a.routesOfDropped(forwards)
-	dropped := make([][]DroppedRequest, len(tl.Lanes))
-	for i, lane := range tl.Lanes {
-		dropped[i] = a.lane(lane, forwards, routes)
-	}
+	dropped := a.find(timeline.Request.Dropped)
 	a.findRefusals(dropped)
 	unanswered := unansweredBy(tl.Served)
 	for i, lane := range tl.Lanes {
@@ -125,9 +122,20 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 	return dropped
 }
 
+// find finds the Pods of requests of some kind, lane by lane.
+func (a attribution) find(of func(timeline.Request) bool) [][]DroppedRequest {
+	forwards := a.forwardsOf(of)
+	routes, free := a.routesOf(of, forwards), a.portsFree(of)
+	found := make([][]DroppedRequest, len(a.tl.Lanes))
+	for i := range a.tl.Lanes {
+		found[i] = a.lane(i, of, forwards, routes, free)
+	}
+	return found
+}
+
 // newAttribution reads what is common to all that is charged.
 func newAttribution(tl timeline.Timeline, pods lifecycles) attribution {
-	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, gap: endless}
+	a := attribution{tl: tl, pods: pods, clocks: map[string]time.Duration{}, gap: endless, foreign: !tl.Spec.SaysItself()}
 	a.withoutEndpoint = pods.withoutEndpoint()
 	a.withoutReady = pods.without((*PodLifecycle).ready)
 	for _, e := range tl.Events {
@@ -154,7 +162,7 @@ func unansweredBy(served []timeline.Served) map[timeline.Unanswered]bool {
 
 // findRefusals finds, for each Pod that didn't say when it closed its listener, when it first
 // refused a connection although it had listened. By then its process had ended, which the runtime
-// notices later.
+// notices later; or if the app doesn't tell of itself, it may have closed its listener (noteClosed).
 func (a *attribution) findRefusals(dropped [][]DroppedRequest) {
 	a.refused = map[*PodLifecycle]time.Duration{}
 	for _, lane := range dropped {
@@ -163,14 +171,20 @@ func (a *attribution) findRefusals(dropped [][]DroppedRequest) {
 				continue
 			}
 			life := d.lifecycle.during(d.Done)
-			if life.has(timeline.AppListenerClosed) || !life.logComplete() {
+			if life.has(timeline.AppListenerClosed) || !a.foreign && !life.logComplete() {
 				continue
 			}
-			listening, ok := life.At(timeline.AppListening)
+			if deleted, was := life.At(timeline.PodDeleted); a.foreign && (!was || d.Done < deleted) {
+				continue
+			}
+			listening, ok := life.when(timeline.AppListening)
 			if first, known := a.refused[life]; ok && d.Sent > listening && (!known || d.Done < first) {
 				a.refused[life] = d.Done
 			}
 		}
+	}
+	if a.foreign {
+		a.noteClosed()
 	}
 }
 
@@ -223,9 +237,11 @@ func senders(tl timeline.Timeline, lane string) []timeline.Sender {
 	return out
 }
 
-// routesOfDropped are kube-proxy's choices for the ports of dropped requests, and of the connections
+// routesOf are kube-proxy's choices for the ports of requests of some kind, and of the connections
 // that a load balancer made for them, in the order of their time.
-func (a attribution) routesOfDropped(forwards map[forwardKey][]timeline.Forward) map[connectionKey][]timeline.Route {
+func (a attribution) routesOf(
+	of func(timeline.Request) bool, forwards map[forwardKey][]timeline.Forward,
+) map[connectionKey][]timeline.Route {
 	wanted := map[connectionKey][]timeline.Route{}
 	for key, lines := range forwards {
 		for _, f := range lines {
@@ -237,7 +253,7 @@ func (a attribution) routesOfDropped(forwards map[forwardKey][]timeline.Forward)
 	for _, lane := range a.tl.Lanes {
 		from := senders(a.tl, lane.Name)
 		for seq, r := range lane.Requests {
-			if r.Dropped() && r.Port != 0 {
+			if of(r) && r.Port != 0 {
 				wanted[connectionKey{senderOf(from, seq).IP, r.Port}] = nil
 			}
 		}
@@ -253,6 +269,66 @@ func (a attribution) routesOfDropped(forwards map[forwardKey][]timeline.Forward)
 	}
 	return wanted
 }
+
+// portsFree says of each request of some kind, of the lanes that keep connections, since when its port was
+// free for its connection: when the last request on another connection from there had ended; the zero value
+// for the first connection. A port belongs to one connection at a time.
+//
+//	port 40000   1st request ── 2nd ── 3rd          1st request ── 2nd
+//	                                      ╰─ both of these: free since here
+func (a attribution) portsFree(of func(timeline.Request) bool) map[requestKey]time.Duration {
+	type key struct {
+		sender string
+		port   uint16
+	}
+	type use struct {
+		requestKey
+		sent, done time.Duration
+		first      bool
+	}
+	wanted := map[key][]use{}
+	each := func(do func(k key, u use, reuses bool)) {
+		for i, lane := range a.tl.Lanes {
+			spec, _ := a.tl.Spec.Lane(lane.Name)
+			from := senders(a.tl, lane.Name)
+			for seq, r := range lane.Requests {
+				if r.Cause != timeline.Unsent && r.Port != 0 {
+					do(key{senderOf(from, seq).Name, r.Port},
+						use{requestKey{i, seq}, r.Sent(), r.Done(), r.ConnUse <= 1}, spec.Reuses() && of(r))
+				}
+			}
+		}
+	}
+	each(func(k key, _ use, reuses bool) {
+		if reuses {
+			wanted[k] = nil
+		}
+	})
+	if len(wanted) == 0 {
+		return nil
+	}
+	each(func(k key, u use, _ bool) {
+		if _, ok := wanted[k]; ok {
+			wanted[k] = append(wanted[k], u)
+		}
+	})
+	free := map[requestKey]time.Duration{}
+	for _, uses := range wanted {
+		slices.SortStableFunc(uses, func(a, b use) int { return cmp.Compare(a.sent, b.sent) })
+		var since, end time.Duration
+		for i, u := range uses {
+			if i > 0 && u.sent >= end && (u.first || u.lane != uses[i-1].lane) {
+				since = end
+			}
+			end = max(end, u.done)
+			free[u.requestKey] = since
+		}
+	}
+	return free
+}
+
+// requestKey is a request by its place in the timeline.
+type requestKey struct{ lane, seq int }
 
 // request is what a request on a connection is known by on the client's side.
 type request struct {
@@ -299,16 +375,18 @@ func senderOf(from []timeline.Sender, seq int) timeline.Sender {
 	return from[seq%len(from)]
 }
 
-// lane finds the Pods of a lane's dropped requests, by evidence that holds for its routing.
+// lane finds the Pods of a lane's requests of some kind, by evidence that holds for its routing.
 func (a attribution) lane(
-	lane timeline.LaneRecord, forwards map[forwardKey][]timeline.Forward, routes map[connectionKey][]timeline.Route,
+	i int, of func(timeline.Request) bool, forwards map[forwardKey][]timeline.Forward,
+	routes map[connectionKey][]timeline.Route, free map[requestKey]time.Duration,
 ) []DroppedRequest {
+	lane := a.tl.Lanes[i]
 	spec, _ := a.tl.Spec.Lane(lane.Name)
 	from := senders(a.tl, lane.Name)
 	before := answersBefore(lane, from)
 	var out []DroppedRequest
 	for seq, r := range lane.Requests {
-		if !r.Dropped() {
+		if !of(r) {
 			continue
 		}
 		sender := senderOf(from, seq)
@@ -316,6 +394,7 @@ func (a attribution) lane(
 			Lane: lane.Name, Seq: seq, Sent: r.Sent(), Done: r.Done(), Cause: r.Cause, Code: r.Code,
 			Port: r.Port, ConnUse: r.ConnUse, Class: spec.ConnectionClass(), landed: r.Sent(),
 		}
+		onConnection := last(before[request{sender.Name, r.Port, r.ConnUse - 1}], d.Done)
 		switch {
 		// The Pod of a held connection has named itself in the handshake.
 		case spec.Holds() && lane.PodOf(r) != "" && r.Cause != timeline.WrongBody && r.Cause != timeline.WrongApp:
@@ -330,19 +409,10 @@ func (a attribution) lane(
 			a.forwarded(&d, spec, sender, forwards[keyOf(spec, sender, seq, r)], routes)
 		case spec.Routing == timeline.ByClient && lane.AddressOf(r) != "":
 			a.address(&d, lane.AddressOf(r), d.Sent, ByAddress)
-		case r.ConnUse > 1:
-			// The latest, where the port was used again.
-			var last answer
-			for _, b := range before[request{sender.Name, r.Port, r.ConnUse - 1}] {
-				if b.sent <= d.Done && b.sent >= last.sent {
-					last = b
-				}
-			}
-			if last.pod == "" {
-				d.Why = whyConnection
-				break
-			}
-			a.name(&d, last.pod, ByConnection)
+		case onConnection != "":
+			a.name(&d, onConnection, ByConnection)
+		case r.ConnUse > 1 && !slices.Contains(spec.Evidence, timeline.EvidenceConntrack):
+			d.Why = whyConnection
 		// DNS, xDS and the like give no addresses of Pods that terminate, even if no other is left.
 		case spec.Routing == timeline.ByClient && during(a.withoutReady, d.Sent, d.Done, componentFollows):
 			d.Phase = NoEndpoint
@@ -356,7 +426,11 @@ func (a attribution) lane(
 			}
 			since := d.Sent
 			if spec.Reuses() {
-				since -= portRests // the connection may have been dialled for an earlier request
+				// The connection may have been dialled for an earlier request, or to be a spare one, at any time
+				// since its port was free; of the one before, connection tracking may tell late.
+				if since = free[requestKey{i, seq}]; since > 0 {
+					since += lateRoute + 2*a.slack(sender)
+				}
 			}
 			a.route(&d, spec, sender, r.Port, since, routes[connectionKey{sender.IP, r.Port}])
 		}
@@ -368,6 +442,18 @@ func (a attribution) lane(
 		out = append(out, d)
 	}
 	return out
+}
+
+// last is the Pod of the latest of some answers that were sent before an instant: a port may have been used
+// again. It is empty without any.
+func last(answers []answer, before time.Duration) string {
+	var latest answer
+	for _, b := range answers {
+		if b.sent <= before && b.sent >= latest.sent {
+			latest = b
+		}
+	}
+	return latest.pod
 }
 
 // address fills in the Pod that had an IP address at an instant, or why that can't be told.
@@ -421,7 +507,7 @@ func (a attribution) route(
 	d *DroppedRequest, lane timeline.LaneSpec, sender timeline.Sender, port uint16, since time.Duration,
 	routes []timeline.Route,
 ) {
-	slack := uncertainty(sender) + a.clock(sender.Node) + clockGrain
+	slack := a.slack(sender)
 	var found []timeline.Route
 	for _, route := range routes {
 		if a.tl.Routes.Name(route.Node) == sender.Node && route.At >= since-slack && route.At <= d.Done+slack+lateRoute {
@@ -452,6 +538,11 @@ func (a attribution) route(
 	default:
 		a.address(d, a.tl.Routes.Name(found[0].Target), found[0].At, ByRoute)
 	}
+}
+
+// slack is how far off a sender's instants may be against those of its node's connection tracking.
+func (a attribution) slack(sender timeline.Sender) time.Duration {
+	return uncertainty(sender) + a.clock(sender.Node) + clockGrain
 }
 
 // blind says why connection tracking on a node can't be relied on; "" if it can.
@@ -509,33 +600,34 @@ func (a attribution) phaseOf(d DroppedRequest) LifecyclePhase {
 	}
 	run := d.lifecycle.during(at)
 	life := *run
-	before := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at < t }
-	since := func(k timeline.Kind) bool { t, seen := life.At(k); return seen && at >= t }
-	hasClosed := life.has(timeline.AppListenerClosed)
+	before := func(k timeline.Kind) bool { t, seen := life.when(k); return seen && at < t }
+	since := func(k timeline.Kind) bool { t, seen := life.when(k); return seen && at >= t }
+	closed, hasClosed := life.when(timeline.AppListenerClosed)
 	deleted, wasDeleted := life.deletedBy()
 	exit, late, exited := a.exit(run)
 	complete := life.logComplete()
+	// Nothing says that it has closed its listener.
+	open := (complete || a.foreign) && !hasClosed
 	// What has answered had not ended, and what never connected was not in flight.
 	answered := !byProxy && slices.Contains([]timeline.Cause{
 		timeline.HTTP5xx, timeline.HTTPOther, timeline.WrongBody, timeline.GoAway, timeline.RPCStatus,
 	}, d.Cause)
 	connected := d.Cause != timeline.Refused && d.Cause != timeline.Unreachable
 	inFlight := connected && !answered && d.Sent < exit &&
-		(!hasClosed || d.holds || d.Sent < life.FirstSeen[timeline.AppListenerClosed])
+		(!hasClosed || d.holds || d.Sent < closed) && (!a.foreign || life.hadBegun(d, exit-late))
 
 	switch {
 	case exited && inFlight && d.Done >= life.connectionsCutAt(exit-late):
 		return CutAtExit
 	case exited && !answered && at >= exit, since(timeline.ContainerExit):
 		return AfterExit
-	case exited && d.Cause == timeline.Unreachable && at >= exit-late && since(timeline.AppListening) &&
-		complete && !hasClosed:
+	case exited && d.Cause == timeline.Unreachable && at >= exit-late && since(timeline.AppListening) && open:
 		return AfterExit // a network that is gone has no process any more
 	case since(timeline.AppListenerClosed) && exited:
 		return ListenerClosed
 	case d.Cause == timeline.Refused && hasClosed && exited && since(timeline.AppSIGTERM):
 		return ListenerClosed // it refused, and says when closing was done
-	case since(timeline.AppSIGTERM) && (before(timeline.AppListenerClosed) || complete && !hasClosed && exited):
+	case since(timeline.AppSIGTERM) && (before(timeline.AppListenerClosed) || open && exited):
 		return Terminating
 	case since(timeline.AppSIGTERM):
 		return Unattributed // it may have closed its listener, or ended

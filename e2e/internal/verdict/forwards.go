@@ -27,8 +27,8 @@ func keyOf(lane timeline.LaneSpec, sender timeline.Sender, seq int, r timeline.R
 	return forwardKey{component: lane.Component, from: sender.IP, port: r.Port}
 }
 
-// forwardsOfDropped are the lines of access logs of dropped requests, in the order of their time.
-func (a attribution) forwardsOfDropped() map[forwardKey][]timeline.Forward {
+// forwardsOf are the lines of access logs of requests of some kind, in the order of their time.
+func (a attribution) forwardsOf(of func(timeline.Request) bool) map[forwardKey][]timeline.Forward {
 	wanted := map[forwardKey][]timeline.Forward{}
 	for _, lane := range a.tl.Lanes {
 		spec, _ := a.tl.Spec.Lane(lane.Name)
@@ -37,7 +37,7 @@ func (a attribution) forwardsOfDropped() map[forwardKey][]timeline.Forward {
 		}
 		from := senders(a.tl, lane.Name)
 		for seq, r := range lane.Requests {
-			if r.Dropped() {
+			if of(r) {
 				wanted[keyOf(spec, senderOf(from, seq), seq, r)] = nil
 			}
 		}

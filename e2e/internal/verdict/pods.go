@@ -38,6 +38,10 @@ type PodLifecycle struct {
 	clockOff time.Duration // how far off the clock of its node may be, by which app and runtime tell
 	answered span          // of the requests that it answered the first, from sent to done; zero for none
 
+	// shown is when an app that says nothing of itself has shown what it doesn't say (foreign.go).
+	shown  map[timeline.Kind]time.Duration
+	killed bool // SIGKILL ended its process
+
 	serving   []span // when kube-proxy may route to it: ready, or terminating and not failing its probe
 	restarted bool   // its process started a second time, and nothing says what is of which
 
@@ -95,7 +99,7 @@ func (l PodLifecycle) segments() []Segment {
 	}
 	first := func(kinds ...timeline.Kind) (time.Duration, bool) {
 		for _, kind := range kinds { // each says the same, the better one first
-			if at, ok := l.At(kind); ok {
+			if at, ok := l.when(kind); ok {
 				return at, true
 			}
 		}
@@ -108,7 +112,7 @@ func (l PodLifecycle) segments() []Segment {
 	if hasSIGTERM {
 		deleted = min(deleted, sigterm) // nothing is later than what follows from it
 	}
-	closed, hasClosed := l.At(timeline.AppListenerClosed)
+	closed, hasClosed := l.when(timeline.AppListenerClosed)
 	exit, exited := first(timeline.ProcessExit, timeline.AppExit, timeline.ContainerExit, timeline.NodeLost)
 	if asked, _ := l.At(timeline.PodDeleted); exited {
 		deleted = max(asked, min(deleted, exit))
@@ -213,6 +217,7 @@ func podLifecycles(tl timeline.Timeline) lifecycles {
 			l.deletionLate, l.deletionWidth = e.SeenAfter, e.Width
 		}
 		l.serves(e)
+		l.killed = l.killed || e.Kind == timeline.ProcessExit && e.Code == exitKilled
 		l.restarted = l.restarted || again && (e.Kind == timeline.AppStart || e.Kind == timeline.ProcessStart)
 	}
 	pods.noteLost(tl)

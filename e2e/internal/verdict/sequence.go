@@ -104,6 +104,8 @@ const (
 	fromRuntime = "container runtime"
 	fromApp     = "app log"
 	fromLedger  = "requests on record"
+
+	fromAppOrRuntime = "app log, else container runtime"
 )
 
 var stepInfos = []stepInfo{
@@ -136,7 +138,7 @@ var stepInfos = []stepInfo{
 		"the kubelet says that it stops it",
 	},
 	{StepPreStop, WayOut, TrackNode, fromApp, timeline.AppPreStopStart, "its preStop hook calls the app"},
-	{StepSIGTERM, WayOut, TrackNode, fromApp, timeline.AppSIGTERM, "SIGTERM"},
+	{StepSIGTERM, WayOut, TrackNode, fromAppOrRuntime, timeline.AppSIGTERM, "SIGTERM"},
 	{StepListenerClosed, WayOut, TrackNode, fromApp, timeline.AppListenerClosed, "the app closes its listener"},
 	{StepLastNew, WayOut, TrackEndpoints, fromLedger, "", "the last request on a new connection comes to it"},
 	{StepLastRequest, WayOut, TrackEndpoints, fromLedger, "", "the last request of all comes to it"},
@@ -150,7 +152,9 @@ var stepInfos = []stepInfo{
 }
 
 // toldByNode are the steps that are dated by the clock of the Pod's node.
-func (i stepInfo) toldByNode() bool { return i.source == fromRuntime || i.source == fromApp }
+func (i stepInfo) toldByNode() bool {
+	return slices.Contains([]string{fromRuntime, fromApp, fromAppOrRuntime}, i.source)
+}
 
 // orderPairs are the pairs of steps of whose order the documentation, or common knowledge, says
 // something: the first of a pair is the one that is said to be first.

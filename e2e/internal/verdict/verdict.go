@@ -99,7 +99,8 @@ type Verdict struct {
 	// so much. Of runs that etcd's log dated, to the instant, there is no width.
 	DeletionLate, DeletionWidth []time.Duration
 
-	// Unseen is what proxies' access logs did not tell of the run, a sentence each.
+	// Unseen is what proxies' access logs did not tell of the run, and what an app that says nothing of
+	// itself leaves open, a sentence each.
 	Unseen []string
 	// Restarted are the programs of the cluster that the disruption has restarted, a sentence each.
 	Restarted []string
@@ -227,9 +228,15 @@ func Judge(tl timeline.Timeline) Verdict {
 		Spec: tl.Spec, Repeat: tl.Repeat, Replicas: tl.Replicas, Environment: tl.Environment, Retry: tl.Retry,
 		DisruptStart: tl.Window.DisruptStart, Overhead: tl.Window.Overhead,
 	}
+	tl = standIn(tl)
 	pods := podLifecycles(tl)
+	tl.Lanes = nameAnswers(tl, pods)
 	pods.noteClocks(tl)
 	pods.noteAnswers(tl.Lanes)
+	if !tl.Spec.SaysItself() {
+		pods.noteListening()
+	}
+	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.PodsReplaced, _ = pods.gone(tl.Window, "")
 	v.PeakPods, v.ExtraPodSeconds = pods.cost(tl)
 	if tl.Window.Settled > 0 {
@@ -249,11 +256,11 @@ func Judge(tl timeline.Timeline) Verdict {
 			v.DeletionWidth = append(v.DeletionWidth, life.deletionWidth)
 		}
 	}
-	v.Watched, v.Unseen, v.Terminations = watched(tl, pods), unseen(tl), terminations(tl, pods)
+	v.Watched, v.Terminations = watched(tl, pods), terminations(tl, pods)
+	v.Unseen = append(unseen(tl), untold(tl)...)
 	v.Withdrawals = withdrawals(tl, pods)
 	v.Restarted = restarted(tl)
 	v.Controllers = controllers(tl, pods)
-	found := findings{pods: pods, dropped: attribute(tl, pods)}
 	v.DroppedRequests = slices.Concat(found.dropped...)
 	v.Tasks = judgeTasks(tl, found)
 	for i, record := range tl.Lanes {
