@@ -55,6 +55,7 @@ const (
 	LongInstants      Long = "instants"
 	LongKills         Long = "kills"
 	LongForeign       Long = "foreign"
+	LongAsForeign     Long = "as-foreign"
 	LongSoakRate      Long = "soak-rate"
 	LongSoakMemory    Long = "soak-memory"
 )
@@ -63,7 +64,7 @@ func longNames() []string {
 	var names []string
 	for _, l := range []Long{
 		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongKnobs, LongFaults, LongTruth, LongInstants, LongKills,
-		LongForeign, LongSoakRate, LongSoakMemory,
+		LongForeign, LongAsForeign, LongSoakRate, LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}
