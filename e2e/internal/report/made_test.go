@@ -393,7 +393,7 @@ func everyServer() Report {
 		inFlight := brings("service/slow", slow, 0, func(l *verdict.Lane) { l.Class = timeline.ClassInFlight })
 		v := run(way, "rolling-update", 12*second, 9, brings("service/new", fresh, 1230*ms, nil),
 			brings("service/reused", reused, 0, nil), inFlight)
-		v.Spec.Target = &timeline.TargetSpec{Name: server, Signal: signal}
+		v.Spec.Target = &timeline.TargetSpec{Name: server, Request: "GET /", ExpectStatus: 200, Signal: signal}
 		v.Spec.Delay, v.Spec.Scope, v.Replicas = delay, timeline.ScopeAll, 3
 		for i := range v.Lanes {
 			for j := range v.Lanes[i].Classes {

@@ -140,8 +140,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f = group("On a kind cluster of its own")
-	f.StringVar(&c.Cluster.Name, "cluster", cluster.DefaultName,
-		"`name` of the kind cluster: suites that run at the same time need one each, and an -out each")
+	f.StringVar(&c.Cluster.Name, "cluster", "",
+		"`name` of the kind cluster, empty for "+cluster.DefaultName+": suites that run at the same time need one each, and "+
+			"an -out each")
 	f.StringVar(&c.Cluster.NodeImage, "node-image", "",
 		"image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
 	f.StringVar(&c.Cluster.ProxyMode, "proxy-mode", "",
@@ -266,8 +267,7 @@ func (c *Config) Validate() error {
 		c.Cluster.LoadImage = ownRelease()
 	}
 	check(
-		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0 ||
-			k.Name != "" && k.Name != cluster.DefaultName),
+		k.Kubeconfig != "" && (k.Keep || k.Name+k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
 		"-cluster, -keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is "+
 			"taken as it is",
 	)
