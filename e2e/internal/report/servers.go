@@ -234,7 +234,7 @@ func ServerResults(files []ResultsFile) string {
 
 // head says when and how a measurement was made.
 func (f ResultsFile) head() string {
-	return fmt.Sprintf("`%s` · %s · %s · %s, %d inconclusive, %s · %s",
+	return fmt.Sprintf("%#q · %s · %s · %s, %d inconclusive, %s · %s",
 		f.Command, f.Measured.Format(time.DateOnly), f.Commit, Count(f.Runs, "run"), f.Inconclusive,
 		span(length(f.ElapsedSeconds)), escape(strings.Join(Environment(f.Cluster), " · ")))
 }
