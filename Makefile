@@ -54,6 +54,11 @@ keda: ## Old releases drained by KEDA, and an app that it scales to zero and bac
 	@$(MAKE) --no-print-directory images CONSUMERS=keda,prometheus,traefik
 	@scripts/e2e.sh -profile keda -out artifacts/keda $(GO_TEST_FLAGS)
 
+.PHONY: servers
+servers: ## What real servers drop, nginx to Tomcat, by the way in which they are stopped; builds their images first. Half an hour
+	@$(MAKE) --no-print-directory images CONSUMERS=apache,haproxy,nginx,nodejs,php-fpm,puma,python-web,tomcat
+	@scripts/e2e.sh -profile servers -out artifacts/servers -timeout 90m $(GO_TEST_FLAGS)
+
 .PHONY: safe-delay
 safe-delay: ## Measure how long requests go on arriving at Pods that are to go, recommend a delay, and prove it. A quarter of an hour
 	@scripts/e2e.sh -long safe-delay -out artifacts/safe-delay $(GO_TEST_FLAGS)
@@ -118,8 +123,12 @@ node-image: ## Find or build the node image for kind and print its name (NODE_IM
 	@scripts/docker.sh && go -C scripts/images run -buildvcs=false . $(if $(NODE_IMAGE),-image '$(NODE_IMAGE)') node
 
 .PHONY: images
-images: ## Find or build the images of programs that consumers need (CONSUMERS=traefik: of these only)
+images: ## Find or build the images of programs that consumers need, and of servers (CONSUMERS=traefik: of these only)
 	@scripts/docker.sh && go -C scripts/images run -buildvcs=false . components $(CONSUMERS)
+
+.PHONY: archives
+archives: ## Write the images of the sample app and the load generator into dist/, as OCI archives to push
+	@go -C scripts/images run -buildvcs=false . archives '$(CURDIR)/dist'
 
 .PHONY: clean
 clean: ## Remove the cluster, the artifacts and the Docker daemon that was started for them; keep the caches

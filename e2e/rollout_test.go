@@ -3,6 +3,7 @@ package e2e
 import (
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -27,6 +28,9 @@ func TestRollout(t *testing.T) {
 	more, err := shared.FollowUp()
 	require.NoError(t, err)
 	measure(t, more, len(runs))
+	if shared.Config.Profile == scenarios.ServersProfile {
+		checkServers(t)
+	}
 	require.NotEmpty(t, shared.Verdicts(),
 		"no scenario of profile %s matches -run: -strategies and -disruptions choose others", shared.Config.Profile)
 }
@@ -40,6 +44,19 @@ func measure(t *testing.T, runs []scenarios.Run, before int) {
 			shared.Measure(testContext(t), t, run, before+i+1, before+len(runs))
 		})
 	}
+}
+
+// checkServers: what is charged to Pods without the servers' help is right, by what they have logged, and most is
+// charged.
+func checkServers(t *testing.T) {
+	t.Helper()
+	check, err := shared.CheckServers()
+	require.NoError(t, err)
+	t.Logf("%d connections in the servers' own logs, %d of them of another Pod than connection tracking says; of %d "+
+		"requests that were dropped on new connections or in flight, %d are charged to nobody",
+		check.Connections, len(check.Wrong), check.Dropped, check.Unattributed)
+	assert.Empty(t, check.Wrong)
+	assert.LessOrEqual(t, check.Unattributed, check.Dropped/20, "95 % are charged")
 }
 
 func replay(t *testing.T) {

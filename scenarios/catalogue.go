@@ -104,7 +104,20 @@ func Profiles() []Profile {
 		},
 	}
 	return append(out, disruptionsProfile(), doublingProfile(), argoProfile(), longProfile(), kedaProfile(),
-		nightlyProfile(out[0]), appProfile())
+		nightlyProfile(out[0]), appProfile(), serversProfile())
+}
+
+// ServersProfile is the profile of real servers, which are fixtures and no strategies.
+const ServersProfile = "servers"
+
+// serversProfile is, of the sample app, the controls beside them.
+func serversProfile() Profile {
+	return Profile{
+		Name: ServersProfile,
+		Summary: "nginx, Apache, HAProxy, Node.js, gunicorn, uvicorn, php-fpm, Puma and Tomcat under a release, each in " +
+			"several ways to stop it",
+		Strategies: []string{controlStrategy}, Disruptions: []string{"rolling-update"}, Rate: 25, Lanes: serviceLanes(),
+	}
 }
 
 // AppProfile is the profile of an app of people's own.

@@ -24,6 +24,7 @@ type Target struct {
 	StatusLearnt bool   // ExpectStatus is what the app has answered, and nobody's word
 	ExpectBody   string // a regular expression that a right answer's body matches; empty: any complete body
 	PodHeader    string // of an answer, that names its Pod; empty: none does
+	Signal       string // that ends its processes, as its manifests have it, for reports; empty: nobody says
 	// Expect is what is promised for each class, on every consumer that is asked; a class that isn't there
 	// is measured.
 	Expect map[Class]Expect `json:",omitempty"`

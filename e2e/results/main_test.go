@@ -18,6 +18,8 @@ import (
 const (
 	marked  = "before\n<!-- consumers -->\nold\n<!-- end -->\nafter\n"
 	article = "<!-- article -->\n<!-- end -->\n<!-- long-work -->\n<!-- end -->\n"
+	servers = "<!-- servers -->\n<!-- end -->\n"
+	apps    = "<!-- measured -->\n<!-- end -->\n"
 )
 
 // measured is a report of one consumer, measured on a day of November.
@@ -51,7 +53,10 @@ func TestRun(t *testing.T) {
 	root := t.TempDir()
 	kept := filepath.Join(root, "scenarios", "results")
 	require.NoError(t, os.MkdirAll(kept, 0o755))
-	for name, text := range map[string]string{"README.md": marked, "scenarios/RESULTS.md": marked + article} {
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "fixtures", "apps"), 0o755))
+	for name, text := range map[string]string{
+		"README.md": marked, "scenarios/RESULTS.md": marked + servers + article, "fixtures/apps/README.md": apps,
+	} {
 		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o644))
 	}
 	read := func(name string) string {

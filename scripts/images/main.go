@@ -2,7 +2,8 @@
 // prints their names.
 //
 //	images [flags] node                    the node image of a kind cluster
-//	images [flags] components [NAME…]      the images of programs that consumers need; all, if unnamed
+//	images [flags] components [NAME…]      the images of programs that consumers need, and of servers; all, if unnamed
+//	images archives FOLDER                 of the sample app and the load generator, as OCI archives to push
 //
 // An image is the official one, if Docker has it or can pull it; else one that is built from Go
 // modules and Debian's packages, for machines that reach no container registry. A build takes a
@@ -65,8 +66,11 @@ func run(ctx context.Context, o options, args []string) error {
 			return err
 		}
 		return findComponents(ctx, recipes, func(i image) (string, error) { return find(ctx, o, i) })
+	case len(args) == 2 && args[0] == "archives" && o == (options{}):
+		return writeArchives(ctx, filepath.Join("..", ".."), args[1], ownPrograms)
 	}
-	return errors.New("usage: images [flags] node, or: images [flags, but not -image] components [NAME…]")
+	return errors.New("usage: images [flags] node, or: images [flags, but not -image] components [NAME…], " +
+		"or: images archives FOLDER")
 }
 
 // findComponents prints a line for each component whose image is found. One that can't be had is

@@ -292,7 +292,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 func (a *App) Close(ctx context.Context) error {
 	err := errors.Join(a.removeWorkers(ctx), a.cluster.removeObjects(ctx))
 	if a.cluster.Ours() {
-		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel+"="+clientRole)
+		_, left := a.cluster.kind.engine.removeContainers(ctx, containerLabel(a.cluster.kind.name())+"="+clientRole)
 		err = errors.Join(err, left)
 	}
 	return err

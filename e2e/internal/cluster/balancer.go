@@ -74,7 +74,7 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 		return err
 	}
 	c.balancer = nil
-	if _, err := c.kind.engine.removeContainers(ctx, containerLabel+"="+fixtures.LoadBalancer); err != nil {
+	if _, err := c.kind.engine.removeContainers(ctx, containerLabel(c.kind.name())+"="+fixtures.LoadBalancer); err != nil {
 		return err
 	}
 	image, err := c.kind.builtImage(ctx, fixtures.LoadBalancer, "")
@@ -82,13 +82,14 @@ func (c *Cluster) startBalancer(ctx context.Context) error {
 		return err
 	}
 	const internal = true // as a container on the nodes' network reaches the API
-	kubeconfig, err := c.kind.provider.KubeConfig(clusterName, internal)
+	kubeconfig, err := c.kind.provider.KubeConfig(c.kind.name(), internal)
 	if err != nil {
 		return fmt.Errorf("find its kubeconfig: %w", err)
 	}
 	c.config.Step("start " + fixtures.LoadBalancer)
 	b := balancer{container: container{
-		role: fixtures.LoadBalancer, image: image, memory: []string{"/run:size=16m", balancerFolder + ":size=256m"},
+		cluster: c.kind.name(), role: fixtures.LoadBalancer, image: image,
+		memory: []string{"/run:size=16m", balancerFolder + ":size=256m"},
 	}}
 	if b.ip, _, err = c.kind.engine.start(ctx, b.container); err != nil {
 		return err

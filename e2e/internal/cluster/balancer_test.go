@@ -107,7 +107,7 @@ func TestNoAddress(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			app, _ := balancedApp(t, tt.state, tt.address)
 			app.cluster.kind.program = "" // no process within a bubble
-			app.cluster.balancer = &balancer{container: container{role: fixtures.LoadBalancer}, ip: "172.18.0.9", started: "now"}
+			app.cluster.balancer = &balancer{container: container{cluster: DefaultName, role: fixtures.LoadBalancer}, ip: "172.18.0.9", started: "now"}
 			located, err := app.cluster.locate(aConsumer(t, "lb-azure").Objects)
 			require.NoError(t, err)
 			inBubble(t, func(t *testing.T) {

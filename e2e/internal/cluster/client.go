@@ -54,20 +54,28 @@ func command(name string) engine {
 	}
 }
 
-// containerLabel marks the containers beside kind's that are ours. Its value is the role.
-const containerLabel = "dev.zerodrop.container"
+// containerLabel marks the containers beside those of the kind cluster of a name that are ours. Its value is
+// the role.
+func containerLabel(cluster string) string {
+	const label = "dev.zerodrop.container"
+	if cluster == DefaultName {
+		return label
+	}
+	return label + "." + cluster
+}
 
 // container is a program beside the cluster, on the network of its nodes, as a client or a load
 // balancer outside of a cluster is.
 type container struct {
-	role   string
-	image  string
-	port   int      // that it listens on for this machine; 0 for none
-	memory []string // folders in memory that it may write to: path:size=64m
-	args   []string // of its program
+	cluster string // beside which it is
+	role    string
+	image   string
+	port    int      // that it listens on for this machine; 0 for none
+	memory  []string // folders in memory that it may write to: path:size=64m
+	args    []string // of its program
 }
 
-func (c container) name() string { return clusterName + "-" + c.role }
+func (c container) name() string { return c.cluster + "-" + c.role }
 
 // start starts a container and returns its address on the nodes' network, and where this machine
 // reaches its port, if it has one: on loopback, and not open to the network.
@@ -75,7 +83,7 @@ func (e engine) start(ctx context.Context, c container) (ip, here string, err er
 	// As kind finds the network.
 	network := cmp.Or(os.Getenv("KIND_EXPERIMENTAL_DOCKER_NETWORK"), os.Getenv("KIND_EXPERIMENTAL_PODMAN_NETWORK"), "kind")
 	run := []string{
-		"run", "--detach", "--name", c.name(), "--label", containerLabel + "=" + c.role, "--network", network,
+		"run", "--detach", "--name", c.name(), "--label", containerLabel(c.cluster) + "=" + c.role, "--network", network,
 		"--read-only", "--cap-drop", "ALL", "--memory", "1g",
 		// As a node that sends load (prioritize): requests have to leave on time beside busy nodes.
 		"--cpu-shares", "10240",
@@ -124,7 +132,7 @@ const clientRole = "client"
 // startClient starts the client: it sends the load of lanes from outside the cluster, to its nodes.
 // It is made anew for each run, as the workers' Pods are.
 func (a *App) startClient(ctx context.Context) error {
-	c := container{role: clientRole, image: a.cluster.kind.clientImage, port: worker.Port}
+	c := container{cluster: a.cluster.kind.name(), role: clientRole, image: a.cluster.kind.clientImage, port: worker.Port}
 	ip, here, err := a.cluster.kind.engine.start(ctx, c)
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func TestStartContainer(t *testing.T) {
 	f := &fakeEngine{answers: map[string]string{"inspect": "172.18.0.5", "port": "127.0.0.1:49153"}}
 	e := engine(f.run)
 	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "")
-	ip, here, err := e.start(t.Context(), container{role: "client", image: "image:1", port: 8090, args: []string{"-a", "b"}})
+	ip, here, err := e.start(t.Context(), container{cluster: DefaultName, role: "client", image: "image:1", port: 8090, args: []string{"-a", "b"}})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"172.18.0.5", "127.0.0.1:49153"}, []string{ip, here})
 	run := f.calls[0]
@@ -99,7 +99,7 @@ func TestStartContainer(t *testing.T) {
 	assert.NotContains(t, run, "io.x-k8s.kind")
 	assert.True(t, strings.HasSuffix(run, " image:1 -a b"), run)
 	t.Setenv("KIND_EXPERIMENTAL_DOCKER_NETWORK", "other")
-	_, here, err = e.start(t.Context(), container{role: "lb", memory: []string{"/run"}})
+	_, here, err = e.start(t.Context(), container{cluster: DefaultName, role: "lb", memory: []string{"/run"}})
 	require.NoError(t, err)
 	assert.Empty(t, here, "no port")
 	assert.Contains(t, f.calls[3], "--name zerodrop-lb --label dev.zerodrop.container=lb --network other ")
@@ -107,7 +107,7 @@ func TestStartContainer(t *testing.T) {
 	assert.NotContains(t, f.calls[3], "--publish")
 	for _, verb := range []string{"run", "inspect", "port"} {
 		f.fail = map[string]error{verb: errFake}
-		_, _, err = e.start(t.Context(), container{role: "lb", port: 1})
+		_, _, err = e.start(t.Context(), container{cluster: DefaultName, role: "lb", port: 1})
 		require.EqualError(t, err, "start container zerodrop-lb: connection refused", verb)
 	}
 }
@@ -115,19 +115,19 @@ func TestStartContainer(t *testing.T) {
 // TestRemoveContainers: those with the labels go, and no others are asked for.
 func TestRemoveContainers(t *testing.T) {
 	f := &fakeEngine{answers: map[string]string{"ps": "aaa\nbbb"}}
-	removed, err := engine(f.run).removeContainers(t.Context(), containerLabel)
+	removed, err := engine(f.run).removeContainers(t.Context(), containerLabel(DefaultName))
 	require.NoError(t, err)
 	assert.Equal(t, 2, removed)
 	const list = "ps --all --quiet --filter label=dev.zerodrop.container"
 	assert.Equal(t, []string{list, "rm --force --volumes aaa bbb"}, f.calls)
 	none := &fakeEngine{}
-	removed, err = engine(none.run).removeContainers(t.Context(), containerLabel, "another")
+	removed, err = engine(none.run).removeContainers(t.Context(), containerLabel(DefaultName), "another")
 	require.NoError(t, err)
 	assert.Zero(t, removed)
 	assert.Equal(t, []string{list, "ps --all --quiet --filter label=another"}, none.calls)
 	for verb, want := range map[string]string{"ps": "find", "rm": "remove"} {
 		f.fail = map[string]error{verb: errFake}
-		_, err := engine(f.run).removeContainers(t.Context(), containerLabel)
+		_, err := engine(f.run).removeContainers(t.Context(), containerLabel(DefaultName))
 		require.EqualError(t, err, want+" containers: connection refused")
 	}
 }

@@ -35,6 +35,8 @@ import (
 
 // Config says which cluster to use.
 type Config struct {
+	// Name is that of the kind cluster; empty for DefaultName. Runs at the same time need one each.
+	Name string
 	// NodeImage is the image of the kind nodes; empty for kind's default.
 	NodeImage string
 	// ProxyMode is kube-proxy's mode in the kind cluster: iptables, nftables; empty for kind's
@@ -211,7 +213,7 @@ func (c *Cluster) Close(ctx context.Context) error {
 	}
 	var err error
 	if c.kind != nil { // first of all those whose load balancer would put its finalizer on Services again
-		_, err = c.kind.engine.removeContainers(ctx, containerLabel)
+		_, err = c.kind.engine.removeContainers(ctx, containerLabel(c.kind.name()))
 		c.balancer = nil
 	}
 	if c.client != nil && c.kind != nil { // who opens the cluster next waits until it is gone
@@ -269,7 +271,7 @@ func (c *Cluster) CollectLogs(dir string) error {
 	if c.kind == nil {
 		return nil
 	}
-	if err := c.kind.provider.CollectLogs(clusterName, dir); err != nil {
+	if err := c.kind.provider.CollectLogs(c.kind.name(), dir); err != nil {
 		return fmt.Errorf("collect logs of the cluster: %w", err)
 	}
 	return nil
@@ -379,6 +381,19 @@ func (c *Cluster) removeNamespaces(ctx context.Context) error {
 		}
 		return fmt.Sprintf("%d are there", len(left.Items)), nil
 	})
+}
+
+// clusterDir is the folder of a kind cluster's state: the usual one has that of all.
+func clusterDir(name string) (string, error) {
+	dir, err := stateDir()
+	if err != nil || name == DefaultName {
+		return dir, err
+	}
+	dir = filepath.Join(dir, "clusters", name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder for the cluster's state: %w", err)
+	}
+	return dir, nil
 }
 
 // stateDir is where the kubeconfig of the kind cluster and the lock on it are.

@@ -381,7 +381,7 @@ func (c *Cluster) saveComponentLog(ctx context.Context, component fixtures.Compo
 
 // controlPlane is the node that components run on.
 func (k *kindCluster) controlPlane() (nodes.Node, error) {
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}

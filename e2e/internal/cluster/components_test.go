@@ -282,6 +282,20 @@ func TestLoadComponent(t *testing.T) {
 	}
 }
 
+// TestLoadServers: into the workers alone, by the recipe's name.
+func TestLoadServers(t *testing.T) {
+	m, worker := &machine{}, &machine{}
+	m.images = []string{componentImageLabel + "php-fpm=zerodrop/php-fpm:8.2-abc"}
+	c := newCluster(fake.NewSimpleClientset(), Config{Step: func(string) {}})
+	require.NoError(t, c.loadServers(t.Context(), nil), "there is nothing to do on any cluster")
+	require.ErrorIs(t, c.loadServers(t.Context(), []string{"localhost/zerodrop/php-fpm:8.2"}), scenarios.ErrNotOurs)
+	c.kind = &kindCluster{provider: &fakeKind{nodes: []nodes.Node{m, aWorkerNode{worker, "zerodrop-worker"}}}, engine: m.engine}
+	require.NoError(t, c.loadServers(t.Context(), []string{"localhost/zerodrop/php-fpm:8.2"}))
+	assert.Equal(t, []string{"save zerodrop/php-fpm:8.2-abc"}, m.asked)
+	assert.Len(t, worker.asked, 2, "loaded, and named as the manifest has it")
+	assert.ErrorContains(t, c.loadServers(t.Context(), []string{"localhost/zerodrop/puma:5.6.5"}), "make images CONSUMERS=puma")
+}
+
 // TestBuiltImage: of the recipe's tag, and only one.
 func TestBuiltImage(t *testing.T) {
 	const label = "org.zerodrop.component.traefik="

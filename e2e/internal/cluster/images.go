@@ -33,12 +33,12 @@ const (
 // loadImages builds the images of the app and of the workers and loads them into all nodes at once;
 // that of the workers also into the engine, for the client.
 func (k *kindCluster) loadImages(ctx context.Context) error {
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	if len(all) == 0 {
-		return fmt.Errorf("list nodes: kind cluster %s has none", clusterName)
+		return fmt.Errorf("list nodes: kind cluster %s has none", k.name())
 	}
 	var app, loadgen []byte
 	var builds errgroup.Group
@@ -58,7 +58,7 @@ func (k *kindCluster) loadArchive(file string) error {
 	if file == "" {
 		return nil
 	}
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}

@@ -31,7 +31,7 @@ const (
 //     never leaves the node by its uplink, and is dropped before any rule accepts it. The sender
 //     sees what it has seen before, where nobody answered outside: nothing.
 func (k *kindCluster) isolate(ctx context.Context, client kubernetes.Interface) error {
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}

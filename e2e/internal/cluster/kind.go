@@ -24,8 +24,9 @@ import (
 	"github.com/zerodrop/zerodrop/fixtures"
 )
 
-// clusterName is the name of the kind cluster. A cluster of that name is ours, whoever left it.
-const clusterName = "zerodrop"
+// DefaultName is the usual name of the kind cluster. A cluster of the name that a run has is ours, whoever
+// left it.
+const DefaultName = "zerodrop"
 
 // provider is what is needed of kind; it is a *kind.Provider but for tests.
 type provider interface {
@@ -40,6 +41,7 @@ type provider interface {
 
 // kindCluster is a cluster of kind that this process, and no other, uses.
 type kindCluster struct {
+	called      string // empty for DefaultName
 	provider    provider
 	engine      engine // that provider uses
 	program     string // of the engine
@@ -51,13 +53,15 @@ type kindCluster struct {
 	identity    string // tells clusters apart that are not made alike
 }
 
+func (k *kindCluster) name() string { return cmp.Or(k.called, DefaultName) }
+
 // openKind creates the cluster, or takes the one that is there if it is to be kept and is fit for
 // it.
 func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 	if config.NodeImage == "" {
 		config.NodeImage = findNodeImage(ctx)
 	}
-	dir, err := stateDir()
+	dir, err := clusterDir(cmp.Or(config.Name, DefaultName))
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +81,7 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	k := &kindCluster{
+		called:   config.Name,
 		provider: kind.NewProvider(kind.ProviderWithLogger(logger{config.Log}), option), engine: run, program: program,
 		kubeconfig: filepath.Join(dir, "kubeconfig"), subnet: desired.Networking.ServiceSubnet, lock: lock,
 	}
@@ -85,7 +90,7 @@ func openKind(ctx context.Context, config Config) (*kindCluster, error) {
 			return nil, errors.Join(err, lock.Close())
 		}
 	}
-	if err := k.reaper.write(kindWill); err != nil {
+	if err := k.reaper.write(kindWill(k.name())); err != nil {
 		return k, err
 	}
 	return k, k.open(ctx, config, desired)
@@ -96,21 +101,21 @@ func (k *kindCluster) open(ctx context.Context, config Config, desired *v1alpha4
 	if k.identity, err = identify(desired, config.NodeImage); err != nil {
 		return err
 	}
-	if _, err := k.engine.removeContainers(ctx, containerLabel); err != nil { // of a run that was killed
+	if _, err := k.engine.removeContainers(ctx, containerLabel(k.name())); err != nil { // of a run that was killed
 		return err
 	}
 	names, err := k.provider.List()
 	if err != nil {
 		return fmt.Errorf("list kind clusters: %w", err)
 	}
-	if slices.Contains(names, clusterName) {
+	if slices.Contains(names, k.name()) {
 		known, err := os.ReadFile(k.identityFile())
 		if config.Keep && err == nil && string(known) == k.identity && k.answers(ctx) {
 			config.Step("take the cluster that was kept")
 			return nil
 		}
 		config.Step("delete a cluster left by an earlier run")
-		if err := k.provider.Delete(clusterName, k.kubeconfig); err != nil {
+		if err := k.provider.Delete(k.name(), k.kubeconfig); err != nil {
 			return fmt.Errorf("delete left-over kind cluster: %w", err)
 		}
 	}
@@ -233,7 +238,7 @@ func (k *kindCluster) create(ctx context.Context, desired *v1alpha4.Cluster, ima
 		options = append(options, kind.CreateWithNodeImage(image))
 	}
 	created := make(chan error, 1)
-	go func() { created <- k.provider.Create(clusterName, options...) }()
+	go func() { created <- k.provider.Create(k.name(), options...) }()
 	select {
 	case err := <-created:
 		if err != nil {
@@ -242,7 +247,7 @@ func (k *kindCluster) create(ctx context.Context, desired *v1alpha4.Cluster, ima
 		return nil
 	case <-ctx.Done():
 		for {
-			err := k.provider.Delete(clusterName, k.kubeconfig)
+			err := k.provider.Delete(k.name(), k.kubeconfig)
 			select {
 			case <-created:
 				return errors.Join(fmt.Errorf("create kind cluster: %w", context.Cause(ctx)), err)
@@ -254,7 +259,7 @@ func (k *kindCluster) create(ctx context.Context, desired *v1alpha4.Cluster, ima
 
 // answers says whether the API server of the cluster that is there can be reached.
 func (k *kindCluster) answers(ctx context.Context) bool {
-	if k.provider.ExportKubeConfig(clusterName, k.kubeconfig, false) != nil {
+	if k.provider.ExportKubeConfig(k.name(), k.kubeconfig, false) != nil {
 		return false
 	}
 	config, err := loadConfig(k.kubeconfig, "")
@@ -276,8 +281,8 @@ func (k *kindCluster) remove(ctx context.Context) error {
 	if k.lock == nil {
 		return nil
 	}
-	_, err := k.engine.removeContainers(ctx, containerLabel)
-	if deleted := k.provider.Delete(clusterName, k.kubeconfig); deleted != nil {
+	_, err := k.engine.removeContainers(ctx, containerLabel(k.name()))
+	if deleted := k.provider.Delete(k.name(), k.kubeconfig); deleted != nil {
 		err = errors.Join(err, fmt.Errorf("delete kind cluster: %w", deleted))
 	}
 	return errors.Join(err, k.unlock(err == nil))

@@ -340,6 +340,9 @@ func TestBusy(t *testing.T) {
 	c, err := Open(t.Context(), Config{})
 	require.ErrorIs(t, err, errBusy)
 	require.NoError(t, c.Close(t.Context()), "nothing of the other run's is touched")
+	_, err = Open(t.Context(), Config{Name: "another"})
+	require.ErrorContains(t, err, "find a container engine", "a cluster of another name has a lock of its own")
+	assert.FileExists(t, filepath.Join(dir, "clusters", "another", "cluster.lock"))
 	require.NoError(t, lock.Close())
 	for range 2 { // and no lock stays behind for want of an engine
 		_, err = Open(t.Context(), Config{})

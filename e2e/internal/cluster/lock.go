@@ -12,7 +12,8 @@ import (
 )
 
 // errBusy is the guarantee that no run takes the cluster from under another.
-var errBusy = errors.New("another run on this machine is using the kind cluster " + clusterName + ": wait for it")
+var errBusy = errors.New("another run on this machine is using the kind cluster of this name: wait for it, or give " +
+	"-cluster another name and -out another folder")
 
 // errCleanup is the guarantee that no run makes a cluster that a reaper would take away.
 var errCleanup = errors.New("what another run has left is still being taken away")

@@ -167,7 +167,7 @@ func TestRestoreNodesInVain(t *testing.T) {
 func TestIdentityOfAChangedCluster(t *testing.T) {
 	client := fake.NewSimpleClientset(aNode("n1", corev1.ConditionTrue), kubeProxy(1, 1), coreDNS(2, 2))
 	controllers := runControllers(t, client)
-	f := &fakeKind{clusters: []string{clusterName}}
+	f := &fakeKind{clusters: []string{DefaultName}}
 	c := newCluster(client, Config{Workers: 1, Keep: true})
 	c.kind, c.opened = newKind(t, f), true
 	c.kind.identity = "made like this"

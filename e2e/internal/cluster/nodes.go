@@ -25,7 +25,7 @@ import (
 // a cluster that exists needs rights that a user of it rarely has, and that a load test should not
 // ask for.
 func (k *kindCluster) observed() ([]observe.Node, error) {
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return nil, fmt.Errorf("list nodes: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/kind/pkg/cluster/constants"
+	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
 	"github.com/zerodrop/zerodrop/fixtures"
 	"github.com/zerodrop/zerodrop/scenarios"
@@ -78,9 +81,44 @@ func (a *App) prepareOwn(ctx context.Context, s scenarios.Scenario, beside []obj
 	if why := noRoom(rendered.Template.Spec, nodes.Items); why != "" {
 		return fmt.Errorf("%w: %s", errApp, why)
 	}
+	if err := a.cluster.loadServers(ctx, s.Own.Images); err != nil {
+		return fmt.Errorf("%w: %w", errApp, err)
+	}
 	for _, o := range beside {
-		if _, err := o.apply(ctx); err != nil {
+		if o.GetKind() == "ConfigMap" { // that of the run before may say something else
+			err = o.replace(ctx)
+		} else {
+			_, err = o.apply(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("%w: %w", errApp, err)
+		}
+	}
+	return nil
+}
+
+// loadServers loads images that scripts/images has made into the nodes that Pods of apps are on.
+func (c *Cluster) loadServers(ctx context.Context, images []string) error {
+	if len(images) == 0 {
+		return nil
+	}
+	if !c.Ours() {
+		return fmt.Errorf("image %s: it %w", images[0], scenarios.ErrNotOurs)
+	}
+	all, err := c.kind.provider.ListInternalNodes(c.kind.name())
+	if err == nil {
+		all, err = nodeutils.SelectNodesByRole(all, constants.WorkerNodeRoleValue)
+	}
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	for _, image := range images {
+		recipe, _, _ := strings.Cut(path.Base(image), ":")
+		for _, node := range all {
+			c.config.Step(fmt.Sprintf("load the image of %s into node %s", recipe, node))
+			if err := c.kind.loadComponent(ctx, fixtures.Component{Name: recipe, Image: image}, node); err != nil {
+				return fmt.Errorf("image %s: %w", image, err)
+			}
 		}
 	}
 	return nil

@@ -21,7 +21,7 @@ done`
 // about that, and a real cluster has no such trouble. Seen on 2 cores beside a compiler: lag p99
 // 100-180 ms without, 30-40 ms with it.
 func (k *kindCluster) prioritize(ctx context.Context) error {
-	all, err := k.provider.ListInternalNodes(clusterName)
+	all, err := k.provider.ListInternalNodes(k.name())
 	if err != nil {
 		return fmt.Errorf("list nodes: %w", err)
 	}

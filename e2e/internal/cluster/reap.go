@@ -38,8 +38,10 @@ type will struct {
 	Namespace           string   // of the run in it; empty for none
 }
 
-// kindWill names the nodes of our kind cluster by kind's label, and what we run beside them.
-var kindWill = will{Labels: []string{"io.x-k8s.kind.cluster=" + clusterName, containerLabel}}
+// kindWill names the nodes of the kind cluster of a name by kind's label, and what we run beside them.
+func kindWill(name string) will {
+	return will{Labels: []string{"io.x-k8s.kind.cluster=" + name, containerLabel(name)}}
+}
 
 // reaper is the reaper's process, seen from the run. Nil is none, and does nothing.
 type reaper struct {

@@ -47,8 +47,8 @@ func TestRole(t *testing.T) {
 	t.Setenv(roleEnv, "reaper")
 	r, err := startReaper([]string{os.Args[0], "-test.run=^TestRole$"}, lock)
 	require.NoError(t, err)
-	require.NoError(t, r.write(kindWill))
-	create(t, kindWill.Labels[0]+".old")
+	require.NoError(t, r.write(kindWill(DefaultName)))
+	create(t, kindWill(DefaultName).Labels[0]+".old")
 	fmt.Println("\nready") // and wait for a word, or to be killed
 	word, _ := bufio.NewReader(os.Stdin).ReadString('\n')
 	r.end(word == "clean\n")
@@ -73,7 +73,7 @@ func containers(t *testing.T) (names []string) {
 // for the reaper, and keeps its cluster. A run that ends in order leaves nothing to do.
 func TestKilled(t *testing.T) {
 	const foreign = "io.x-k8s.kind.cluster=other"
-	ours, client := kindWill.Labels[0], kindWill.Labels[1]
+	ours, client := kindWill(DefaultName).Labels[0], kindWill(DefaultName).Labels[1]
 	tests := []struct {
 		name string
 		word string // to the run; none: it is killed

@@ -34,7 +34,7 @@ func (c *Cluster) workerNodes() ([]nodes.Node, error) {
 	if !c.Ours() {
 		return nil, fmt.Errorf("find the worker nodes: what is done to them %w", scenarios.ErrNotOurs)
 	}
-	all, err := c.kind.provider.ListInternalNodes(clusterName)
+	all, err := c.kind.provider.ListInternalNodes(c.kind.name())
 	if err == nil {
 		all, err = nodeutils.SelectNodesByRole(all, constants.WorkerNodeRoleValue)
 	}

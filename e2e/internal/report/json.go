@@ -41,6 +41,8 @@ type File struct {
 	AA             []FileAA             `json:"aa,omitempty"` // only where a strategy ran under two names
 	// Consumers are the runs put together consumer by consumer, where consumers were compared.
 	Consumers []FileConsumer `json:"consumers,omitempty"`
+	// Servers are the runs put together server by server, where servers were compared.
+	Servers []FileServer `json:"servers,omitempty"`
 	// Sequences are how Pods came and went, step by step, of each strategy under each disruption.
 	Sequences []FileSequence `json:"sequences,omitempty"`
 	// NotRun is what was selected and left out.
@@ -293,6 +295,11 @@ func (f File) check() error {
 			return fmt.Errorf("run %s/%s: %w", run.Strategy, run.Disruption, err)
 		}
 	}
+	for _, s := range f.Servers {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
 	for _, s := range f.Sequences {
 		if err := s.check(); err != nil {
 			return fmt.Errorf("sequence of %s/%s: %w", s.Strategy, s.Disruption, err)
@@ -359,7 +366,7 @@ func NewFile(r Report) File {
 	for _, n := range r.NotRun {
 		out.NotRun = append(out.NotRun, FileNotRun(n))
 	}
-	out.Consumers = model{Report: r}.consumers()
+	out.Consumers, out.Servers = model{Report: r}.consumers(), newFileServers(r)
 	out.Sequences, out.App = newModel(r).sequences(), newFileApp(newModel(r))
 	for _, c := range r.Suite.AA {
 		for _, l := range c.Rows {

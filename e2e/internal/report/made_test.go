@@ -387,11 +387,44 @@ func everyConsumer() Report {
 	return r
 }
 
+// everyServer has servers that stop in several ways, one of which was inconclusive.
+func everyServer() Report {
+	stopped := func(server, way, signal string, delay time.Duration, fresh, reused, slow causes) verdict.Verdict {
+		inFlight := brings("service/slow", slow, 0, func(l *verdict.Lane) { l.Class = timeline.ClassInFlight })
+		v := run(way, "rolling-update", 12*second, 9, brings("service/new", fresh, 1230*ms, nil),
+			brings("service/reused", reused, 0, nil), inFlight)
+		v.Spec.Target = &timeline.TargetSpec{Name: server, Request: "GET /", ExpectStatus: 200, Signal: signal}
+		v.Spec.Delay, v.Spec.Scope, v.Replicas = delay, timeline.ScopeAll, 3
+		for i := range v.Lanes {
+			for j := range v.Lanes[i].Classes {
+				c := &v.Lanes[i].Classes[j]
+				c.Causes = causes{}
+				for cause, n := range v.Lanes[i].Causes {
+					if (cause == timeline.EOF) == (c.Class == timeline.ClassInFlight) {
+						c.Causes[cause] = n
+					}
+				}
+			}
+		}
+		return v
+	}
+	refused, cut := causes{timeline.Refused: 41, timeline.Timeout: 3}, causes{timeline.EOF: 17, timeline.Refused: 9}
+	r := suite(
+		run("no-handler", "none", 0, 0, brings("service/new", nil, 0, nil)),
+		stopped("nginx", "nginx", "SIGTERM", 0, refused, causes{timeline.Reset: 4}, cut),
+		stopped("nginx", "nginx-sleep-quit", "SIGQUIT", 5*second, nil, causes{timeline.Reset: 2}, nil),
+		stopped("gunicorn", "gunicorn", "SIGTERM", 0, causes{timeline.Reset: 30}, nil, causes{timeline.Reset: 22}),
+		doubt(stopped("gunicorn", "gunicorn-sleep", "", 5*second, nil, nil, nil), "requests left late"),
+	)
+	r.Profile, r.Rate = ServersProfile, 25
+	return r
+}
+
 // suites are all of them.
 func suites() map[string]Report {
 	return map[string]Report{
 		"small": small(), "quick": quick(), "full": full(0), "full-failing": full(3), "all-failing": full(27), "failing": failing(),
 		"inconclusive": inconclusive(), "infrastructure": infrastructure(), "repeats": repeats(), "aa": twice(0), "aa-differs": twice(60), "empty": suite(),
-		"consumers": everyConsumer(),
+		"consumers": everyConsumer(), "servers": everyServer(),
 	}
 }

@@ -39,6 +39,7 @@ type ResultsFile struct {
 	Figures   []RunFigures   `json:"figures,omitempty"`
 	Consumers []FileConsumer `json:"consumers,omitempty"`
 	Sequences []FileSequence `json:"sequences,omitempty"` // that a statement of the article asks for
+	Servers   []FileServer   `json:"servers,omitempty"`   // that know nothing of what measures them
 }
 
 // RunFigures is what is kept of a run.
@@ -72,20 +73,21 @@ type LaneFigures struct {
 	UntilEnd    int     `json:"untilEnd,omitempty"` // Pods that got requests until their own end
 }
 
-// Condense is what is kept of a report: of profile consumers what its runs say together of each, as a
-// run has a dozen lanes there; of others its runs. One with neither, or of which nobody knows when it
+// Condense is what is kept of a report: of profiles consumers and servers what its runs say together
+// of each; of others its runs. One with neither, or of which nobody knows when it
 // was measured, is an error.
 func Condense(f File, commit, command string) (ResultsFile, error) {
 	out, err := condensed(f)
-	if f.Profile == ConsumersProfile {
+	switch f.Profile {
+	case ConsumersProfile, ServersProfile:
 		out.Figures, out.Sequences = nil, nil
-	} else {
+	default:
 		out.Consumers = nil // a disruption that is about some measures those for itself
 	}
 	switch {
 	case err != nil:
 		return ResultsFile{}, err
-	case len(out.Consumers)+len(out.Figures) == 0:
+	case len(out.Consumers)+len(out.Servers)+len(out.Figures) == 0:
 		return ResultsFile{}, errors.New("condense report: it has neither consumers nor a conclusive run")
 	case commit == "" || command == "":
 		return ResultsFile{}, errors.New("condense report: commit and command have to be told")
@@ -102,7 +104,7 @@ func condensed(f File) (ResultsFile, error) {
 	}
 	out := ResultsFile{
 		Schema: ResultsSchema, Measured: f.Started.UTC(), Outcome: f.Outcome, Profile: f.Profile, Rate: f.Rate,
-		ElapsedSeconds: f.ElapsedSeconds, Runs: len(f.Runs), Cluster: f.Cluster, Consumers: f.Consumers,
+		ElapsedSeconds: f.ElapsedSeconds, Runs: len(f.Runs), Cluster: f.Cluster, Consumers: f.Consumers, Servers: f.Servers,
 	}
 	for _, run := range f.Runs {
 		switch {
@@ -167,7 +169,7 @@ func sumOf(before []byte) string {
 // Write writes what ReadResults reads: a run or a consumer a line, and the checksum.
 func (f ResultsFile) Write(w io.Writer) error {
 	head := f
-	head.Figures, head.Consumers, head.Sequences = nil, nil, nil
+	head.Figures, head.Consumers, head.Sequences, head.Servers = nil, nil, nil, nil
 	out, err := json.MarshalIndent(head, "", "  ")
 	out = bytes.TrimSuffix(out, []byte("\n}"))
 	if err == nil {
@@ -178,6 +180,9 @@ func (f ResultsFile) Write(w io.Writer) error {
 	}
 	if err == nil {
 		out, err = appendList(out, "sequences", f.Sequences)
+	}
+	if err == nil {
+		out, err = appendList(out, "servers", f.Servers)
 	}
 	if err != nil {
 		return fmt.Errorf("write results: %w", err)
@@ -346,9 +351,7 @@ func ResultsTables(files []ResultsFile) string {
 		if len(f.Consumers) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "\n`%s` · %s · %s · %s, %d inconclusive, %s · %s\n",
-			f.Command, f.Measured.Format(time.DateOnly), f.Commit, Count(f.Runs, "run"), f.Inconclusive,
-			span(length(f.ElapsedSeconds)), escape(strings.Join(Environment(f.Cluster), " · ")))
+		fmt.Fprintf(&b, "\n%s\n", f.head())
 	}
 	consumers := make([]FileConsumer, 0, len(all))
 	for _, k := range all {
@@ -527,10 +530,13 @@ type Generated struct {
 // is another.
 func GeneratedTexts(files []ResultsFile) []Generated {
 	const document = "scenarios/RESULTS.md"
+	servers := ServerResults(files)
 	out := []Generated{
 		{document, "consumers", ResultsTables(files)},
+		{document, "servers", servers},
 		{document, "article", ArticleResults(files)},
 		{document, "long-work", LongWorkResults(files)},
+		{"fixtures/apps/README.md", "measured", strings.ReplaceAll(servers, "(results)", "(../../scenarios/results)")},
 	}
 	if short := ShortResults(files); short != "" {
 		out = append(out, Generated{"README.md", "consumers", short})

@@ -21,7 +21,7 @@ func newDocument(r Report) document {
 		d.Findings = slices.Insert(d.Findings, 0, answer)
 	}
 	for _, write := range []func(model) section{
-		arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
+		servers, arrivalsOfConsumers, func(m model) section { return guesses(m.consumers()) }, droppedByConsumers,
 		summary, changes, notRun, words, comparisons, perLane, longWork, held, releasesOf, tasks, aa, phases, arrivals,
 		terminations, instrument, legend,
 	} {

@@ -354,6 +354,9 @@ func summaryLines(m model, delays []SafeDelay) []string {
 	if all := m.consumers(); len(all) > 0 {
 		table = consumersWithin(all, room-min(len(found), leastFound/2))
 	}
+	if all := newFileServers(m.Report); len(all) > 0 {
+		table = serversWithin(all, room-min(len(found), leastFound/2))
+	}
 	if len(table) > 0 {
 		lines = append(append(lines, ""), table...)
 	}

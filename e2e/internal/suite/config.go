@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -139,6 +140,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 	f.IntVar(&c.Cluster.Workers, "workers", 1,
 		"how many Pods send the load of the lanes within the cluster, each its share of every lane")
 	f = group("On a kind cluster of its own")
+	f.StringVar(&c.Cluster.Name, "cluster", "",
+		"`name` of the kind cluster, empty for "+cluster.DefaultName+": suites that run at the same time need one each, and "+
+			"an -out each")
 	f.StringVar(&c.Cluster.NodeImage, "node-image", "",
 		"image for the nodes of the kind cluster; empty for kind's default, or for one that make node-image has built")
 	f.StringVar(&c.Cluster.ProxyMode, "proxy-mode", "",
@@ -159,7 +163,8 @@ func (c *Config) Register(all *flag.FlagSet) {
 		"`host` at which the NodePorts of a cluster that exists are reached from here; empty for its nodes' own addresses",
 	)
 	f.StringVar(&c.Cluster.LoadImage, "load-image", "",
-		"image of e2e/loadgen for a cluster that exists, into which none can be loaded")
+		"image of e2e/loadgen for a cluster that exists, into which none can be loaded; empty for the one that was released "+
+			"with this program, if it is of a release")
 	f.StringVar(
 		&c.Cluster.AppImage,
 		"app-image",
@@ -189,6 +194,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 	}
 }
 
+// kindName is what kind accepts.
+var kindName = regexp.MustCompile(`^[a-z0-9.-]+$`)
+
 // maxWorkers is more than any load within scenarios.MaxRate needs.
 const maxWorkers = 20
 
@@ -217,6 +225,12 @@ func (c *Config) Validate() error {
 			"-app has runs of its own: -strategies, -disruptions, -consumers, -delay, -long and -replay are for others")
 		c.Profile, c.Cluster.AnyPods, c.Cluster.Archive = scenarios.AppProfile, true, c.AppArchive
 	}
+	if c.Profile == scenarios.ServersProfile {
+		check(c.Cluster.Kubeconfig != "" || len(c.Consumers) > 0 || c.Delay != 0,
+			"-profile %s makes images of its own, and servers have delays of their own: -kubeconfig, -consumers and -delay are "+
+				"for others", c.Profile)
+		c.Cluster.AnyPods = true
+	}
 	if c.Rate == 0 {
 		c.Rate = scenarios.DefaultRate
 		if p, err := scenarios.ProfileNamed(c.Profile); err == nil { // an unknown one is told as its runs are chosen
@@ -240,6 +254,8 @@ func (c *Config) Validate() error {
 	check(c.Resume && len(c.Long) > 0, "-resume and -long exclude each other: only the runs of a profile are gone on with")
 	k := c.Cluster
 	check(k.Workers < 1 || k.Workers > maxWorkers, "-workers %d: want 1 to %d", k.Workers, maxWorkers)
+	check(k.Name != "" && !kindName.MatchString(k.Name),
+		"-cluster %q: want lower-case letters, digits, dots and dashes", k.Name)
 	check(k.ProxyMinSync < 0, "-proxy-min-sync %s: want 0 or more", k.ProxyMinSync)
 	check(k.ProxyMode != "" && k.ProxyMode != "iptables" && k.ProxyMode != "nftables",
 		"-proxy-mode %q: want iptables or nftables", k.ProxyMode)
@@ -247,9 +263,13 @@ func (c *Config) Validate() error {
 		"-kubeconfig and -context go together: name both, or none for a kind cluster of its own")
 	check(k.Kubeconfig == "" && k.Address+k.AppImage+k.LoadImage != "",
 		"-address, -app-image and -load-image are for a cluster that exists: they need -kubeconfig and -context")
+	if k.Kubeconfig != "" && k.LoadImage == "" {
+		c.Cluster.LoadImage = ownRelease()
+	}
 	check(
-		k.Kubeconfig != "" && (k.Keep || k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
-		"-keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is taken as it is",
+		k.Kubeconfig != "" && (k.Keep || k.Name+k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
+		"-cluster, -keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is "+
+			"taken as it is",
 	)
 	check(k.Kubeconfig != "" && c.AppArchive != "",
 		"-app-archive is for a kind cluster: a cluster that exists pulls its images")

@@ -23,13 +23,17 @@ import (
 // that is not for the cluster at hand is an error if it is named, and is not run if it is of the
 // profile.
 func (s *Suite) Runs() ([]scenarios.Run, error) {
+	switch {
+	case s.app != nil:
+		list, err := s.appScenarios()
+		return scenarios.Interleave(list, s.Config.Repeat), err
+	case s.Config.Profile == scenarios.ServersProfile:
+		list, err := s.serverScenarios()
+		return groupRuns(scenarios.Interleave(list, s.Config.Repeat)), err
+	}
 	list, err := s.catalogue.Select(s.selection())
 	if err != nil {
 		return nil, err
-	}
-	if s.app != nil {
-		list, err = s.appScenarios()
-		return scenarios.Interleave(list, s.Config.Repeat), err
 	}
 	if s.notRun, err = s.catalogue.NotRun(s.selection()); err != nil {
 		return nil, err
@@ -130,6 +134,11 @@ func (s *Suite) estimate(runs []scenarios.Run) (d time.Duration) {
 		clusters[key] = s.Config.Cluster.Kubeconfig == ""
 		for _, c := range run.Consumers() {
 			components[component{key, c.Component}] = c.Component != ""
+		}
+		if run.Own != nil {
+			for _, image := range run.Own.Images {
+				components[component{key, image}] = true
+			}
 		}
 		d += runOverhead + run.Strategy.ServesFor() + run.Disruption.Takes
 		d += time.Duration(max(0, run.Replicas()-usualReplicas)) * replicaTakes

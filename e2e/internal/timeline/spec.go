@@ -56,6 +56,8 @@ type TargetSpec struct {
 	StatusLearnt bool   `json:"statusLearnt,omitempty"`
 	ExpectBody   string `json:"expectBody,omitempty"` // a regular expression; empty: any complete body was right
 	PodHeader    string `json:"podHeader,omitempty"`  // of an answer, that named its Pod; empty: none did
+	// Signal is what ends its processes, as its manifests have it; empty where nobody said.
+	Signal string `json:"signal,omitempty"`
 }
 
 // SaysItself says that the app tells of itself: its ledger, its log of what it did, and headers by which

@@ -44,8 +44,13 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		}
 	}
 	byClass := map[timeline.Class]int{}
+	causes := map[timeline.Class]map[timeline.Cause]int{}
 	for _, d := range dropped {
 		byClass[d.Class]++
+		if causes[d.Class] == nil {
+			causes[d.Class] = map[timeline.Cause]int{}
+		}
+		causes[d.Class][d.Cause]++
 		l.Phases[d.Phase]++
 		if d.Phase == Unattributed {
 			l.Unattributed[d.Why]++
@@ -87,7 +92,7 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		if !declared && byClass[class] == 0 {
 			continue
 		}
-		c := ClassResult{Class: class, Dropped: byClass[class], Promise: promise}
+		c := ClassResult{Class: class, Dropped: byClass[class], Causes: causes[class], Promise: promise}
 		if class == spec.ConnectionClass() {
 			c.Masked = l.Masked
 		}

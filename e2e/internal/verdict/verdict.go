@@ -213,6 +213,7 @@ type Lane struct {
 type ClassResult struct {
 	Class   timeline.Class
 	Dropped int
+	Causes  map[timeline.Cause]int // of the dropped
 	Masked  int
 	Promise timeline.Promise // what they were held to
 	Outcome Outcome
