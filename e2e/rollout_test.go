@@ -24,6 +24,10 @@ func TestRollout(t *testing.T) {
 	runs, err := shared.Runs()
 	require.NoError(t, err)
 	shared.Announce(runs)
+	if shared.Config.DryRun {
+		t.Log("-dry-run: nothing was done")
+		return
+	}
 	measure(t, runs, 0)
 	more, err := shared.FollowUp()
 	require.NoError(t, err)

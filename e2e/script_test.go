@@ -165,16 +165,25 @@ func TestScriptApp(t *testing.T) {
 		code int
 	}{
 		{
-			"paths", []string{"-app", "deploy", "-app-archive=image.tar", "-context", "x"}, []string{"FAKE_CODE=0"},
-			[]string{"-app CALLER/deploy -app-archive=CALLER/image.tar -context x -run ^$", "-run ^TestRollout$ -app CALLER/deploy -app-archive=CALLER/image.tar -context x"}, 0,
+			"paths",
+			[]string{"-app", "deploy", "-app-archive=image.tar", "-context", "x"},
+			[]string{"FAKE_CODE=0"},
+			[]string{"-app CALLER/deploy -app-archive=CALLER/image.tar -context x -run ^$", "-run ^TestRollout$ -app CALLER/deploy -app-archive=CALLER/image.tar -context x"},
+			0,
 		},
 		{
-			"absolute paths", []string{"--app=/deploy", "-context", "x"}, []string{"FAKE_CODE=0"},
-			[]string{"--app=/deploy -context x -run ^$", "-run ^TestRollout$ --app=/deploy -context x"}, 0,
+			"absolute paths",
+			[]string{"--app=/deploy", "-context", "x"},
+			[]string{"FAKE_CODE=0"},
+			[]string{"--app=/deploy -context x -run ^$", "-run ^TestRollout$ --app=/deploy -context x"},
+			0,
 		},
 		{
-			"standard input", []string{"-app", "-", "-context", "x"}, []string{"FAKE_CODE=0"},
-			[]string{"-app TEMP/stdin.yaml -context x -run ^$", "-run ^TestRollout$ -app TEMP/stdin.yaml -context x"}, 0,
+			"standard input",
+			[]string{"-app", "-", "-context", "x"},
+			[]string{"FAKE_CODE=0"},
+			[]string{"-app TEMP/stdin.yaml -context x -run ^$", "-run ^TestRollout$ -app TEMP/stdin.yaml -context x"},
+			0,
 		},
 		{"refused", []string{"-app", "deploy"}, []string{"FAKE_CODE=2"}, []string{"-app CALLER/deploy -run ^$"}, 2},
 	}

@@ -88,10 +88,15 @@ func (s Scenario) Allowed(ours bool) error {
 type Lane struct {
 	Consumer fixtures.Consumer
 	Load     Load
+	// Target is how the app is asked here, where that isn't as everywhere; nil for the scenario's.
+	Target *Target
 }
 
 // Name is consumer/load, as in nodeport/new.
 func (l Lane) Name() string { return l.Consumer.Name + "/" + l.Load.Name }
+
+// TargetOf is the app as a lane asks it; nil for the sample app.
+func (s Scenario) TargetOf(l Lane) *Target { return cmp.Or(l.Target, s.Target) }
 
 // Consumers are those of the lanes, in their order, and those that are only watched; each once.
 func (s Scenario) Consumers() []fixtures.Consumer {
@@ -203,6 +208,9 @@ func (s Scenario) Validate() error {
 			errs = append(errs, fmt.Errorf("has lane %s twice", l.Name()))
 		}
 		seen[l.Name()] = true
+		if l.Target != nil {
+			errs = append(errs, l.Target.Validate())
+		}
 		errs = append(errs, l.Load.Validate())
 		if s.Target != nil {
 			continue // no strategy has a say

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,6 +29,15 @@ type Target struct {
 	// Expect is what is promised for each class, on every consumer that is asked; a class that isn't there
 	// is measured.
 	Expect map[Class]Expect `json:",omitempty"`
+	// Live says that it runs already, and is only restarted.
+	Live bool `json:",omitempty"`
+	// Front says that it is what stands before an app, of which only the address is known. Host is the name that
+	// it is asked for, if that isn't its address; Header are more headers, and TLS whom to believe. They stay in
+	// this process: they are written down nowhere, and sent to no worker.
+	Front  bool        `json:",omitempty"`
+	Host   string      `json:"-"`
+	Header http.Header `json:"-"`
+	TLS    *tls.Config `json:"-"`
 }
 
 // Request is how an app is asked.
@@ -58,7 +68,8 @@ func (r Request) Safe() bool {
 }
 
 var methods = []string{
-	http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete,
 }
 
 func (r Request) validate() error {
@@ -86,7 +97,8 @@ func (t Target) Validate() error {
 		errs = append(errs, t.Slow.validate())
 	}
 	if t.ExpectStatus != 0 && (t.ExpectStatus < 200 || t.ExpectStatus > 599) {
-		errs = append(errs, fmt.Errorf("expects status %d: want 200 to 599, or 0 for the one that it answers", t.ExpectStatus))
+		errs = append(errs, fmt.Errorf("expects status %d: want 200 to 599, or 0 for the one that it answers",
+			t.ExpectStatus))
 	}
 	if _, err := regexp.Compile(t.ExpectBody); err != nil {
 		errs = append(errs, fmt.Errorf("expects a body that matches %q: %w", t.ExpectBody, err))

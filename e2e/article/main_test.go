@@ -41,9 +41,12 @@ func measured(t *testing.T, path string, day, dropped int) {
 func TestRun(t *testing.T) {
 	root := t.TempDir()
 	page := filepath.Join(root, "artifacts", "article")
-	marks := "<!-- consumers -->\n<!-- end -->\n<!-- article -->\n<!-- end -->\n<!-- long-work -->\n<!-- end -->\n"
+	marks := "<!-- consumers -->\n<!-- end -->\n<!-- servers -->\n<!-- end -->\n<!-- article -->\n<!-- end -->\n<!-- long-work -->\n<!-- end -->\n"
 	require.NoError(t, os.MkdirAll(filepath.Join(root, "scenarios"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "scenarios", "RESULTS.md"), []byte(marks), 0o644))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "fixtures", "apps"), 0o755))
+	servers := []byte("<!-- measured -->\n<!-- end -->\n")
+	require.NoError(t, os.WriteFile(filepath.Join(root, "fixtures", "apps", "README.md"), servers, 0o644))
 	read := func(path ...string) string {
 		raw, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
 		require.NoError(t, err)

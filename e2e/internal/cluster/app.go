@@ -47,6 +47,7 @@ type App struct {
 	dir        string // for artifacts
 	workload   object // what holds the Pods
 	selector   string // of the Pods, and of the workload itself
+	observed   string // selector of all Pods that are watched
 	container  string // that the app runs in
 	grace      time.Duration
 	stopSignal *corev1.Signal // that the strategy asks for; nil for the image's own
@@ -55,18 +56,19 @@ type App struct {
 	release    string         // that the last change of the Pod template has named
 	services   []string       // of all consumers
 	watched    []fixtures.Consumer
-	urls       map[string][]string     // of consumers, by name; several where each node is asked
-	addresses  map[string][]netip.Addr // of those nodes
-	own        map[string][]string     // Pods by URL, where the node that is asked answers by its own alone
-	components map[string]instance     // that consumers and the workload need, by name
-	balanced   bool                    // a consumer needs the load balancer
-	workers    []worker.Worker         // none if no consumer is loaded from within the cluster
-	client     []worker.Worker         // one; none if no consumer is loaded from outside, or from this machine
-	theirs     bool                    // it is an app of people's own
-	target     *scenarios.Target       // nil for the sample app
-	learnt     *learnt                 // of the target; nil without one
-	siblings                           // what disruptions make beside it
-	nodes      nodeChanges             // what they do to nodes
+	urls       map[string][]string          // of consumers, by name; several where each node is asked
+	addresses  map[string][]netip.Addr      // of those nodes
+	own        map[string][]string          // Pods by URL, where the node that is asked answers by its own alone
+	components map[string]instance          // that consumers and the workload need, by name
+	balanced   bool                         // a consumer needs the load balancer
+	workers    []worker.Worker              // none if no consumer is loaded from within the cluster
+	client     []worker.Worker              // one; none if no consumer is loaded from outside, or from this machine
+	theirs     bool                         // it is an app of people's own
+	target     *scenarios.Target            // nil for the sample app
+	learnt     *learnt                      // of the target; nil without one
+	fronts     map[string]*scenarios.Target // what consumers are asked that aren't asked as the target, by name
+	siblings                                // what disruptions make beside it
+	nodes      nodeChanges                  // what they do to nodes
 }
 
 // errOtherNeeds is the guarantee that no disruption is done to a cluster that isn't made for it.
@@ -84,6 +86,13 @@ var ErrComponent = errors.New("a program that the run needs is not there")
 func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
 	app := &App{
 		cluster: c, dir: dir, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}, own: map[string][]string{},
+		fronts: map[string]*scenarios.Target{}, observed: ownSelector,
+	}
+	if c.config.Live != nil {
+		if err := app.attach(ctx, s); err != nil {
+			return nil, errors.Join(fmt.Errorf("measure Deployment %s: %w", s.Own.Workload.Name, err), app.Close(ctx))
+		}
+		return app, nil
 	}
 	if err := app.deploy(ctx, s); err != nil {
 		return nil, fmt.Errorf("deploy %s: %w", s.Strategy.Name, err)
@@ -222,8 +231,7 @@ func (a *App) deploy(ctx context.Context, s scenarios.Scenario) error {
 		return err
 	}
 	if inside {
-		jobs := a.cluster.client.BatchV1().Jobs(a.cluster.namespace)
-		if _, err := jobs.Create(ctx, job, metav1.CreateOptions{}); err != nil {
+		if _, err := a.cluster.jobs().Create(ctx, job, metav1.CreateOptions{}); err != nil {
 			return fmt.Errorf("start the workers: %w", err)
 		}
 	}
@@ -308,7 +316,7 @@ func (a *App) expose(ctx context.Context, c exposed) error {
 			}
 			continue
 		}
-		present, err := o.apply(ctx)
+		present, err := a.cluster.present(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -442,7 +450,7 @@ func (a *App) targets(consumer fixtures.Consumer) []worker.Target {
 	var out []worker.Target
 	for _, url := range a.urls[consumer.Name] {
 		if consumer.Dial == "" {
-			out = append(out, worker.Target{URL: url})
+			out = append(out, worker.Target{URL: url, App: a.fronts[consumer.Name]})
 			continue
 		}
 		for _, ip := range a.addresses[consumer.Name] {
@@ -494,12 +502,16 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 		}
 	}
 	answered := map[string]bool{}
+	more, most := 20, 200
+	if a.cluster.config.Live != nil { // it serves already, and nobody has asked for more than the load
+		more, most = 1, 1
+	}
 	n := 0
 	return poll(ctx, deployWithin, "an answer of each Pod", func(ctx context.Context) (string, error) {
 		// Chance picks the Pod. All at once: one after the other a proxy sends on one connection that it
 		// keeps, to one Pod. More each time: it keeps as many, and all may have been made before
 		// kube-proxy knew the last Pod.
-		n = min(n+20, 200)
+		n = min(n+more, most)
 		answers := make([]struct {
 			traffic.Answer
 			err error
@@ -530,7 +542,7 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 			return "", fmt.Errorf("%w: %w", errPermanent, err)
 		}
 		for _, pod := range pods {
-			if !answered[pod] {
+			if !answered[pod] && a.cluster.config.Live == nil {
 				return fmt.Sprintf("Pod %s has not answered yet", pod), nil
 			}
 		}
@@ -554,8 +566,11 @@ func (a *App) Environment() timeline.Environment { return a.cluster.facts }
 func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timeline.Seen, error) {
 	config := observe.Config{
 		Client: a.cluster.client, Namespace: a.cluster.namespace,
-		Selector: ownSelector, Services: a.services, Container: a.container,
+		Selector: a.observed, Services: a.services, Container: a.container,
 		LogDir: filepath.Join(a.dir, podsDir), Foreign: a.target != nil,
+	}
+	if a.cluster.config.Live != nil {
+		config.LogDir = "" // what it writes is nobody's business
 	}
 	if a.cluster.kind != nil {
 		var err error
@@ -661,6 +676,13 @@ func (a *App) WaitStable(ctx context.Context) error {
 		ready, all, err := a.count(ctx)
 		if err != nil {
 			return "", err
+		}
+		if a.cluster.config.Live != nil { // an autoscaler may have changed its mind
+			want, missing, err := a.progress(ctx)
+			if err != nil || missing != "" {
+				return missing, err
+			}
+			a.replicas = want
 		}
 		if ready != a.replicas || all != a.replicas {
 			return a.trouble(ctx, fmt.Sprintf("%d of %d Pods are ready, %d are there", ready, a.replicas, all))

@@ -83,6 +83,8 @@ type Config struct {
 	// Reaper is a command that calls Reap: it takes away what is there when this process is killed.
 	// Empty for none. A kind cluster that is to be kept has none.
 	Reaper []string
+	// Live is measured as it runs, in a cluster that exists; nil for what is deployed into a namespace of our own.
+	Live *Live
 	// Ending ends when this process takes its cluster away for good, or is to do so early: other runs
 	// then wait for that, and don't fail beside a run that lives. Nil if they needn't.
 	Ending context.Context
@@ -105,7 +107,9 @@ type Cluster struct {
 	server    string            // its URL
 	kind      *kindCluster      // nil for a cluster that exists
 	reaper    *reaper           // of our namespace in a cluster that exists
-	namespace string
+	namespace string            // of the app's Pods; of our own, but where config.Live says which
+	load      loads
+	restarted bool // config.Live was
 	opened    bool // Open came to its end: the cluster is worth keeping
 	changed   bool // by a disruption that reaches beyond the namespace and wasn't undone yet
 	facts     timeline.Environment
@@ -141,30 +145,17 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 		}
 		kubeconfig = c.kind.kubeconfig
 	}
-	restConfig, err := loadConfig(kubeconfig, contextName)
-	if err != nil {
+	if err := c.connect(kubeconfig, contextName); err != nil {
 		return c, err
 	}
-	if c.http, err = rest.HTTPClientFor(restConfig); err != nil {
-		return c, fmt.Errorf("connect to cluster: %w", err)
+	if config.Live != nil {
+		return c, c.openLive(ctx)
 	}
-	// As the client reads it: a kubeconfig may leave https:// out, or end in a slash.
-	server, _, err := rest.DefaultServerUrlFor(restConfig)
-	if err != nil {
-		return c, fmt.Errorf("connect to cluster: %w", err)
-	}
-	c.server = strings.TrimSuffix(server.String(), "/")
-	if c.client, err = kubernetes.NewForConfigAndClient(restConfig, c.http); err != nil {
-		return c, fmt.Errorf("connect to cluster: %w", err)
-	}
-	if c.dynamic, err = dynamic.NewForConfigAndClient(restConfig, c.http); err != nil {
-		return c, fmt.Errorf("connect to cluster: %w", err)
-	}
-	c.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.client.Discovery()))
 	config.Step("wait for the cluster")
 	if err := c.waitClusterReady(ctx); err != nil {
 		return c, fmt.Errorf("wait for the cluster: %w", err)
 	}
+	var err error
 	if c.facts, err = c.environment(ctx); err != nil {
 		return c, err
 	}
@@ -203,9 +194,37 @@ func Open(ctx context.Context, config Config) (*Cluster, error) {
 	return c, nil
 }
 
+// connect makes the clients of a cluster, by the context of a kubeconfig; an empty one is the current.
+func (c *Cluster) connect(kubeconfig, contextName string) error {
+	restConfig, err := loadConfig(kubeconfig, contextName)
+	if err != nil {
+		return err
+	}
+	if c.http, err = rest.HTTPClientFor(restConfig); err != nil {
+		return fmt.Errorf("connect to cluster: %w", err)
+	}
+	// As the client reads it: a kubeconfig may leave https:// out, or end in a slash.
+	server, _, err := rest.DefaultServerUrlFor(restConfig)
+	if err != nil {
+		return fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.server = strings.TrimSuffix(server.String(), "/")
+	if c.client, err = kubernetes.NewForConfigAndClient(restConfig, c.http); err != nil {
+		return fmt.Errorf("connect to cluster: %w", err)
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(restConfig, c.http); err != nil {
+		return fmt.Errorf("connect to cluster: %w", err)
+	}
+	c.mapper = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.client.Discovery()))
+	return nil
+}
+
 // Close takes away what Open and Deploy have made. It may be called more than once, and with a ctx
 // that is over: then it takes the time it needs.
 func (c *Cluster) Close(ctx context.Context) error {
+	if c.config.Live != nil {
+		return nil // the namespace isn't ours, and App.Close has taken the workers away
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	if c.kind != nil && (!c.config.Keep || !c.opened || c.changed) {
@@ -326,7 +345,7 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
 	if reason := apierrors.ReasonForError(err); err == nil || reason == metav1.StatusReasonUnknown ||
 		reason == metav1.StatusReasonTimeout || reason == metav1.StatusReasonServerTimeout {
-		c.namespace = name // also where only the answer was lost: Close removes it
+		c.namespace, c.load = name, loads{name, loadName} // also where only the answer was lost: Close removes it
 	}
 	if err != nil {
 		return fmt.Errorf("create namespace: %w", err)
@@ -336,18 +355,10 @@ func (c *Cluster) createNamespace(ctx context.Context) error {
 
 // removeNamespace takes our namespace away and waits until it is gone.
 func (c *Cluster) removeNamespace(ctx context.Context) error {
-	if err := c.removeFinalizers(ctx, c.namespace); err != nil {
+	if err := c.deleteNamespace(ctx, c.namespace); err != nil {
 		return err
 	}
-	now := int64(0) // nobody measures how these Pods go
-	err := c.pods().DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete Pods: %w", err)
-	}
 	namespaces := c.client.CoreV1().Namespaces()
-	if err := namespaces.Delete(ctx, c.namespace, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete namespace: %w", err)
-	}
 	return poll(ctx, time.Minute, "namespace "+c.namespace+" to go", func(ctx context.Context) (string, error) {
 		_, err := namespaces.Get(ctx, c.namespace, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -355,6 +366,23 @@ func (c *Cluster) removeNamespace(ctx context.Context) error {
 		}
 		return "it is there", err
 	})
+}
+
+// deleteNamespace has a namespace go, and ends its Pods at once: nobody measures how these go, and they may have
+// a long grace period. The namespace is first, or workloads would make others in their place.
+func (c *Cluster) deleteNamespace(ctx context.Context, name string) error {
+	if err := c.removeFinalizers(ctx, name); err != nil {
+		return err
+	}
+	err := c.client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
+	if err == nil {
+		atOnce := metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}
+		err = c.client.CoreV1().Pods(name).DeleteCollection(ctx, atOnce, metav1.ListOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete namespace %s: %w", name, err)
+	}
+	return nil
 }
 
 // removeNamespaces takes away what a run that was killed has left in a kept cluster: it would use
@@ -367,11 +395,8 @@ func (c *Cluster) removeNamespaces(ctx context.Context) error {
 		return fmt.Errorf("find old namespaces: %w", err)
 	}
 	for _, ns := range old.Items {
-		if err := c.removeFinalizers(ctx, ns.Name); err != nil {
+		if err := c.deleteNamespace(ctx, ns.Name); err != nil {
 			return err
-		}
-		if err := namespaces.Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("delete old namespace: %w", err)
 		}
 	}
 	return poll(ctx, 2*time.Minute, "old namespaces to go", func(ctx context.Context) (string, error) {

@@ -261,7 +261,7 @@ func TestCloseFails(t *testing.T) {
 	down := true
 	client.PrependReactor("delete", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) { return down, nil, errDown })
 	c := &Cluster{client: client, namespace: namespace}
-	require.ErrorContains(t, c.Close(t.Context()), "delete namespace: ")
+	require.ErrorContains(t, c.Close(t.Context()), "delete namespace zerodrop-test: ")
 	down = false
 	require.NoError(t, c.Close(t.Context()))
 	left, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{})
@@ -315,7 +315,7 @@ func TestRemoveNamespaces(t *testing.T) {
 		require.NoError(t, (&Cluster{client: client}).removeNamespaces(t.Context()))
 		assert.Equal(t, []string{"default", "helm", "zerodrop-user"}, names(t, client))
 	})
-	for verb, want := range map[string]string{"list": "find old namespaces: ", "delete": "delete old namespace: "} {
+	for verb, want := range map[string]string{"list": "find old namespaces: ", "delete": "delete namespace zerodrop-a: "} {
 		t.Run("fails to "+verb, func(t *testing.T) {
 			client := all()
 			refuse(client, verb, "namespaces", errDown)

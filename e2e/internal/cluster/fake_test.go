@@ -59,7 +59,8 @@ func inBubble(t *testing.T, test func(t *testing.T)) {
 // newCluster is a cluster whose API is that of a fake client.
 func newCluster(client *fake.Clientset, config Config) *Cluster {
 	return &Cluster{
-		client: client, dynamic: newDynamic(client), mapper: newMapper(), namespace: namespace, http: http.DefaultClient, config: config,
+		client: client, dynamic: newDynamic(client), mapper: newMapper(), namespace: namespace, load: loads{namespace, loadName}, http: http.DefaultClient,
+		config: config,
 	}
 }
 

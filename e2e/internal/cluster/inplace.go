@@ -179,7 +179,8 @@ func (a *App) order(
 func (a *App) post(ctx context.Context, pod string, port int, path string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.proxyURL(pod, port)+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.cluster.proxyURL(a.cluster.namespace, pod, port)+path,
+		bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errPermanent, err)
 	}

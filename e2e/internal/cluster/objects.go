@@ -112,6 +112,18 @@ func (o object) apply(ctx context.Context) (*unstructured.Unstructured, error) {
 	return present, nil
 }
 
+// present is an object as it is now, which is made if it isn't there; in somebody else's namespace it has to be.
+func (c *Cluster) present(ctx context.Context, o object) (*unstructured.Unstructured, error) {
+	if c.config.Live == nil {
+		return o.apply(ctx)
+	}
+	present, err := o.get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s %s: %w", o.GetKind(), o.GetName(), err)
+	}
+	return present, nil
+}
+
 // selectorOf are the labels of the Pods that a Service selects.
 func selectorOf(service *unstructured.Unstructured) map[string]string {
 	selector, _, _ := unstructured.NestedStringMap(service.Object, "spec", "selector")

@@ -242,7 +242,8 @@ func troubleOf(pod *corev1.Pod, now time.Time) (why string, final bool) {
 		}
 		switch waiting.Reason {
 		case "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
-			return fmt.Sprintf("image %s can't be pulled here (%s). Load it: docker save %s -o image.tar, and -app-archive image.tar",
+			return fmt.Sprintf("image %s can't be pulled here (%s). Load it: docker save %s -o image.tar, and -app-archive "+
+				"image.tar",
 				c.Image, waiting.Message, c.Image), true
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
 			return fmt.Sprintf("container %s can't be made: %s", c.Name, waiting.Message), true

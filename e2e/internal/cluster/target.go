@@ -44,9 +44,13 @@ func (a *App) asks(send probe) probe {
 		if at.App == nil {
 			at.App = a.target
 		}
+		known := a.learnt
+		if at.App.Front { // which may answer otherwise than the app
+			known = &learnt{}
+		}
 		answer, err := send(ctx, at)
 		if err == nil {
-			err = a.learnt.take(*at.App, answer)
+			err = known.take(*at.App, answer)
 		}
 		return answer, err
 	}
@@ -58,8 +62,11 @@ func (l *learnt) take(t scenarios.Target, answer traffic.Answer) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	code := answer.Status
-	const another = "give another by the annotation zerodrop.dev/request of the Service"
+	another := "give another by the annotation zerodrop.dev/request of the Service"
 	orRight := fmt.Sprintf(", or zerodrop.dev/expect-status: %q if that is the right answer", fmt.Sprint(code))
+	if t.Front {
+		another, orRight = "give another by -url", ", or what it wants to see by -header and -host"
+	}
 	want := cmp.Or(t.ExpectStatus, l.Status)
 	switch {
 	case want == code:
@@ -99,7 +106,8 @@ func (a *App) namesThose(pods []string, answered map[string]bool) error {
 	for _, name := range slices.Sorted(maps.Keys(answered)) {
 		if !slices.Contains(pods, name) {
 			return fmt.Errorf("%w: %s answers with the header %s: %q, and no Pod of the app has that name (%v): "+
-				"leave the annotation zerodrop.dev/pod-header out", errWrongRequest, a.target.Request, a.target.PodHeader, name, pods)
+				"leave the annotation zerodrop.dev/pod-header out", errWrongRequest, a.target.Request, a.target.PodHeader, name,
+				pods)
 		}
 	}
 	return nil

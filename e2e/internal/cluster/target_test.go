@@ -43,7 +43,9 @@ func TestLearn(t *testing.T) {
 		{"a login, as expected", func(t *scenarios.Target) { t.ExpectStatus = 302 }, 0, ok(302), 302, false, ""},
 		{"not what is expected", func(t *scenarios.Target) { t.ExpectStatus = 204 }, 0, ok(200), 0, false, "GET /shop answers 200, and 204 is right"},
 		{
-			"a wrong body", func(t *scenarios.Target) { t.ExpectBody = "^page" }, 0, traffic.Answer{Status: 200, Body: timeline.WrongBody}, 0, false,
+			"a wrong body", func(t *scenarios.Target) { t.ExpectBody = "^page" }, 0,
+			traffic.Answer{Status: 200, Body: timeline.WrongBody},
+			0, false,
 			`GET /shop answers with a body that doesn't match "^page", as the annotation zerodrop.dev/expect-body wants it`,
 		},
 		{"cut off", nil, 0, traffic.Answer{Status: 200, Body: timeline.Truncated}, 0, false, "GET /shop answers with a body that is truncated"},
@@ -93,7 +95,9 @@ func TestWaitForAForeignApp(t *testing.T) {
 		{"no Pod is named", scenarios.Target{Request: get("/"), Slow: &slow}, nil, ""},
 		{"each is named", scenarios.Target{Request: get("/"), PodHeader: "X-Served-By"}, []runtime.Object{aPod("a", ready), aPod("b", ready)}, ""},
 		{
-			"another is named", scenarios.Target{Request: get("/"), PodHeader: "X-Served-By"}, []runtime.Object{aPod("a", ready), aPod("c", ready)},
+			"another is named",
+			scenarios.Target{Request: get("/"), PodHeader: "X-Served-By"},
+			[]runtime.Object{aPod("a", ready), aPod("c", ready)},
 			`GET / answers with the header X-Served-By: "b", and no Pod of the app has that name ([a c]): leave the annotation zerodrop.dev/pod-header out`,
 		},
 		{"nobody may ask", scenarios.Target{Request: get("/login")}, nil, "permanent failure: the app can't be measured by this request: GET /login answers 401"},

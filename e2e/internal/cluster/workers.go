@@ -18,6 +18,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
@@ -28,10 +30,18 @@ import (
 	"github.com/zerodrop/zerodrop/scenarios"
 )
 
-// loadName is the name of the workers' Job and the value of the label app on their Pods.
+// loadName is the name of the workers' Job and the value of the label app on their Pods, in a namespace of our own.
 const loadName = "loadgen"
 
-const loadSelector = "app=" + loadName
+// loads is where the workers are, and the name of their Job, which is the value of the label app on their Pods.
+type loads struct{ namespace, name string }
+
+func (l loads) selector() string { return "app=" + l.name }
+
+func (c *Cluster) jobs() batchclient.JobInterface { return c.client.BatchV1().Jobs(c.load.namespace) }
+
+// loadPods are those of the namespace of the workers.
+func (c *Cluster) loadPods() coreclient.PodInterface { return c.client.CoreV1().Pods(c.load.namespace) }
 
 // Sender sends the load of lanes from a place; nil if the scenario has none from there. Outside of a
 // cluster that exists that is this process.
@@ -84,14 +94,17 @@ func (a *App) job(s scenarios.Scenario) (*batchv1.Job, error) {
 
 // removeWorkers takes workers away, whatever they do: also one that could not be told to stop.
 func (a *App) removeWorkers(ctx context.Context) error {
-	return a.cluster.removeSelected(ctx, "the workers to go", loadSelector, "jobs.v1.batch", "pods.v1.")
+	if a.cluster.config.Live != nil {
+		return a.removeLiveWorkers(ctx)
+	}
+	return a.cluster.removeSelected(ctx, "the workers to go", a.cluster.load.selector(), "jobs.v1.batch", "pods.v1.")
 }
 
 // awaitWorkers waits until every worker answers and writes them down. Of one that has ended it says
 // so at once.
 func (a *App) awaitWorkers(ctx context.Context, n int) error {
 	return poll(ctx, deployWithin, "the workers", func(ctx context.Context) (string, error) {
-		pods, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: loadSelector})
+		pods, err := a.cluster.loadPods().List(ctx, metav1.ListOptions{LabelSelector: a.cluster.load.selector()})
 		if err != nil {
 			return "", err
 		}
@@ -143,13 +156,13 @@ func answers(ctx context.Context, w worker.Worker) error {
 // call is the way to the worker in a Pod: through the API server, which also tells if there is
 // nobody left to answer.
 func (a *App) call(pod string) worker.Call {
-	call := worker.At(a.cluster.http, a.proxyURL(pod, worker.Port))
+	call := worker.At(a.cluster.http, a.cluster.proxyURL(a.cluster.load.namespace, pod, worker.Port))
 	return func(ctx context.Context, path string, body []byte) (io.ReadCloser, error) {
 		answer, err := call(ctx, path, body)
 		if err == nil || errors.Is(err, worker.ErrRefused) {
 			return answer, err
 		}
-		switch p, unknown := a.cluster.pods().Get(ctx, pod, metav1.GetOptions{}); {
+		switch p, unknown := a.cluster.loadPods().Get(ctx, pod, metav1.GetOptions{}); {
 		case apierrors.IsNotFound(unknown):
 			return nil, fmt.Errorf("%w: Pod %s is gone", worker.ErrEnded, pod)
 		case unknown != nil:
@@ -199,14 +212,8 @@ func waitingFor(p *corev1.Pod) string {
 }
 
 // proxyURL is where the API server passes requests on to a Pod.
-func (a *App) proxyURL(pod string, port int) string {
-	return fmt.Sprintf(
-		"%s/api/v1/namespaces/%s/pods/http:%s:%d/proxy",
-		a.cluster.server,
-		a.cluster.namespace,
-		pod,
-		port,
-	)
+func (c *Cluster) proxyURL(namespace, pod string, port int) string {
+	return fmt.Sprintf("%s/api/v1/namespaces/%s/pods/http:%s:%d/proxy", c.server, namespace, pod, port)
 }
 
 // served asks the Pods that live on how many requests they have answered, all at once, so that one
@@ -246,7 +253,8 @@ func (a *App) ledger(ctx context.Context, pod string) (answered map[string]int, 
 
 // ask has the sample app in a Pod tell something, as JSON, through the API server.
 func (a *App) ask(ctx context.Context, pod, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.proxyURL(pod, protocol.Port)+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.cluster.proxyURL(a.cluster.namespace, pod,
+		protocol.Port)+path, nil)
 	if err != nil {
 		return err
 	}

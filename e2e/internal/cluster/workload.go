@@ -121,6 +121,9 @@ func (a *App) ChangeTemplate(ctx context.Context) error {
 
 // BeginChange changes the Pod template, and waits for nothing.
 func (a *App) BeginChange(ctx context.Context) error {
+	if a.cluster.config.Live != nil {
+		return a.restartLive(ctx)
+	}
 	return a.patchTemplate(ctx, types.MergePatchType,
 		`{"spec": {"template": {"metadata": {"annotations": {%q: %q}}}}}`, releaseKey)
 }

@@ -45,7 +45,7 @@ func prepare(ctx context.Context, app App, s scenarios.Scenario, clock timeline.
 			l.notice = max(l.notice, sender.LeadTime())
 		}
 		l.groups[g].lanes = append(l.groups[g].lanes, i)
-		sent := traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Consumer), Load: lane.Load, Target: s.Target}
+		sent := traffic.Lane{Name: lane.Name(), URL: app.URL(lane.Consumer), Load: lane.Load, Target: s.TargetOf(lane)}
 		if keep := lane.Consumer.Resolve; keep != nil {
 			sent.Resolve = &traffic.Resolve{Keep: *keep}
 		}

@@ -33,7 +33,7 @@ func NewSpec(s scenarios.Scenario, env timeline.Environment) timeline.Spec {
 	if t := s.Target; t != nil {
 		out.Target = &timeline.TargetSpec{
 			Name: t.Name, Request: t.Request.String(), ExpectStatus: t.ExpectStatus, StatusLearnt: t.StatusLearnt,
-			ExpectBody: t.ExpectBody, PodHeader: t.PodHeader, Signal: t.Signal,
+			ExpectBody: t.ExpectBody, PodHeader: t.PodHeader, Signal: t.Signal, Live: t.Live,
 		}
 		if t.Slow != nil {
 			out.Target.SlowRequest = t.Slow.String()

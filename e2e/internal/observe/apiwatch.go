@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -67,8 +68,12 @@ func (a apiWatch) Run(ctx context.Context, to Recorder) error {
 	return nil
 }
 
-// ReleaseKey is the annotation of a Pod that names the release that it is of.
-const ReleaseKey = "zerodrop.dev/release"
+const (
+	// ReleaseKey is the annotation of a Pod that names the release that it is of.
+	ReleaseKey = "zerodrop.dev/release"
+	// RestartedKey is the one by which kubectl rollout restart makes a release.
+	RestartedKey = "kubectl.kubernetes.io/restartedAt"
+)
 
 // handler takes the state of an object that exists, or was deleted, as of an offset. Objects of
 // another kind are passed over.
@@ -87,7 +92,7 @@ func podChanges(to Recorder, container string) handler {
 			At: at, Pod: id.name, UID: id.uid, Node: p.Spec.NodeName, IP: p.Status.PodIP, Version: p.ResourceVersion,
 		}
 		once := func(kind timeline.Kind) { e.Kind = kind; to.Once(e) }
-		e.Release = p.Annotations[ReleaseKey]
+		e.Release = cmp.Or(p.Annotations[ReleaseKey], p.Annotations[RestartedKey])
 		once(timeline.PodCreated)
 		e.Release = ""
 		if p.Spec.NodeName != "" {

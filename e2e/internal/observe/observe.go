@@ -77,6 +77,9 @@ func sources(config Config) []Source {
 		}
 		list = append(list, accessLog{log, nodes[i]})
 	}
+	if config.Foreign && config.LogDir == "" {
+		return list // nobody wants its log
+	}
 	return append(list, appLog{config, nodes})
 }
 

@@ -39,7 +39,7 @@ func (m model) ownApp() (out ownApp, ok bool) {
 		}
 	}
 	slices.SortStableFunc(out.changed, func(a, b row) int { return cmp.Compare(a.Delay, b.Delay) })
-	return out, len(out.rolled.Runs) > 0 && len(out.deleted.Runs)+len(out.changed) > 0
+	return out, len(out.rolled.Runs) > 0 && (len(out.deleted.Runs)+len(out.changed) > 0 || out.rolled.Target.Live)
 }
 
 // smallest is the first change after which the app dropped nothing; false if it did with each, or needs none.
@@ -83,6 +83,8 @@ func (m model) answer() string {
 			"rollout takes %s instead of %s, and %s Pod-seconds beyond the replicas instead of %s.",
 			Plain(change.Summary), change.changeFile(), rolloutWords(change), rolloutWords(a.rolled),
 			change.median(extraOf, podSeconds), a.rolled.median(extraOf, podSeconds))
+	case a.rolled.Target.Live:
+		out += "Which change helps is not tried on a cluster that exists: -app tries some on one of its own."
 	default:
 		out += m.noChange(a)
 	}

@@ -32,6 +32,8 @@ type Config struct {
 	Replay      string    // folder of stored timelines; empty for runs on a cluster
 	App         string    // file or folder of people's own app, which is measured; empty for the sample app
 	AppArchive  string    // file of the images of that; empty where they are pulled
+	Target      Target    // what runs in a cluster that exists, and is measured as it is
+	DryRun      bool      // of that: say what would be done
 	Long        []string
 	Soak        time.Duration
 	Verbose     bool // print the whole report at the end
@@ -171,6 +173,9 @@ func (c *Config) Register(all *flag.FlagSet) {
 		"",
 		"sample app's image for a cluster that exists, into which none can be loaded; some strategies need a shell in it",
 	)
+	f = group("What runs on a cluster that exists")
+	c.Target.register(f)
+	f.BoolVar(&c.DryRun, "dry-run", false, "say what would be done to -target, and whether it is allowed, and do nothing")
 	f = group("Results")
 	f.StringVar(&c.Out, "out", "",
 		"`folder` for timelines, logs and reports; a relative one is relative to the root of the "+
@@ -215,7 +220,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	usual := scenarios.Profiles()[0].Name
-	check(c.App == "" && c.Profile == scenarios.AppProfile, "-profile %s: whose app? Write -app FILE or -app DIR", c.Profile)
+	check(c.App+c.Target.Name == "" && c.Profile == scenarios.AppProfile,
+		"-profile %s: whose app? Write -app FILE or -app DIR", c.Profile)
 	check(c.App == "-", "-app -: go test gives its programs no standard input: write … | scripts/e2e.sh -app -, which "+
 		"keeps it in a file")
 	check(c.App == "" && c.AppArchive != "", "-app-archive: whose images? Write -app FILE or -app DIR, too")
@@ -225,6 +231,19 @@ func (c *Config) Validate() error {
 			"-app has runs of its own: -strategies, -disruptions, -consumers, -delay, -long and -replay are for others")
 		c.Profile, c.Cluster.AnyPods, c.Cluster.Archive = scenarios.AppProfile, true, c.AppArchive
 	}
+	if c.Target.Name != "" {
+		check(c.App != "" || c.Profile != usual, "-target, -app and -profile exclude each other")
+		check(len(c.Strategies)+len(c.Disruptions)+len(c.Consumers)+len(c.Long) > 0 || c.Delay != 0 || c.Replay != "",
+			"-target is restarted as it is: -strategies, -disruptions, -consumers, -delay, -long and -replay are for others")
+		check(c.Repeat != 1, "-repeat: a -target is restarted once")
+		check(c.Cluster.AppImage+c.Cluster.Address != "",
+			"-app-image and -address are for an app that zerodrop deploys: -target runs")
+		c.Profile = scenarios.AppProfile
+		if c.Rate == 0 {
+			c.Rate = targetRate
+		}
+	}
+	errs = append(errs, c.Target.validate(c.Cluster, c.DryRun))
 	if c.Profile == scenarios.ServersProfile {
 		check(c.Cluster.Kubeconfig != "" || len(c.Consumers) > 0 || c.Delay != 0,
 			"-profile %s makes images of its own, and servers have delays of their own: -kubeconfig, -consumers and -delay are "+
@@ -285,7 +304,7 @@ func (c *Config) Validate() error {
 		c.Out = defaultOut
 	}
 	for _, path := range []*string{
-		&c.Out, &c.Replay, &c.Cluster.Kubeconfig, &c.App, &c.AppArchive, &c.Cluster.Archive,
+		&c.Out, &c.Replay, &c.Cluster.Kubeconfig, &c.App, &c.AppArchive, &c.Cluster.Archive, &c.Target.CA,
 	} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join("..", *path)
@@ -294,5 +313,6 @@ func (c *Config) Validate() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	c.Cluster.Live = c.Target.live(c.Cluster.LoadImage)
 	return nil
 }

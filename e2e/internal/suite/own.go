@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -18,8 +19,11 @@ const usualSleep = 15
 // followUps is how many runs FollowUp has at most.
 const followUps = 3
 
-// readApp reads people's own app, or refuses it with what to write; nil for the sample app.
-func readApp(config Config) (*userapp.App, error) {
+// readApp reads people's own app, or what runs of it, or refuses it with what to write; nil for the sample app.
+func readApp(ctx context.Context, config Config) (*userapp.App, error) {
+	if config.Target.Name != "" {
+		return lookAt(ctx, config)
+	}
 	if config.App == "" {
 		return nil, nil
 	}
@@ -79,14 +83,13 @@ func (s *Suite) appScenario(v userapp.Variant, disruption string) (scenarios.Sce
 	return s.app.In(base, v)
 }
 
-// addVariant appends a variant under a release. One that can't be made is not run, for the reason that err
-// gives.
+// addVariant appends a variant under a release. One that can't be made is not run, and whyNot says why.
 func (s *Suite) addVariant(
-	list []scenarios.Scenario, v userapp.Variant, err error, name string,
+	list []scenarios.Scenario, v userapp.Variant, whyNot error, name string,
 ) ([]scenarios.Scenario, error) {
-	if err != nil {
-		s.notRun = append(s.notRun, scenarios.NotRun{Strategy: name, Disruption: "rolling-update", Why: err.Error()})
-		return list, nil
+	if whyNot != nil {
+		s.notRun = append(s.notRun, scenarios.NotRun{Strategy: name, Disruption: "rolling-update", Why: whyNot.Error()})
+		return list, nil //nolint:nilerr // it is no failure
 	}
 	scenario, err := s.appScenario(v, "rolling-update")
 	return append(list, scenario), err
@@ -95,7 +98,7 @@ func (s *Suite) addVariant(
 // FollowUp is what is run once the runs of Runs are on record: of people's own app the variants with the delay
 // that these have measured, and the sample app's control. Of the sample app nothing is.
 func (s *Suite) FollowUp() ([]scenarios.Run, error) {
-	if s.app == nil {
+	if s.app == nil || s.Config.Cluster.Live != nil {
 		return nil, nil
 	}
 	var list []scenarios.Scenario
@@ -138,7 +141,8 @@ func (s *Suite) FollowUp() ([]scenarios.Run, error) {
 }
 
 // errStopSignal is why no variant has a lifecycle.stopSignal.
-var errStopSignal = fmt.Errorf("%w: lifecycle.stopSignal needs the feature gate ContainerStopSignals, which is alpha in "+
+var errStopSignal = fmt.Errorf("%w: lifecycle.stopSignal needs the feature gate ContainerStopSignals, which is "+
+	"alpha in "+
 	"Kubernetes 1.37 and off", userapp.ErrNoVariant)
 
 // measuredDelay is how long a Pod of people's own app has to serve on after its deletion, as runs of it say in

@@ -24,6 +24,9 @@ import (
 // profile.
 func (s *Suite) Runs() ([]scenarios.Run, error) {
 	switch {
+	case s.Config.Cluster.Live != nil:
+		scenario, err := s.liveScenario()
+		return scenarios.Interleave([]scenarios.Scenario{scenario}, 1), err
 	case s.app != nil:
 		list, err := s.appScenarios()
 		return scenarios.Interleave(list, s.Config.Repeat), err
@@ -112,6 +115,10 @@ func (s *Suite) Announce(runs []scenarios.Run) {
 		left = slices.DeleteFunc(slices.Clone(runs), func(run scenarios.Run) bool { return isStored(s.dir(run)) })
 	}
 	takes, more := s.estimate(left), ""
+	if s.Config.Cluster.Live != nil {
+		s.tellPlan(runs[0])
+		return
+	}
 	if s.app != nil {
 		takes += followUps * runOverhead
 		more = fmt.Sprintf(" and up to %d by what these measure", followUps)
@@ -238,7 +245,7 @@ func (s *Suite) repeatOnce(r Reporter, dir string, progress runProgress, run fun
 		return attempt(verdict.Judge(cut).RetryReasons())
 	}
 	v := attempt(nil)
-	if !v.MachineBusy || s.ctx.Err() != nil {
+	if !v.MachineBusy || s.ctx.Err() != nil || s.Config.Cluster.Live != nil { // what runs is restarted once
 		return v
 	}
 	why := v.RetryReasons()

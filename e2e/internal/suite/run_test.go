@@ -382,6 +382,21 @@ func TestRepeatOnce(t *testing.T) {
 	}
 }
 
+// TestRestartedOnce: what runs in somebody else's cluster isn't restarted again for the machine's sake.
+func TestRestartedOnce(t *testing.T) {
+	s, _ := newTestSuite(t)
+	s.Config.Cluster.Live = &cluster.Live{Namespace: "prod", Deployment: "shop"}
+	made, most := 0, 0.99
+	v := s.repeatOnce(t, t.TempDir(), runProgress{progress: s.progress}, func() timeline.Timeline {
+		made++
+		tl := conclusive("prestop-sleep")
+		tl.Senders = []timeline.Sender{{Name: "host", Pressure: &most}}
+		return tl
+	})
+	assert.True(t, v.MachineBusy)
+	assert.Equal(t, 1, made)
+}
+
 // TestInterrupted: who ends a run has broken nothing; what else went wrong stays on record.
 func TestInterrupted(t *testing.T) {
 	limit := errors.New("the run took longer than its limit of 4m0s")

@@ -68,7 +68,7 @@ func New(ctx context.Context, config Config) (*Suite, error) {
 	if err != nil {
 		return nil, err
 	}
-	app, err := readApp(config)
+	app, err := readApp(ctx, config)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +158,10 @@ func (s *Suite) openCluster(ctx context.Context, needs scenarios.Needs) (*cluste
 	s.clusterKey, s.clusters, s.clusterTook = key, s.clusters+1, s.clusterTook+time.Since(began)
 	if s.clusterErr == nil {
 		s.environment = s.cluster.Environment()
-		s.progress.line("cluster ready after %s: Kubernetes %s, %d nodes",
-			seconds(time.Since(began)), s.environment.Kubernetes, s.environment.Nodes)
+		if s.Config.Cluster.Live == nil {
+			s.progress.line("cluster ready after %s: Kubernetes %s, %d nodes",
+				seconds(time.Since(began)), s.environment.Kubernetes, s.environment.Nodes)
+		}
 	}
 	return s.cluster, s.clusterErr
 }

@@ -13,7 +13,10 @@ var toldByApp = []Kind{
 // for holding what is worked out without an app's help against what the app says.
 func (tl Timeline) AsForeign(target TargetSpec) Timeline {
 	tl.Spec.Target = &target
-	tl.Events = slices.DeleteFunc(slices.Clone(tl.Events), func(e Event) bool { return slices.Contains(toldByApp, e.Kind) })
+	tl.Events = slices.DeleteFunc(slices.Clone(tl.Events), func(e Event) bool {
+		return slices.Contains(toldByApp,
+			e.Kind)
+	})
 	tl.Sources = slices.DeleteFunc(slices.Clone(tl.Sources), func(s Source) bool { return s.Kind == SourceApp })
 	tl.Served, tl.Held, tl.TasksByPod = nil, nil, nil
 	tl.Lanes = slices.Clone(tl.Lanes)

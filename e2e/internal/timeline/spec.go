@@ -56,6 +56,8 @@ type TargetSpec struct {
 	StatusLearnt bool   `json:"statusLearnt,omitempty"`
 	ExpectBody   string `json:"expectBody,omitempty"` // a regular expression; empty: any complete body was right
 	PodHeader    string `json:"podHeader,omitempty"`  // of an answer, that named its Pod; empty: none did
+	// Live says that it ran already, and was restarted as it was.
+	Live bool `json:"live,omitempty"`
 	// Signal is what ends its processes, as its manifests have it; empty where nobody said.
 	Signal string `json:"signal,omitempty"`
 }

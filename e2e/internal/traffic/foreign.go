@@ -1,9 +1,11 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -36,16 +38,27 @@ func foreignApp(lane Lane) (Target, error) {
 	}
 	return Target{
 		Request: func(ctx context.Context, seq int) (*http.Request, error) {
-			req, err := http.NewRequestWithContext(ctx, t.Request.Method, lane.URL+t.Request.Path, body)
+			req, err := foreignRequest(ctx, t, lane.URL, body)
 			if err != nil {
 				return nil, err
 			}
-			req.Header = http.Header{protocol.HeaderLane: {lane.Name}, protocol.HeaderSeq: {strconv.Itoa(seq)}}
+			req.Header[protocol.HeaderLane], req.Header[protocol.HeaderSeq] = []string{lane.Name}, []string{strconv.Itoa(seq)}
 			return req, nil
 		},
 		Accept: accept,
 		Pod:    podOf(t),
 	}, nil
+}
+
+// foreignRequest is what a target is asked at a URL.
+func foreignRequest(ctx context.Context, t scenarios.Target, url string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, t.Request.Method, url+t.Request.Path, body)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, t.Header)
+	req.Host = cmp.Or(t.Host, req.Host)
+	return req, nil
 }
 
 // opaque is a body that http.Transport can't have twice, and that is empty: a GET goes out as if it had
@@ -104,7 +117,7 @@ type Answer struct {
 
 // ProbeForeign asks a target once. Which status is right is for the caller to say.
 func ProbeForeign(ctx context.Context, by http.RoundTripper, url string, t scenarios.Target) (Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, t.Request.Method, url+t.Request.Path, http.NoBody)
+	req, err := foreignRequest(ctx, t, url, http.NoBody)
 	if err != nil {
 		return Answer{}, err
 	}

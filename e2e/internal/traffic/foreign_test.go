@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
@@ -94,11 +95,15 @@ func TestForeignApp(t *testing.T) {
 			"any complete body", scenarios.Target{Request: get("/shop?page=2")}, scenarios.New(100), map[timeline.Cause]int{timeline.OK: 20},
 		},
 		{
-			"a body that matches", scenarios.Target{Request: get("/shop?page=2"), ExpectBody: "^page 2 "}, scenarios.New(100),
+			"a body that matches",
+			scenarios.Target{Request: get("/shop?page=2"), ExpectBody: "^page 2 "},
+			scenarios.New(100),
 			map[timeline.Cause]int{timeline.OK: 18, timeline.WrongBody: 2},
 		},
 		{
-			"on connections that are kept", scenarios.Target{Request: get("/shop?page=2"), ExpectStatus: 200, ExpectBody: "^page 2 "}, scenarios.Reused(100),
+			"on connections that are kept",
+			scenarios.Target{Request: get("/shop?page=2"), ExpectStatus: 200, ExpectBody: "^page 2 "},
+			scenarios.Reused(100),
 			map[timeline.Cause]int{timeline.OK: 18, timeline.WrongBody: 2},
 		},
 		{"a long body", scenarios.Target{Request: get("/long"), ExpectBody: "page"}, scenarios.Reused(100), map[timeline.Cause]int{timeline.OK: 20}},
@@ -107,11 +112,14 @@ func TestForeignApp(t *testing.T) {
 		{"what isn't there, as expected", scenarios.Target{Request: get("/lost"), ExpectStatus: 404}, scenarios.New(100), map[timeline.Cause]int{timeline.OK: 20}},
 		{
 			"an order, on connections that are kept",
-			scenarios.Target{Request: scenarios.Request{Method: http.MethodPost, Path: "/order"}, ExpectStatus: 201}, scenarios.Reused(100),
+			scenarios.Target{Request: scenarios.Request{Method: http.MethodPost, Path: "/order"}, ExpectStatus: 201},
+			scenarios.Reused(100),
 			map[timeline.Cause]int{timeline.OK: 20},
 		},
 		{
-			"slow requests, whose body is another", scenarios.Target{Request: get("/shop"), Slow: &slow, ExpectBody: "^page 2 "}, scenarios.Slow(100),
+			"slow requests, whose body is another",
+			scenarios.Target{Request: get("/shop"), Slow: &slow, ExpectBody: "^page 2 "},
+			scenarios.Slow(100),
 			map[timeline.Cause]int{timeline.OK: 20},
 		},
 	}
@@ -130,6 +138,31 @@ func TestForeignApp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFront: over TLS, with a name and headers of its own, and on connections that are counted as any.
+func TestFront(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != "shop.test" || r.Header.Get("Authorization") != "Bearer s3cret" || r.ProtoMajor != 1 {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	}))
+	defer server.Close()
+	front := &scenarios.Target{
+		Name: "front", Front: true, Request: get("/"), Host: "shop.test", Header: http.Header{"Authorization": {"Bearer s3cret"}},
+		TLS: &tls.Config{InsecureSkipVerify: true},
+	}
+	record := sendLane(t, laneTo(front, scenarios.Reused(100), server.URL), 30)
+	assert.Equal(t, map[timeline.Cause]int{timeline.OK: 30}, count(record))
+	uses := map[uint32]int{}
+	for _, r := range record.Requests {
+		uses[r.ConnUse]++
+	}
+	assert.Equal(t, map[uint32]int{1: 10, 2: 10, 3: 10}, uses, "ten clients in turn, a connection each")
+	believing := *front
+	believing.TLS = nil
+	record = sendLane(t, laneTo(&believing, scenarios.New(100), server.URL), 5)
+	assert.Equal(t, map[timeline.Cause]int{timeline.TLS: 5}, count(record))
 }
 
 // TestForeignLanes: an app that isn't the sample app speaks HTTP/1.1 alone.

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -38,9 +39,14 @@ func newHTTPDriver(c driverConfig) *httpDriver {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(c.lane.Load.Driver == scenarios.HTTP)
 	protocols.SetUnencryptedHTTP2(c.lane.Load.Driver == scenarios.H2)
+	var secured *tls.Config
+	if t := c.lane.Target; t != nil {
+		secured = t.TLS
+	}
 	for range n {
 		d.clients = append(d.clients, &http.Transport{
 			Proxy:              nil, // HTTP_PROXY must not come between
+			TLSClientConfig:    secured,
 			Protocols:          protocols,
 			DialContext:        dial,
 			DisableKeepAlives:  c.lane.Load.Connections == scenarios.NewConnections,
@@ -152,7 +158,7 @@ func (a *attempts) trace() *httptrace.ClientTrace {
 			if !a.streams {
 				a.add()
 			}
-			if c, ok := info.Conn.(*conn); ok {
+			if c, ok := dialled(info.Conn); ok {
 				a.use = c.uses.Add(1)
 			}
 			if addr, ok := info.Conn.LocalAddr().(*net.TCPAddr); ok {
@@ -179,6 +185,15 @@ func (a *attempts) trace() *httptrace.ClientTrace {
 	}
 }
 
+// dialled is the connection itself, beneath TLS.
+func dialled(c net.Conn) (*conn, bool) {
+	if over, ok := c.(*tls.Conn); ok {
+		c = over.NetConn()
+	}
+	out, ok := c.(*conn)
+	return out, ok
+}
+
 func (a *attempts) add() {
 	if a.count < 255 {
 		a.count++
@@ -197,7 +212,7 @@ func (a *attempts) bound(port uint16, address string) {
 func (a *attempts) fate() timeline.Cause {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if c, ok := a.conn.(*conn); ok {
+	if c, ok := dialled(a.conn); ok {
 		if end := c.ended.Load(); end != nil {
 			return classify(*end)
 		}

@@ -33,7 +33,8 @@ func ReadArchive(file, architecture string) ([]string, error) {
 	defer f.Close()
 	documents, err := readDocuments(f)
 	if err != nil {
-		return nil, fmt.Errorf("read the archive of images %s: %w: want what docker save writes, or an OCI archive", file, err)
+		return nil, fmt.Errorf("read the archive of images %s: %w: want what docker save writes, or an OCI archive", file,
+			err)
 	}
 	images, err := documents.images()
 	if err != nil {

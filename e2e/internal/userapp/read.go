@@ -14,8 +14,11 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/resource"
 
@@ -58,6 +61,48 @@ func Read(path string, images []string) (App, error) {
 	if err != nil {
 		return App{}, err
 	}
+	a, err := understand(items, images, path)
+	if err != nil {
+		return a, err
+	}
+	if err := a.checkReferences(); err != nil {
+		return a, fmt.Errorf("%s %s: %w", a.Kind, a.Name, err)
+	}
+	a.warn()
+	return a, nil
+}
+
+// Live reads a Deployment that runs, and finds among the Services of its namespace the one that people send to.
+func Live(deployment *appsv1.Deployment, services []corev1.Service) (App, error) {
+	deployment = deployment.DeepCopy()
+	deployment.TypeMeta = metav1.TypeMeta{APIVersion: appsv1.SchemeGroupVersion.String(), Kind: "Deployment"}
+	objects := []any{deployment}
+	for _, s := range services {
+		selector := labels.SelectorFromSet(s.Spec.Selector)
+		if !selector.Empty() && selector.Matches(labels.Set(deployment.Spec.Template.Labels)) {
+			s.TypeMeta = metav1.TypeMeta{APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Service"}
+			objects = append(objects, &s)
+		}
+	}
+	var items []item
+	for _, o := range objects {
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		if err != nil {
+			return App{}, err
+		}
+		items = append(items, item{&unstructured.Unstructured{Object: content}, ""})
+	}
+	a, err := understand(items, nil, "namespace "+deployment.Namespace)
+	if err != nil {
+		return a, err
+	}
+	a.Target.Live = true
+	a.warn()
+	return a, nil
+}
+
+// understand makes an app of what is at a place.
+func understand(items []item, images []string, place string) (App, error) {
 	var a App
 	var kept []item
 	for _, i := range items {
@@ -69,7 +114,7 @@ func Read(path string, images []string) (App, error) {
 		kept = append(kept, i)
 	}
 	var workload item
-	service, err := a.chooseService(kept, path)
+	service, err := a.chooseService(kept, place)
 	if err == nil {
 		workload, err = chooseWorkload(kept, service)
 	}
@@ -92,10 +137,6 @@ func Read(path string, images []string) (App, error) {
 	if err := a.readTarget(); err != nil {
 		return a, fmt.Errorf("%s: %w", service, err)
 	}
-	if err := a.checkReferences(); err != nil {
-		return a, fmt.Errorf("%s: %w", workload, err)
-	}
-	a.warn()
 	return a, nil
 }
 
@@ -338,7 +379,8 @@ func noService(items []item, path string) error {
 	w := workloads[0]
 	labels, _, _ := unstructured.NestedStringMap(w.Object, "spec", "template", "metadata", "labels")
 	port := int64(8080)
-	if containers, _, _ := unstructured.NestedSlice(w.Object, "spec", "template", "spec", "containers"); len(containers) > 0 {
+	if containers, _, _ := unstructured.NestedSlice(w.Object, "spec", "template", "spec",
+		"containers"); len(containers) > 0 {
 		container, _ := containers[0].(map[string]any)
 		if ports, _, _ := unstructured.NestedSlice(container, "ports"); len(ports) > 0 {
 			first, _ := ports[0].(map[string]any)
@@ -436,7 +478,8 @@ func rolls(workload item) error {
 		return errors.New("paused: true: no release replaces its Pods. Take the line out")
 	}
 	if how, _, _ := unstructured.NestedString(spec, "updateStrategy", "type"); how == "OnDelete" {
-		return errors.New("updateStrategy OnDelete: no release replaces its Pods. Write updateStrategy: {type: RollingUpdate}")
+		return errors.New("updateStrategy OnDelete: no release replaces its Pods. Write updateStrategy: {type: " +
+			"RollingUpdate}")
 	}
 	return nil
 }
@@ -486,7 +529,8 @@ func neverPull(workload *unstructured.Unstructured, images []string) error {
 	if len(images) > 0 && !slices.ContainsFunc(imagesOf(workload), func(image string) bool {
 		return slices.Contains(images, fullName(image))
 	}) {
-		return fmt.Errorf("asks for %s, and the archive has %s: write image: %s into it, or docker tag the image so before it "+
+		return fmt.Errorf("asks for %s, and the archive has %s: write image: %s into it, or docker tag the image so "+
+			"before it "+
 			"is saved", strings.Join(imagesOf(workload), ", "), strings.Join(images, ", "), images[0])
 	}
 	return nil

@@ -119,14 +119,18 @@ func TestReadPlaces(t *testing.T) {
 		{"a file", map[string]string{"a.yaml": shop}, "measured: Deployment shop, 3 replicas, container web, image registry.example/shop:1.4"},
 		{"a folder", map[string]string{"a.yaml": deployment, "b.yml": service, "README.md": "# {{shop}}"}, "measured: Deployment shop, 3 replicas, container web, image registry.example/shop:1.4"},
 		{
-			"a kustomization", map[string]string{"a.yaml": shop, "kustomization.yaml": "resources: [a.yaml]\nnamePrefix: my-\nreplicas: [{name: shop, count: 2}]\n"},
+			"a kustomization",
+			map[string]string{"a.yaml": shop, "kustomization.yaml": "resources: [a.yaml]\nnamePrefix: my-\nreplicas: [{name: shop, count: 2}]\n"},
 			"measured: Deployment my-shop, 2 replicas, container web, image registry.example/shop:1.4",
 		},
-		{"a list", map[string]string{"a.json": `{"apiVersion": "v1", "kind": "List", "items": [
+		{
+			"a list",
+			map[string]string{"a.json": `{"apiVersion": "v1", "kind": "List", "items": [
 			{"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent", "uid": "x"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
 			"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}}, "status": {"numberReady": 1}},
 			{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "agent"}, "spec": {"clusterIP": "10.1.2.3", "selector": {"a": "b"}, "ports": [{"port": 80}]}}]}`},
-			"measured: DaemonSet agent, a Pod on each node, container c, image i:1"},
+			"measured: DaemonSet agent, a Pod on each node, container c, image i:1",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

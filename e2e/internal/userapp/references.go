@@ -87,8 +87,9 @@ func (a *App) checkReferences() error {
 		{"runtimeClassName", deref(spec.RuntimeClassName), "RuntimeClass"},
 	} {
 		if of.name != "" && !strings.HasPrefix(of.name, "system-") {
-			errs = append(errs, fmt.Errorf("%s: %s: a %s is in no namespace, and none is made. Take the line out, for this at least",
-				of.field, of.name, of.kind))
+			errs = append(errs,
+				fmt.Errorf("%s: %s: a %s is in no namespace, and none is made. Take the line out, for this at least",
+					of.field, of.name, of.kind))
 		}
 	}
 	return errors.Join(errs...)
@@ -128,11 +129,13 @@ func (a *App) warn() {
 		warn("preStop takes %s, and the grace period is %s: SIGKILL comes before the app hears of its end", sleep, grace)
 	}
 	if shell := shellOf(app); shell != "" {
-		warn("%s is PID 1 of container %s, and passes SIGTERM on to nobody: write exec before the app's command", shell, app.Name)
+		warn("%s is PID 1 of container %s, and passes SIGTERM on to nobody: write exec before the app's command", shell,
+			app.Name)
 	}
 	for _, c := range a.rendered.Template.Spec.Containers {
 		if c.Name != app.Name {
-			warn("container %s gets SIGTERM as soon as the Pod is deleted, however long container %s waits, which alone is changed",
+			warn("container %s gets SIGTERM as soon as the Pod is deleted, however long container %s waits, which alone is "+
+				"changed",
 				c.Name, app.Name)
 		}
 	}

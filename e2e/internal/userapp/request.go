@@ -45,7 +45,7 @@ func (a *App) choosePort(workload item) (container string, err error) {
 	ports := slices.DeleteFunc(slices.Clone(service.Spec.Ports), func(p corev1.ServicePort) bool {
 		return p.Protocol != "" && p.Protocol != corev1.ProtocolTCP
 	})
-	plain := slices.DeleteFunc(slices.Clone(ports), func(p corev1.ServicePort) bool { return isTLS(p) })
+	plain := slices.DeleteFunc(slices.Clone(ports), isTLS)
 	switch {
 	case len(service.Spec.Ports) == 0:
 		return "", fmt.Errorf("its Service %s has no ports. Write\nspec:\n  ports: [{port: 80, targetPort: %d}]",

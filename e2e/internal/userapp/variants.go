@@ -48,8 +48,9 @@ func (a *App) PreStopSleep(seconds int64) (Variant, error) {
 	app := a.rendered.App()
 	own := fixtures.HookSleep(app.Lifecycle)
 	if l := app.Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Sleep == nil {
-		return Variant{}, fmt.Errorf("%w: container %s has a preStop hook, which may do more than wait (%s), and there is room "+
-			"for one: put sleep %d before what it does", ErrNoVariant, app.Name, hookWords(l), seconds)
+		return Variant{},
+			fmt.Errorf("%w: container %s has a preStop hook, which may do more than wait (%s), and there is room "+
+				"for one: put sleep %d before what it does", ErrNoVariant, app.Name, hookWords(l), seconds)
 	}
 	if own >= time.Duration(seconds)*time.Second {
 		return Variant{}, fmt.Errorf("%w: container %s sleeps for %s already", ErrNoVariant, app.Name, own)
@@ -60,7 +61,10 @@ func (a *App) PreStopSleep(seconds int64) (Variant, error) {
 		fmt.Sprintf("prestop-sleep-%ds", seconds),
 		fmt.Sprintf("a preStop sleep of %d s, and %d s of grace period", seconds, grace),
 		setting{slices.Concat(pod, []string{"terminationGracePeriodSeconds"}), grace},
-		setting{slices.Concat(pod, []string{"containers", "=" + app.Name, "lifecycle", "preStop", "sleep", "seconds"}), seconds},
+		setting{
+			slices.Concat(pod, []string{"containers", "=" + app.Name, "lifecycle", "preStop", "sleep", "seconds"}),
+			seconds,
+		},
 	)
 }
 

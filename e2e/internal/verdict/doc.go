@@ -185,8 +185,8 @@
 //	                        with the process; after SIGKILL everything that did. What an app had begun and
 //	                        given up before its end counts as its connection's class
 //	start-up                up to the first answer: refusals alone show that it didn't listen
-//	carried out or not      not known of what was dropped, as there is no ledger: said, and no reason not to
-//	                        believe a run. So is what counted as a right answer
+//	whether it was done     unknown of what was dropped, as there is no ledger: said, and no reason to doubt
+//	                        a run. So is what counted as a right answer
 //
 // A connection that is kept may have been dialled long before its first request, as a spare one. Its Pod is
 // that of the last choice for its port since that was free: a port belongs to one connection at a time, and

@@ -161,6 +161,7 @@ func Probe(ctx context.Context, at Target) (a traffic.Answer, err error) {
 		}
 	}
 	if at.App != nil {
+		transport.TLSClientConfig = at.App.TLS
 		return traffic.ProbeForeign(ctx, transport, at.URL, *at.App)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.URL+protocol.PathWork, nil)
