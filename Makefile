@@ -100,7 +100,7 @@ soak-faults:
 soak-kills:
 	@scripts/e2e.sh -long kills -timeout 90m -out artifacts/kills $(GO_TEST_FLAGS)
 soak-truth:
-	@scripts/e2e.sh -long truth,instants,as-foreign -out artifacts/checks $(GO_TEST_FLAGS)
+	@scripts/e2e.sh -long truth,instants,as-foreign,target -out artifacts/checks $(GO_TEST_FLAGS)
 soak-rate:
 	@scripts/e2e.sh -long soak-rate -out artifacts/soak-rate $(GO_TEST_FLAGS)
 soak-aa:

@@ -550,6 +550,9 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 	})
 }
 
+// Namespace is that of the app's Pods.
+func (a *App) Namespace() string { return a.cluster.namespace }
+
 // URL is where a consumer is reached from the place that its load is sent from.
 func (a *App) URL(consumer fixtures.Consumer) string { return a.urls[consumer.Name][0] }
 

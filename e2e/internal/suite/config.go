@@ -58,6 +58,7 @@ const (
 	LongKills         Long = "kills"
 	LongForeign       Long = "foreign"
 	LongAsForeign     Long = "as-foreign"
+	LongTarget        Long = "target"
 	LongSoakRate      Long = "soak-rate"
 	LongSoakMemory    Long = "soak-memory"
 )
@@ -66,7 +67,7 @@ func longNames() []string {
 	var names []string
 	for _, l := range []Long{
 		LongSafeDelay, LongSafeDelaySync, LongSyncPeriod, LongKnobs, LongFaults, LongTruth, LongInstants, LongKills,
-		LongForeign, LongAsForeign, LongSoakRate, LongSoakMemory,
+		LongForeign, LongAsForeign, LongTarget, LongSoakRate, LongSoakMemory,
 	} {
 		names = append(names, string(l))
 	}

@@ -138,6 +138,16 @@ func (t Target) live(loadImage string) *cluster.Live {
 	}
 }
 
+// Live is a suite of its own that measures what runs, as the flags with a change say. It is for tests.
+func (s *Suite) Live(ctx context.Context, change func(*Config)) (*Suite, error) {
+	out := &Suite{s.Config, &state{}}
+	*out.state = *s.state
+	change(&out.Config)
+	app, err := lookAt(ctx, out.Config)
+	out.app, out.cluster, out.clusterErr = app, nil, nil
+	return out, err
+}
+
 // lookAt reads what runs, or refuses it with what to write.
 func lookAt(ctx context.Context, config Config) (*userapp.App, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
