@@ -49,8 +49,10 @@ func TestTarget(t *testing.T) {
 	require.NoError(t, err)
 	client, err := kubernetes.NewForConfig(admin)
 	require.NoError(t, err)
-	service, err := client.CoreV1().Services(shop).Get(ctx, "app", metav1.GetOptions{})
+	services, err := client.CoreV1().Services(shop).List(ctx, metav1.ListOptions{})
 	require.NoError(t, err)
+	require.Len(t, services.Items, 1)
+	service := &services.Items[0]
 	service.Annotations = nil // which say how the sample app's consumers are asked
 	_, err = client.CoreV1().Services(shop).Update(ctx, service, metav1.UpdateOptions{})
 	require.NoError(t, err)
