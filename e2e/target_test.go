@@ -23,6 +23,7 @@ import (
 	"github.com/zerodrop/zerodrop/e2e/internal/suite"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/fixtures"
+	"github.com/zerodrop/zerodrop/scenarios"
 )
 
 // TestTarget measures a Deployment that runs in a cluster that is treated as somebody else's, as whoever may do what
@@ -70,7 +71,7 @@ func TestTarget(t *testing.T) {
 			Kubeconfig: theirs, Context: "somebody", LoadImage: fixtures.LoadImage, Workers: 1,
 			Live: &cluster.Live{Namespace: shop, Deployment: "app", LoadNamespace: load.Name},
 		}
-		c.Rate = 20
+		c.Profile, c.Rate = scenarios.AppProfile, 20
 	}
 
 	t.Run("without a verb", func(t *testing.T) {
