@@ -55,7 +55,7 @@ keda: ## Old releases drained by KEDA, and an app that it scales to zero and bac
 	@scripts/e2e.sh -profile keda -out artifacts/keda $(GO_TEST_FLAGS)
 
 .PHONY: servers
-servers: ## What real servers drop, nginx to Tomcat, by the way in which they are stopped; builds their images first. Half an hour
+servers: ## What real servers drop, nginx to Tomcat, by the way in which they are stopped; builds their images first. Twenty minutes
 	@$(MAKE) --no-print-directory images CONSUMERS=apache,haproxy,nginx,nodejs,php-fpm,puma,python-web,tomcat
 	@scripts/e2e.sh -profile servers -out artifacts/servers -timeout 90m $(GO_TEST_FLAGS)
 

@@ -15,7 +15,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 
@@ -92,14 +95,14 @@ func TestTarget(t *testing.T) {
 		require.NoError(t, err)
 	})
 
-	before := objects(t, client, shop, load.Name)
+	before := objects(t, admin, shop, load.Name)
 	live, err := shared.Live(ctx, flags)
 	require.NoError(t, err)
 	runs, err := live.Runs()
 	require.NoError(t, err)
 	require.Len(t, runs, 1)
 	live.Announce(runs)
-	assert.Equal(t, before, objects(t, client, shop, load.Name), "so far nothing was done")
+	assert.Equal(t, before, objects(t, admin, shop, load.Name), "so far nothing was done")
 	v, dir := live.Attempt(ctx, t, runs[0], 1, 1)
 	require.True(t, v.Conclusive(), "%v", v.Reasons)
 	assert.Equal(t, 3, v.PodsReplaced)
@@ -112,7 +115,7 @@ func TestTarget(t *testing.T) {
 	tl, err := timeline.Load(dir)
 	require.NoError(t, err)
 	assert.NotEmpty(t, tl.Events)
-	assert.Equal(t, before, objects(t, client, shop, load.Name), "all that was there is there, and nothing else")
+	assert.Equal(t, before, objects(t, admin, shop, load.Name), "all that was there is there, and nothing else")
 	d, err := client.AppsV1().Deployments(shop).Get(ctx, "app", metav1.GetOptions{})
 	require.NoError(t, err)
 	assert.NotEmpty(t, d.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"])
@@ -169,35 +172,28 @@ func somebody(t *testing.T, client kubernetes.Interface, admin, shop, load strin
 	return file
 }
 
-// objects names what is in namespaces, but for the Pods, ReplicaSets, EndpointSlices and Events that controllers make.
-func objects(t *testing.T, client kubernetes.Interface, namespaces ...string) string {
+// objects names what is in namespaces, but for what controllers make of it, and counts the Pods.
+func objects(t *testing.T, config *rest.Config, namespaces ...string) string {
 	t.Helper()
+	client, err := dynamic.NewForConfig(config)
+	require.NoError(t, err)
 	var out []string
 	for _, namespace := range namespaces {
-		all := metav1.ListOptions{}
-		deployments, err := client.AppsV1().Deployments(namespace).List(t.Context(), all)
-		require.NoError(t, err)
-		for _, d := range deployments.Items {
-			out = append(out, "Deployment "+d.Name)
+		for _, name := range []string{
+			"deployments.v1.apps", "services.v1.", "jobs.v1.batch", "configmaps.v1.", "secrets.v1.", "serviceaccounts.v1.",
+			"roles.v1.rbac.authorization.k8s.io", "rolebindings.v1.rbac.authorization.k8s.io", "pods.v1.",
+		} {
+			kind, _ := schema.ParseResourceArg(name)
+			list, err := client.Resource(*kind).Namespace(namespace).List(t.Context(), metav1.ListOptions{})
+			require.NoError(t, err)
+			if kind.Resource == "pods" {
+				out = append(out, fmt.Sprintf("%d Pods in %s", len(list.Items), namespace))
+				continue
+			}
+			for _, o := range list.Items {
+				out = append(out, o.GetKind()+" "+o.GetName())
+			}
 		}
-		services, err := client.CoreV1().Services(namespace).List(t.Context(), all)
-		require.NoError(t, err)
-		for _, s := range services.Items {
-			out = append(out, "Service "+s.Name)
-		}
-		jobs, err := client.BatchV1().Jobs(namespace).List(t.Context(), all)
-		require.NoError(t, err)
-		for _, j := range jobs.Items {
-			out = append(out, "Job "+j.Name)
-		}
-		maps, err := client.CoreV1().ConfigMaps(namespace).List(t.Context(), all)
-		require.NoError(t, err)
-		for _, m := range maps.Items {
-			out = append(out, "ConfigMap "+m.Name)
-		}
-		pods, err := client.CoreV1().Pods(namespace).List(t.Context(), all)
-		require.NoError(t, err)
-		out = append(out, fmt.Sprintf("%d Pods in %s", len(pods.Items), namespace))
 	}
 	return strings.Join(out, ", ")
 }

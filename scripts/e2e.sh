@@ -2,7 +2,8 @@
 # From whatever is there to the table of dropped requests: Docker, a node image, then `go test ./e2e`.
 #
 #   scripts/e2e.sh [FLAG…]   flags for go test and for the suite: -profile full -strategies prestop-sleep -timeout 2h
-#                            -app deploy/ -app-archive image.tar: paths from where you are; -app - reads standard input
+#                            -app deploy/ -app-archive image.tar -kubeconfig FILE -ca FILE: paths from where you are;
+#                            -app - reads standard input
 #   NODE_IMAGE=ref           asks for this node image instead of kind's default or one built from source
 #
 # Runs the scenarios of the profile; with -long the long tests that it names, and no scenarios. -run chooses among
@@ -16,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 temp=$(mktemp -d)
 trap 'rm -rf "$temp"' EXIT
 
-# An app's paths are meant from where the caller is. Standard input is kept in a file: go test gives its programs none.
+# What is somebody's own is meant from where the caller is. Standard input is kept in a file: go test gives its programs none.
 absolute() { # PATH
 	case $1 in
 	-) cat >"$temp/stdin.yaml" && echo "$temp/stdin.yaml" ;;
@@ -27,8 +28,8 @@ absolute() { # PATH
 args=()
 while (($#)); do
 	case $1 in
-	-app=* | --app=* | -app-archive=* | --app-archive=*) args+=("${1%%=*}=$(absolute "${1#*=}")") ;;
-	-app | --app | -app-archive | --app-archive)
+	-app=* | --app=* | -app-archive=* | --app-archive=* | -kubeconfig=* | --kubeconfig=* | -ca=* | --ca=*) args+=("${1%%=*}=$(absolute "${1#*=}")") ;;
+	-app | --app | -app-archive | --app-archive | -kubeconfig | --kubeconfig | -ca | --ca)
 		args+=("$1" ${2+"$(absolute "$2")"})
 		shift $(($# > 1))
 		;;

@@ -538,7 +538,7 @@ func (a *App) waitServed(ctx context.Context, at worker.Target, send probe) erro
 			n = max(0, n-40) // too many at once, maybe
 			return failed, nil
 		}
-		if err := a.namesThose(pods, answered); err != nil {
+		if err := a.namesThose(at, pods, answered); err != nil {
 			return "", fmt.Errorf("%w: %w", errPermanent, err)
 		}
 		for _, pod := range pods {
@@ -694,16 +694,23 @@ func (a *App) WaitStable(ctx context.Context) error {
 	})
 }
 
-// count returns how many Pods are ready and not terminating, and how many there are at all.
+// count returns how many Pods are ready and not terminating, and how many there are at all. Pods that have ended
+// for good, as those that a node has evicted, stay for a while, and are none.
 func (a *App) count(ctx context.Context) (ready, all int, err error) {
 	list, err := a.cluster.pods().List(ctx, metav1.ListOptions{LabelSelector: a.selector})
 	if err != nil {
 		return 0, 0, err
 	}
 	for i := range list.Items {
-		if p := &list.Items[i]; p.DeletionTimestamp == nil && observe.Ready(p) {
+		p := &list.Items[i]
+		if a.cluster.config.Live != nil && p.DeletionTimestamp == nil &&
+			(p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded) {
+			continue
+		}
+		all++
+		if p.DeletionTimestamp == nil && observe.Ready(p) {
 			ready++
 		}
 	}
-	return ready, len(list.Items), nil
+	return ready, all, nil
 }

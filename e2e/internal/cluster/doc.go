@@ -79,6 +79,13 @@
 // no load balancer and no client container there: instants are the watch's, new connections that were dropped stay
 // unattributed, and the outside view is sent by this machine to -address.
 //
+// # A Deployment that runs
+//
+// With -target no namespace is made, and none is ever removed. One rollout restart is all that is done to the
+// Deployment, once in the life of a process; it is looked at again right before. The workers' Job has a name
+// of its own, and is the only object that is made, and deleted, by that name; its Pod ends by itself, and it goes
+// a minute after. What fixtures/rbac.yaml says is all that is needed, and is asked for first (live.go).
+//
 // # In the namespace
 //
 // Its name begins with zerodrop-; it has the label app.kubernetes.io/managed-by=zerodrop and

@@ -139,6 +139,7 @@ func (c *Cluster) lacks(ctx context.Context, namespace string, rule rbacv1.Polic
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 			ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: namespace, Verb: verb, Group: rule.APIGroups[0], Resource: kind, Subresource: sub,
+				Name: c.nameOf(kind),
 			},
 		}}
 		answer, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
@@ -150,6 +151,14 @@ func (c *Cluster) lacks(ctx context.Context, namespace string, rule rbacv1.Polic
 		}
 	}
 	return out, nil
+}
+
+// nameOf is the name of the only object of a kind that is asked for; empty for kinds that are listed.
+func (c *Cluster) nameOf(kind string) string {
+	if kind == "deployments" {
+		return c.config.Live.Deployment
+	}
+	return ""
 }
 
 // steady refuses a Deployment that a restart would meet in the middle of something.
@@ -191,7 +200,7 @@ func (a *App) attach(ctx context.Context, s scenarios.Scenario) error {
 	if s.Own == nil || s.Target == nil || s.Disruption.Name != "rolling-update" {
 		return fmt.Errorf("disruption %s %w", s.Disruption.Name, errLive)
 	}
-	a.delay, a.target, a.learnt = s.Strategy.ServesFor(), s.Target, &learnt{}
+	a.theirs, a.delay, a.target, a.learnt = true, s.Strategy.ServesFor(), s.Target, &learnt{}
 	if _, err := a.render(s); err != nil {
 		return err
 	}
@@ -282,7 +291,12 @@ func (a *App) restartLive(ctx context.Context) error {
 		observe.RestartedKey, a.release)
 	// A patch whose answer was lost changes nothing when it is sent again.
 	err := poll(ctx, deployWithin, "the restart", func(ctx context.Context) (string, error) {
-		_, err := a.workload.api.Patch(ctx, a.workload.GetName(), types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		_, err := a.workload.api.Patch(
+			ctx, a.workload.GetName(), types.StrategicMergePatchType, patch, metav1.PatchOptions{},
+		)
+		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+			err = fmt.Errorf("%w: %w", errPermanent, err)
+		}
 		return "", err
 	})
 	if err != nil {

@@ -99,8 +99,8 @@ func (l *learnt) take(t scenarios.Target, answer traffic.Answer) error {
 func (a *App) namesPods() bool { return a.target == nil || a.target.PodHeader != "" }
 
 // namesThose wants the names in the target's answers to be those of Pods.
-func (a *App) namesThose(pods []string, answered map[string]bool) error {
-	if a.target == nil || a.target.PodHeader == "" {
+func (a *App) namesThose(at worker.Target, pods []string, answered map[string]bool) error {
+	if a.target == nil || a.target.PodHeader == "" || at.App != nil && at.App.Front {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(answered)) {

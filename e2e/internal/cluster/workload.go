@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/zerodrop/zerodrop/e2e/internal/harness"
 	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/scenarios"
 )
@@ -157,7 +158,13 @@ func (a *App) patchTemplate(ctx context.Context, kind types.PatchType, format st
 
 // replaceWithin is how long it may take until all Pods are replaced: a StatefulSet and a DaemonSet
 // wait for each to be gone before they make the next.
-func (a *App) replaceWithin() time.Duration { return deployWithin + time.Duration(a.replicas)*a.grace }
+func (a *App) replaceWithin() time.Duration {
+	within := deployWithin
+	if a.cluster.config.Live != nil { // it may start as slowly as it likes
+		within = harness.ProgressWithin
+	}
+	return within + time.Duration(a.replicas)*a.grace
+}
 
 // rolledOut says what the workload lacks to be complete.
 func (a *App) rolledOut(ctx context.Context) (string, error) {

@@ -71,8 +71,19 @@ func LimitFor(run scenarios.Run, replicas int) time.Duration {
 	if tasks := run.Tasks(); tasks != nil {
 		serves = max(serves, tasks.Length)
 	}
-	return max(Defaults.Limit, others+time.Duration(replicas)*(serves+podTakes)) + doneAgain(run) + run.Disruption.MayTake
+	limit := max(Defaults.Limit, others+time.Duration(replicas)*(serves+podTakes)) + doneAgain(run) + run.Disruption.MayTake
+	if run.Own != nil {
+		limit *= 2 // nobody knows how long its Pods take to get ready
+	}
+	if run.Target != nil && run.Target.Live {
+		limit += ProgressWithin // it is restarted only once: there is no second try
+	}
+	return limit
 }
+
+// ProgressWithin is how long a rollout of a Deployment may take without any progress, by default
+// (progressDeadlineSeconds).
+const ProgressWithin = 10 * time.Minute
 
 // Run runs a scenario: lead, disruption, until that is over, tail. The load goes on all the time,
 // in all lanes at once. What the disruption has done is undone when the load is over, so that no

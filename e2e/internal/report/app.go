@@ -158,13 +158,19 @@ func (m model) noChange(a ownApp) string {
 
 // unknown is what the runs can't tell.
 func (m model) unknown(a ownApp) []string {
-	out := []string{
-		fmt.Sprintf("what %s can't show: up to %s of all may still drop some (95 %% confidence; -repeat narrows it)",
-			Count(len(a.rolled.conclusive().Runs), "rollout"),
-			percent(verdict.ClopperPearson(0, len(a.rolled.conclusive().Runs)))),
-		"who comes by an ingress, a cloud's load balancer or DNS, which are slower than a Service",
-		"whether the app did what a dropped request asked for",
+	narrows, lanes := "; -repeat narrows it", a.rolled.Runs[0].Spec.Lanes
+	if a.rolled.Target.Live {
+		narrows = ""
 	}
+	out := []string{
+		fmt.Sprintf("what %s can't show: up to %s of all may still drop some (95 %% confidence%s)",
+			Count(len(a.rolled.conclusive().Runs), "rollout"),
+			percent(verdict.ClopperPearson(0, len(a.rolled.conclusive().Runs))), narrows),
+	}
+	if !slices.ContainsFunc(lanes, func(l timeline.LaneSpec) bool { return l.From == timeline.FromOutside }) {
+		out = append(out, "who comes by an ingress, a cloud's load balancer or DNS, which are slower than a Service")
+	}
+	out = append(out, "whether the app did what a dropped request asked for")
 	if a.rolled.Target.SlowRequest == "" {
 		out = append(out, "requests that take long (annotation zerodrop.dev/slow-request names one)")
 	}
@@ -178,10 +184,17 @@ func changes(m model) section {
 		return section{}
 	}
 	out := section{Title: "Your app: " + Plain(a.name), Blocks: []block{{Text: m.answer()}}}
+	enough, found := a.smallest(m)
+	isEnough := func(r row) bool { return found && r.Strategy == enough.Strategy }
+	if i := slices.IndexFunc(a.changed, isEnough); i > 0 {
+		a.changed = slices.Insert(slices.Delete(a.changed, i, i+1), 0, enough)
+	}
 	for _, r := range a.changed {
-		out.Blocks = append(out.Blocks, block{
-			Heading: Plain(r.Strategy) + ": " + Plain(r.Summary), Code: r.Change,
-		})
+		heading := Plain(r.Strategy) + ": " + Plain(r.Summary)
+		if isEnough(r) {
+			heading += " (the smallest that is enough)"
+		}
+		out.Blocks = append(out.Blocks, block{Heading: heading, Code: r.Change})
 	}
 	return out
 }

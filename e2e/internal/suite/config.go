@@ -244,7 +244,7 @@ func (c *Config) Validate() error {
 			c.Rate = targetRate
 		}
 	}
-	errs = append(errs, c.Target.validate(c.Cluster, c.DryRun))
+	c.Cluster.Live = c.Target.live(c.Cluster.LoadImage)
 	if c.Profile == scenarios.ServersProfile {
 		check(c.Cluster.Kubeconfig != "" || len(c.Consumers) > 0 || c.Delay != 0,
 			"-profile %s makes images of its own, and servers have delays of their own: -kubeconfig, -consumers and -delay are "+
@@ -286,6 +286,7 @@ func (c *Config) Validate() error {
 	if k.Kubeconfig != "" && k.LoadImage == "" {
 		c.Cluster.LoadImage = ownRelease()
 	}
+	errs = append(errs, c.Target.validate(c.Cluster, c.DryRun))
 	check(
 		k.Kubeconfig != "" && (k.Keep || k.Name+k.NodeImage+k.ProxyMode != "" || k.ProxyMinSync != 0),
 		"-cluster, -keep, -node-image, -proxy-mode and -proxy-min-sync are for a kind cluster: a cluster that exists is "+
@@ -314,6 +315,5 @@ func (c *Config) Validate() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	c.Cluster.Live = c.Target.live(c.Cluster.LoadImage)
 	return nil
 }

@@ -34,7 +34,7 @@ func readApp(ctx context.Context, config Config) (*userapp.App, error) {
 			return nil, fmt.Errorf("%w: -app-archive: %w", ErrConfig, err)
 		}
 	}
-	app, err := userapp.Read(config.App, images)
+	app, err := userapp.Read(config.App, images, config.Cluster.Kubeconfig != "")
 	if err != nil {
 		return nil, fmt.Errorf("%w: -app: %w", ErrConfig, err)
 	}

@@ -299,9 +299,6 @@ func (s *Suite) run(ctx context.Context, run scenarios.Run, dir string, progress
 	deployed := time.Since(began)
 	options := harness.Defaults
 	options.Limit, options.Phase = harness.LimitFor(run, app.Replicas()), progress.phase
-	if run.Own != nil {
-		options.Limit *= 2 // nobody knows how long its Pods take to get ready
-	}
 	tl := harness.Run(ctx, app, run, options)
 	if err := app.Close(context.WithoutCancel(ctx)); err != nil {
 		progress.line("%s", err) // the load is over, by its own bound at the latest

@@ -116,7 +116,7 @@ func readServer(server fixtures.Server) (*userapp.App, error) {
 	if err := os.WriteFile(file, manifests.Bytes(), 0o600); err != nil {
 		return nil, err
 	}
-	app, err := userapp.Read(file, nil)
+	app, err := userapp.Read(file, nil, false)
 	if err != nil {
 		return nil, err
 	}

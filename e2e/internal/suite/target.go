@@ -46,6 +46,9 @@ type header http.Header
 func (h *header) Set(text string) error {
 	name, value, found := strings.Cut(text, ":")
 	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+	if strings.EqualFold(name, "Host") {
+		return errors.New("write -host NAME")
+	}
 	if !found || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 		return errors.New(`want a header, as in "Authorization: Bearer TOKEN"`)
 	}
@@ -94,6 +97,8 @@ func (t Target) validate(k cluster.Config, dryRun bool) error {
 			"-namespace, -load-namespace, -url and -dry-run are of a Deployment that runs: write -target deploy/NAME, too")
 	} else {
 		check(k.Kubeconfig == "", "-target is in a cluster that exists: write -kubeconfig FILE -context NAME, too")
+		check(k.Kubeconfig != "" && k.LoadImage == "" && (t.URL == "" || t.LoadNamespace != ""),
+			"-target: which image has the Pod that sends load? Write -load-image REF, or -url URL alone, to ask from here")
 		check(t.Namespace == "", "-target %s: in which namespace? Write -namespace NAME", t.Name)
 		check(t.deployment() == "", "-target %q: want deploy/NAME; only a Deployment can be measured as it runs", t.Name)
 	}
@@ -110,7 +115,7 @@ func (t Target) validate(k cluster.Config, dryRun bool) error {
 		default:
 			check(u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Fragment != "" || strings.ContainsAny(t.URL,
 				"{}"),
-				"-url %q: want one as in https://shop.example.com/cart?page=1", t.URL)
+				"-url: want one as in https://shop.example.com/cart?page=1")
 		}
 	}
 	return errors.Join(errs...)
@@ -199,7 +204,7 @@ func (t Target) front(rate int) ([]scenarios.Lane, error) {
 	asked := scenarios.Target{
 		Name: u.Host, Front: true, Host: t.Host, Header: http.Header(t.Header),
 		Request: scenarios.Request{Method: http.MethodGet, Path: u.RequestURI()},
-		TLS:     &tls.Config{InsecureSkipVerify: t.Insecure, ServerName: t.Host},
+		TLS:     &tls.Config{InsecureSkipVerify: t.Insecure, ServerName: (&url.URL{Host: t.Host}).Hostname()},
 		//nolint:gosec // who says -insecure wants that
 	}
 	if t.CA != "" {
@@ -234,9 +239,8 @@ func (s *Suite) tellPlan(run scenarios.Run) {
 		"annotation stays",
 		live.Namespace, live.Deployment)
 	if namespace := live.Loads(); namespace != "" {
-		s.progress.line("to be made: in namespace %s one Job %s-…, which is removed at the end, and ends by itself should "+
-			"this "+
-			"process be killed", namespace, cluster.LiveJob)
+		s.progress.line("to be made: in namespace %s one Job %s-… of a Pod with image %s, which is removed at the end; should this "+
+			"process be killed, it ends and goes by itself", namespace, cluster.LiveJob, s.Config.Cluster.LoadImage)
 	}
 	var lanes []string
 	for _, l := range run.Lanes {
@@ -245,4 +249,5 @@ func (s *Suite) tellPlan(run scenarios.Run) {
 	s.progress.line("to be sent: %d requests/s in each of %d lanes, for about %.0f s: %s; with headers %s and %s",
 		s.Config.Rate, len(lanes), takes.Seconds(), strings.Join(lanes, ", "), protocol.HeaderLane, protocol.HeaderSeq)
 	s.progress.line("not touched: everything else; no other object is made, changed or deleted")
+	s.progress.line("not known before: whether that image can be pulled, whether requests arrive, how long new Pods take to start")
 }

@@ -57,7 +57,7 @@ func TestTargetRuns(t *testing.T) {
 		args  []string
 		lanes []string
 	}{
-		{"its Service", nil, []string{"service/new GET /", "service/reused GET /"}},
+		{"its Service", []string{"-load-image=l"}, []string{"service/new GET /", "service/reused GET /"}},
 		{"what stands before it alone", []string{"-url=https://shop.example/cart?page=1"}, []string{"url/new GET /cart?page=1", "url/reused GET /cart?page=1"}},
 		{
 			"both",
@@ -149,6 +149,7 @@ func TestHeader(t *testing.T) {
 		require.ErrorContains(t, err, "want a header, as in")
 		assert.NotContains(t, err.Error(), "s3")
 	}
+	require.ErrorContains(t, h.Set("host: x"), "write -host NAME")
 	require.NoError(t, h.Set("A: b"))
 	require.NoError(t, h.Set("A:c"))
 	assert.Equal(t, []string{"b", "c"}, http.Header(h).Values("A"))

@@ -55,13 +55,14 @@ type item struct {
 func (i item) String() string { return i.GetKind() + " " + i.GetName() }
 
 // Read reads the app at a path. Images are those that are loaded into the nodes, as -app-archive has them:
-// containers of these don't pull any.
-func Read(path string, images []string) (App, error) {
+// containers of these don't pull any. In a cluster that isn't zerodrop's own, theirs, nothing is left in that reaches
+// beyond the namespace: who comes from outside, and work that is done once.
+func Read(path string, images []string, theirs bool) (App, error) {
 	items, err := readItems(path)
 	if err != nil {
 		return App{}, err
 	}
-	a, err := understand(items, images, path)
+	a, err := understand(items, images, path, theirs)
 	if err != nil {
 		return a, err
 	}
@@ -90,9 +91,13 @@ func Live(deployment *appsv1.Deployment, services []corev1.Service) (App, error)
 		if err != nil {
 			return App{}, err
 		}
-		items = append(items, item{&unstructured.Unstructured{Object: content}, ""})
+		items = append(items, item{Unstructured: &unstructured.Unstructured{Object: content}})
 	}
-	a, err := understand(items, nil, "namespace "+deployment.Namespace)
+	if len(items) == 1 {
+		return App{}, fmt.Errorf("no Service in namespace %s selects the Pods of Deployment %s: there is nothing that people "+
+			"send to", deployment.Namespace, deployment.Name)
+	}
+	a, err := understand(items, nil, "namespace "+deployment.Namespace, false)
 	if err != nil {
 		return a, err
 	}
@@ -102,19 +107,26 @@ func Live(deployment *appsv1.Deployment, services []corev1.Service) (App, error)
 }
 
 // understand makes an app of what is at a place.
-func understand(items []item, images []string, place string) (App, error) {
+func understand(items []item, images []string, place string, theirs bool) (App, error) {
 	var a App
-	var kept []item
+	var kept, seen []item // seen tells who sends to what
 	for _, i := range items {
-		if why := leftOut(i); why != "" {
+		why := leftOut(i)
+		if why == "" {
+			strip(i.Unstructured)
+			seen = append(seen, i)
+			if theirs {
+				why = beyond(i)
+			}
+		}
+		if why != "" {
 			a.LeftOut = append(a.LeftOut, fmt.Sprintf("%s (%s)", i, why))
 			continue
 		}
-		strip(i.Unstructured)
 		kept = append(kept, i)
 	}
 	var workload item
-	service, err := a.chooseService(kept, place)
+	service, err := a.chooseService(seen, place)
 	if err == nil {
 		workload, err = chooseWorkload(kept, service)
 	}
@@ -126,6 +138,9 @@ func understand(items []item, images []string, place string) (App, error) {
 	}
 	a.Service, a.Name, a.Kind, a.source = service.Unstructured, workload.GetName(), workload.GetKind(), workload.source
 	for _, i := range kept {
+		if theirs {
+			keepWithin(i)
+		}
 		if i.Unstructured != service.Unstructured && i.Unstructured != workload.Unstructured {
 			a.Own.Beside = append(a.Own.Beside, i.Unstructured)
 		}
@@ -183,7 +198,7 @@ func readItems(path string) ([]item, error) {
 		if !ok || o.GetName() == "" {
 			return nil, fmt.Errorf("read the app: an object in %s has no name", info.Source)
 		}
-		out = append(out, item{o, info.Source})
+		out = append(out, item{Unstructured: o, source: info.Source})
 	}
 	return out, nil
 }
@@ -241,6 +256,25 @@ func leftOut(i item) string {
 		return "it is in no namespace"
 	}
 	return "a kind that Kubernetes itself doesn't have: " + i.GetAPIVersion()
+}
+
+// beyond says why an object reaches beyond its namespace, on a cluster that has others'; empty for one that doesn't.
+func beyond(i item) string {
+	switch i.GetKind() {
+	case "Ingress":
+		return "on this cluster it would bring in who asks for the real one"
+	case "Job", "CronJob":
+		return "on this cluster its work may be done already"
+	}
+	return ""
+}
+
+// keepWithin lets nobody from outside in by a Service.
+func keepWithin(i item) {
+	kind, _, _ := unstructured.NestedString(i.Object, "spec", "type")
+	if i.GetKind() == "Service" && kind != string(corev1.ServiceTypeExternalName) {
+		unstructured.RemoveNestedField(i.Object, "spec", "type")
+	}
 }
 
 // strip takes away what a cluster has written into an object, and its namespace: it will be in another.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // shop is an app as people write it.
@@ -63,7 +64,7 @@ func write(t *testing.T, files map[string]string) string {
 
 func read(t *testing.T, content string) (App, error) {
 	t.Helper()
-	return Read(write(t, map[string]string{"shop.yaml": content}), nil)
+	return Read(write(t, map[string]string{"shop.yaml": content}), nil, false)
 }
 
 func mustRead(t *testing.T, content string) *App {
@@ -134,7 +135,7 @@ func TestReadPlaces(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a, err := Read(write(t, tt.files), nil)
+			a, err := Read(write(t, tt.files), nil, false)
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, a.Understanding()[0])
 		})
@@ -197,10 +198,10 @@ func TestReadRefuses(t *testing.T) {
 // TestReadRefusesPlaces: a chart, and a path that isn't there, by its absolute name.
 func TestReadRefusesPlaces(t *testing.T) {
 	dir := write(t, map[string]string{"Chart.yaml": "name: shop", "values.yaml": "a: b"})
-	_, err := Read(dir, nil)
+	_, err := Read(dir, nil, false)
 	require.ErrorContains(t, err, "helm template NAME "+dir+" | scripts/e2e.sh -app -")
 	t.Chdir(dir)
-	_, err = Read("deploy", nil)
+	_, err = Read("deploy", nil, false)
 	require.ErrorContains(t, err, "there is no "+filepath.Join(dir, "deploy")+": want a file or a folder of manifests")
 }
 
@@ -266,7 +267,7 @@ func TestWarnings(t *testing.T) {
 		{"a shell as PID 1", changed(t, "        ports:", "        command: [/bin/sh, -c, java -jar shop.jar]\n        ports:"), []string{"sh is PID 1 of container web"}},
 		{"another container", changed(t, "      - name: web\n", "      - {name: proxy, image: 'p:1'}\n      - name: web\n"), []string{"container proxy gets SIGTERM as soon as the Pod is deleted, however long container web waits"}},
 		{"a shell that is replaced", changed(t, "        ports:", "        command: [/bin/sh, -c, exec java -jar shop.jar]\n        ports:"), nil},
-		{"not idempotent", changed(t, "  name: shop\nspec:\n  selector:\n", "  name: shop\n  annotations: {zerodrop.dev/request: POST /, zerodrop.dev/slow-request: PATCH /slow}\nspec:\n  selector:\n"), []string{"POST / isn't idempotent", "PATCH /slow isn't idempotent"}},
+		{"not idempotent", changed(t, "  name: shop\nspec:\n  selector:\n", "  name: shop\n  annotations: {zerodrop.dev/request: POST /, zerodrop.dev/slow-request: PATCH /slow}\nspec:\n  selector:\n"), []string{"POST / changes things", "PATCH /slow changes things"}},
 		{"a Secret to pull with", changed(t, "      # what", "      imagePullSecrets: [{name: pull}]\n      # what"), []string{"imagePullSecrets names Secret pull"}},
 	}
 	for _, tt := range tests {
@@ -291,10 +292,33 @@ func TestReferences(t *testing.T) {
 // refused.
 func TestLoadedImages(t *testing.T) {
 	path := write(t, map[string]string{"shop.yaml": shop})
-	a, err := Read(path, []string{"registry.example/shop:1.4"})
+	a, err := Read(path, []string{"registry.example/shop:1.4"}, false)
 	require.NoError(t, err)
 	assert.EqualValues(t, "IfNotPresent", a.rendered.App().ImagePullPolicy)
 	assert.Empty(t, mustRead(t, shop).rendered.App().ImagePullPolicy)
-	_, err = Read(path, []string{"index.docker.io/library/shop:1.4"})
+	_, err = Read(path, []string{"index.docker.io/library/shop:1.4"}, false)
 	require.ErrorContains(t, err, "asks for registry.example/shop:1.4, and the archive has index.docker.io/library/shop:1.4: write image: ")
+}
+
+// TestWithin: on a cluster that has others', nobody is let in from outside, and no work is done that may be done already. What
+// an Ingress says of the Services counts all the same.
+func TestWithin(t *testing.T) {
+	const other = "apiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {type: LoadBalancer, selector: {app: shop}, ports: [{port: 80}]}\n"
+	const ingress = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: i}\nspec: {defaultBackend: {service: {name: shop, port: {number: 80}}}}\n"
+	content := strings.Replace(more(other, ingress, object("batch/v1", "Job", "migrate")), "spec:\n  selector:\n    app", "spec:\n  type: LoadBalancer\n  selector:\n    app", 1)
+	file := write(t, map[string]string{"shop.yaml": content})
+	a, err := Read(file, nil, true)
+	require.NoError(t, err)
+	assert.Equal(t, "shop", a.Service.GetName())
+	_, typed, _ := unstructured.NestedString(a.Service.Object, "spec", "type")
+	assert.False(t, typed)
+	assert.Len(t, a.LeftOut, 2)
+	require.Len(t, a.Own.Beside, 1)
+	assert.Equal(t, "other", a.Own.Beside[0].GetName())
+	_, typed, _ = unstructured.NestedString(a.Own.Beside[0].Object, "spec", "type")
+	assert.False(t, typed)
+	ours, err := Read(file, nil, false)
+	require.NoError(t, err)
+	assert.Empty(t, ours.LeftOut)
+	assert.Len(t, ours.Own.Beside, len(a.Own.Beside)+2)
 }

@@ -3,7 +3,6 @@ package userapp
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -144,8 +143,8 @@ func (a *App) warn() {
 		asked = append(asked, *slow)
 	}
 	for _, r := range asked {
-		if r.Method == http.MethodPost || r.Method == http.MethodPatch {
-			warn("%s isn't idempotent, and is sent many times a second: what it changes is changed as often", r)
+		if !r.Safe() {
+			warn("%s changes things, and is sent many times a second: what it changes is changed as often", r)
 		}
 	}
 }

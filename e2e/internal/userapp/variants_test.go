@@ -79,7 +79,7 @@ func TestDiffs(t *testing.T) {
 	flow := `{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop"}, "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "shop"}},
 "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "web", "image": "shop:1", "ports": [{"name": "http", "containerPort": 80}]}]}}}}`
 	_, service, _ := strings.Cut(shop, "---\n")
-	kustomized, err := Read(write(t, map[string]string{"a.yaml": shop, "kustomization.yaml": "resources: [a.yaml]\n"}), nil)
+	kustomized, err := Read(write(t, map[string]string{"a.yaml": shop, "kustomization.yaml": "resources: [a.yaml]\n"}), nil, false)
 	require.NoError(t, err)
 	for name, a := range map[string]*App{"JSON": mustRead(t, "---\n"+flow+"\n---\n"+service), "a kustomization": &kustomized} {
 		t.Run(name, func(t *testing.T) {
