@@ -177,12 +177,20 @@ func known(word string) string { return cmp.Or(Plain(word), "unknown") }
 func Environment(e timeline.Environment) []string {
 	return []string{
 		"Kubernetes " + known(e.Kubernetes),
-		Count(e.Nodes, "node"),
+		nodesOf(e),
 		fmt.Sprintf("kube-proxy %s, minSyncPeriod %s", known(e.ProxyMode), known(e.MinSyncPeriod)),
 		Count(e.CPUs, "CPU"),
 		"kernel " + known(e.Kernel),
 		known(e.Runtime),
 	}
+}
+
+// nodesOf is how many nodes there are, where that may be known.
+func nodesOf(e timeline.Environment) string {
+	if e.Nodes == 0 {
+		return "nodes unknown"
+	}
+	return Count(e.Nodes, "node")
 }
 
 // Instant is a wall clock reading, for people.

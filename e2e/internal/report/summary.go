@@ -203,9 +203,17 @@ func findings(m model) []string {
 	}
 	if len(rows) > 0 && !slices.ContainsFunc(rows, func(r row) bool { return r.Control }) {
 		out = append(out, "no control was run with these: nothing shows that the instrument would have seen a dropped "+
-			"request (run no-handler, too)")
+			"request"+runOne(rows))
 	}
 	return out
+}
+
+// runOne says how to have a control, where there may be one: of what runs in somebody else's cluster there is none.
+func runOne(rows []row) string {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.Target != nil && r.Target.Live }) {
+		return ""
+	}
+	return " (run no-handler, too)"
 }
 
 // retries names the runs that were made a second time, as the machine was too busy for the first.
@@ -428,7 +436,7 @@ func (m model) shortTable(most int) []string {
 // shortFacts is where and how this was measured, in a line.
 func shortFacts(m model) string {
 	parts := []string{
-		"Kubernetes " + known(m.Cluster.Kubernetes), Count(m.Cluster.Nodes, "node"),
+		"Kubernetes " + known(m.Cluster.Kubernetes), nodesOf(m.Cluster),
 		"kube-proxy " + known(m.Cluster.ProxyMode), "profile " + known(m.Profile), Count(m.Rate, "request") + "/s per lane",
 	}
 	if m.Replay {

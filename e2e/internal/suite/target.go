@@ -221,7 +221,7 @@ func (t Target) front(rate int) ([]scenarios.Lane, error) {
 	}
 	consumer := fixtures.Consumer{
 		Name: "url", Summary: "what stands before the app", From: fixtures.FromOutside, Address: u.Scheme + "://" + u.Host,
-		Routing: "per-request",
+		Routing: "per-request", Loads: []string{scenarios.New(rate).Name, scenarios.Reused(rate).Name},
 	}
 	lanes := asked.Lanes([]scenarios.Lane{
 		{Consumer: consumer, Load: scenarios.New(rate)}, {Consumer: consumer, Load: scenarios.Reused(rate)},
@@ -249,5 +249,5 @@ func (s *Suite) tellPlan(run scenarios.Run) {
 	s.progress.line("to be sent: %d requests/s in each of %d lanes, for about %.0f s: %s; with headers %s and %s",
 		s.Config.Rate, len(lanes), takes.Seconds(), strings.Join(lanes, ", "), protocol.HeaderLane, protocol.HeaderSeq)
 	s.progress.line("not touched: everything else; no other object is made, changed or deleted")
-	s.progress.line("not known before: whether that image can be pulled, whether requests arrive, how long new Pods take to start")
+	s.progress.line("not known before: whether images can be pulled, whether requests arrive, how long new Pods take to start")
 }

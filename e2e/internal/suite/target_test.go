@@ -74,6 +74,7 @@ func TestTargetRuns(t *testing.T) {
 			var lanes []string
 			for _, l := range runs[0].Lanes {
 				assert.Equal(t, 10, l.Load.Rate)
+				assert.Contains(t, l.Consumer.Loads, l.Load.Name)
 				lanes = append(lanes, l.Name()+" "+runs[0].TargetOf(l).Request.String())
 			}
 			assert.Equal(t, tt.lanes, lanes)

@@ -26,10 +26,21 @@ type Arrival struct {
 
 // arrivals are those of a lane: of each Pod that was to go and that got a request afterwards, or
 // that nobody knows whether it would have, in the order in which they were to go. A request has landed on
-// the Pod that answered it, or that it is charged to. A Pod that is left out got nothing.
+// the Pod that answered it, or that it is charged to. A Pod that is left out got nothing. Where nobody knows which
+// Pods have answered, none are known; where that is not known of some answers, After is a lower bound.
 func arrivals(
 	tl timeline.Timeline, spec timeline.LaneSpec, record timeline.LaneRecord, dropped []DroppedRequest, pods lifecycles,
 ) []Arrival {
+	unnamed, named := time.Duration(-1), false // when the last answer was asked for of which nobody knows the Pod
+	for _, r := range record.Requests {
+		if !tl.Spec.SaysItself() && nameless(r) {
+			unnamed = max(unnamed, r.Sent())
+		}
+		named = named || r.Pod != 0
+	}
+	if unnamed >= 0 && !named {
+		return nil
+	}
 	last := map[*PodLifecycle]time.Duration{}
 	land := func(life *PodLifecycle, at time.Duration) {
 		if life == nil {
@@ -70,7 +81,7 @@ func arrivals(
 		}
 		after, came := last[life]
 		a := Arrival{Pod: life.Pod, Owner: i, After: after, Missed: missed[life]}
-		a.Censored = a.Missed || pods.endedIt(life, asked+after, record.Rate)
+		a.Censored = a.Missed || pods.endedIt(life, asked+after, record.Rate) || unnamed > asked+after
 		if served, ok := life.At(timeline.EndpointServing); came || a.Censored && ok && served <= asked {
 			out = append(out, a)
 		}

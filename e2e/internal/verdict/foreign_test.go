@@ -143,6 +143,33 @@ func TestForeignAnswers(t *testing.T) {
 	}, v.Unseen)
 }
 
+// TestForeignArrivals: where nobody knows which Pods have answered, no last arrival is; where that is not known of an answer, what is known is a lower bound.
+func TestForeignArrivals(t *testing.T) {
+	arrivals := func(requests ...func(*timeline.Timeline)) []string {
+		tl := foreign()
+		for _, request := range requests {
+			request(&tl)
+		}
+		var out []string
+		for _, a := range Judge(tl).Lanes[0].Arrivals {
+			if a.Pod == "app-0" {
+				out = append(out, fmt.Sprintf("%s %t", a.After, a.Censored))
+			}
+		}
+		return out
+	}
+	named := func(sent time.Duration) func(*timeline.Timeline) {
+		return func(tl *timeline.Timeline) { asks(tl, 0, sent, sent+ms, timeline.OK, "10.0.0.1") }
+	}
+	unnamed := func(sent time.Duration) func(*timeline.Timeline) {
+		return func(tl *timeline.Timeline) { give(tl, 0, sent, sent+ms, timeline.OK).Pod = 0 }
+	}
+	assert.Equal(t, []string{"500ms false"}, arrivals(named(4500*ms)))
+	assert.Equal(t, []string{"500ms false"}, arrivals(unnamed(4200*ms), named(4500*ms)))
+	assert.Equal(t, []string{"500ms true"}, arrivals(named(4500*ms), unnamed(5*sec)))
+	assert.Empty(t, arrivals(unnamed(4200*ms), unnamed(4500*ms)))
+}
+
 // TestForeignByHeader: where no node can be asked, the header that names the Pod does, and nothing else.
 func TestForeignByHeader(t *testing.T) {
 	tl := foreign()
