@@ -208,6 +208,9 @@ func (a *App) attach(ctx context.Context, s scenarios.Scenario) error {
 	if err := a.checkSteady(ctx); err != nil {
 		return err
 	}
+	if err := a.WaitStable(ctx); err != nil { // Pods of a rollout before may be terminating
+		return err
+	}
 	inside := a.cluster.load.namespace != ""
 	var job *batchv1.Job
 	var made []any

@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -49,8 +50,12 @@ func (a *App) asks(send probe) probe {
 			known = &learnt{}
 		}
 		answer, err := send(ctx, at)
-		if err == nil {
+		var untrusted *tls.CertificateVerificationError
+		switch {
+		case err == nil:
 			err = known.take(*at.App, answer)
+		case errors.As(err, &untrusted):
+			err = fmt.Errorf("%w: %w: say whom to believe by -ca, or -insecure, and the name by -host", errWrongRequest, err)
 		}
 		return answer, err
 	}

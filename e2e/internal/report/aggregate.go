@@ -181,6 +181,7 @@ type aggregate struct {
 	First, Last time.Duration
 	Deleted     int               // Pods
 	Arrivals    []verdict.Arrival // of those that got a request after their deletion
+	Anonymous   bool              // of a lane nobody knows which Pods have answered
 	Apart       []time.Duration   // between two requests, of each run whose rate is known
 	LagP50      time.Duration
 	LagP99      time.Duration
@@ -265,7 +266,7 @@ func (a *aggregate) add(v verdict.Verdict, l verdict.Lane) {
 	addCounts(a.Phases, l.Phases)
 	addCounts(a.Unattributed, l.Unattributed)
 	a.Deleted += v.Deleted()
-	a.Arrivals = append(a.Arrivals, l.Arrivals...)
+	a.Arrivals, a.Anonymous = append(a.Arrivals, l.Arrivals...), a.Anonymous || l.Anonymous
 	if l.Rate > 0 {
 		a.Apart = append(a.Apart, time.Second/time.Duration(l.Rate))
 		a.lookups, a.seconds = a.lookups+float64(l.Lookups), a.seconds+float64(l.Planned)/float64(l.Rate)

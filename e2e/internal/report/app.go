@@ -158,14 +158,11 @@ func (m model) noChange(a ownApp) string {
 
 // unknown is what the runs can't tell.
 func (m model) unknown(a ownApp) []string {
-	narrows, lanes := "; -repeat narrows it", a.rolled.Runs[0].Spec.Lanes
-	if a.rolled.Target.Live {
-		narrows = ""
-	}
+	lanes := a.rolled.Runs[0].Spec.Lanes
 	out := []string{
 		fmt.Sprintf("what %s can't show: up to %s of all may still drop some (95 %% confidence%s)",
 			Count(len(a.rolled.conclusive().Runs), "rollout"),
-			percent(verdict.ClopperPearson(0, len(a.rolled.conclusive().Runs))), narrows),
+			percent(verdict.ClopperPearson(0, len(a.rolled.conclusive().Runs))), narrowing([]row{a.rolled})),
 	}
 	if !slices.ContainsFunc(lanes, func(l timeline.LaneSpec) bool { return l.From == timeline.FromOutside }) {
 		out = append(out, "who comes by an ingress, a cloud's load balancer or DNS, which are slower than a Service")

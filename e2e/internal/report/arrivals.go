@@ -62,6 +62,9 @@ func (a aggregate) silent() int { return max(0, a.Deleted-len(a.Arrivals)) }
 // got none count as zero. Those that got requests until their own end don't count, as nobody knows
 // how long they would have.
 func (a aggregate) arrival(share float64) string {
+	if a.Anonymous {
+		return None
+	}
 	all := slices.Repeat([]time.Duration{0}, a.silent())
 	for _, one := range a.Arrivals {
 		if !one.Censored {
@@ -105,7 +108,7 @@ func (a aggregate) longest() string {
 // delay is how long a Pod has to go on serving after its deletion, by what was seen: until the last
 // request came.
 func (a aggregate) delay() string {
-	if a.N == 0 || a.Deleted == 0 {
+	if a.N == 0 || a.Deleted == 0 || a.Anonymous {
 		return None
 	}
 	return a.longest()

@@ -201,19 +201,24 @@ func findings(m model) []string {
 	if n := len(m.NotRun); n > 0 {
 		out = append(out, fmt.Sprintf("not run: %s, each with its reason in report.txt", Count(n, "cell")))
 	}
-	if len(rows) > 0 && !slices.ContainsFunc(rows, func(r row) bool { return r.Control }) {
+	if len(rows) > 0 && !live(rows) && !slices.ContainsFunc(rows, func(r row) bool { return r.Control }) {
 		out = append(out, "no control was run with these: nothing shows that the instrument would have seen a dropped "+
-			"request"+runOne(rows))
+			"request (run no-handler, too)")
 	}
 	return out
 }
 
-// runOne says how to have a control, where there may be one: of what runs in somebody else's cluster there is none.
-func runOne(rows []row) string {
-	if slices.ContainsFunc(rows, func(r row) bool { return r.Target != nil && r.Target.Live }) {
+// live says that it is about what runs in somebody else's cluster: there is one run, and no control.
+func live(rows []row) bool {
+	return slices.ContainsFunc(rows, func(r row) bool { return r.Target != nil && r.Target.Live })
+}
+
+// narrowing says how to know more of what one run doesn't show.
+func narrowing(rows []row) string {
+	if live(rows) {
 		return ""
 	}
-	return " (run no-handler, too)"
+	return "; -repeat narrows it"
 }
 
 // retries names the runs that were made a second time, as the machine was too busy for the first.
@@ -305,9 +310,8 @@ func (m model) zeros(rows []row) string {
 	if fewest == 0 {
 		return ""
 	}
-	return fmt.Sprintf("a 0 is of %s: up to %s of all rollouts may still drop some (95 %% confidence; -repeat narrows "+
-		"it); outages below %s may be missed",
-		Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), Duration(outage))
+	return fmt.Sprintf("a 0 is of %s: up to %s of all rollouts may still drop some (95 %% confidence%s); outages below %s may "+
+		"be missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), narrowing(rows), Duration(outage))
 }
 
 // lateLine says where answers came late; "" if none did.

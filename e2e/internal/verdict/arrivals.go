@@ -31,15 +31,14 @@ type Arrival struct {
 func arrivals(
 	tl timeline.Timeline, spec timeline.LaneSpec, record timeline.LaneRecord, dropped []DroppedRequest, pods lifecycles,
 ) []Arrival {
-	unnamed, named := time.Duration(-1), false // when the last answer was asked for of which nobody knows the Pod
+	if anonymous(tl.Spec, record) {
+		return nil
+	}
+	unnamed := time.Duration(-1) // when the last answer was asked for of which nobody knows the Pod
 	for _, r := range record.Requests {
 		if !tl.Spec.SaysItself() && nameless(r) {
 			unnamed = max(unnamed, r.Sent())
 		}
-		named = named || r.Pod != 0
-	}
-	if unnamed >= 0 && !named {
-		return nil
 	}
 	last := map[*PodLifecycle]time.Duration{}
 	land := func(life *PodLifecycle, at time.Duration) {
@@ -91,6 +90,13 @@ func arrivals(
 		return cmp.Or(cmp.Compare(asked(a), asked(b)), cmp.Compare(a.Pod, b.Pod))
 	})
 	return out
+}
+
+// anonymous says that nobody knows which Pod has given any answer of a lane.
+func anonymous(spec timeline.Spec, record timeline.LaneRecord) bool {
+	named := func(r timeline.Request) bool { return r.Pod != 0 }
+	return !spec.SaysItself() && slices.ContainsFunc(record.Requests, nameless) &&
+		!slices.ContainsFunc(record.Requests, named)
 }
 
 // missedByLate are the Pods that late answers hide arrivals at, where nodes keep to their own Pods. A

@@ -34,6 +34,7 @@ func judgeLane(tl timeline.Timeline, lane int, found findings) Lane {
 		LagP50: punctual.lagP50, LagP99: punctual.lagP99, LagMax: punctual.lagMax,
 		MinDetectableOutage: punctual.minDetectableOutage(record.Rate),
 		Arrivals:            arrivals(tl, spec, record, dropped, found.pods),
+		Anonymous:           anonymous(tl.Spec, record),
 		Outages:             outages(record, dropped, tl.Events),
 		Phases:              map[LifecyclePhase]int{}, Unattributed: map[string]int{},
 		HeldConnections: judgeHeld(tl, lane, found),

@@ -202,6 +202,8 @@ type Lane struct {
 	// longest; nil if no Pod was deleted or none of them got anything of this lane afterwards.
 	Arrivals    []Arrival
 	LastArrival *Arrival
+	// Anonymous says that nobody knows which Pod has given any answer: no arrival is known.
+	Anonymous bool
 	// MinDetectableOutage is the shortest outage that one run of this lane is sure enough to have
 	// seen: 3/rate, or more where requests left late (see punctuality.minDetectableOutage).
 	MinDetectableOutage time.Duration
