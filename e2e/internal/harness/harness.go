@@ -71,7 +71,8 @@ func LimitFor(run scenarios.Run, replicas int) time.Duration {
 	if tasks := run.Tasks(); tasks != nil {
 		serves = max(serves, tasks.Length)
 	}
-	limit := max(Defaults.Limit, others+time.Duration(replicas)*(serves+podTakes)) + doneAgain(run) + run.Disruption.MayTake
+	limit := max(Defaults.Limit, others+time.Duration(replicas)*(serves+podTakes))
+	limit += doneAgain(run) + run.Disruption.MayTake
 	if run.Own != nil {
 		limit *= 2 // nobody knows how long its Pods take to get ready
 	}

@@ -310,8 +310,9 @@ func (m model) zeros(rows []row) string {
 	if fewest == 0 {
 		return ""
 	}
-	return fmt.Sprintf("a 0 is of %s: up to %s of all rollouts may still drop some (95 %% confidence%s); outages below %s may "+
-		"be missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), narrowing(rows), Duration(outage))
+	return fmt.Sprintf("a 0 is of %s: up to %s of all rollouts may still drop some (95 %% confidence%s); outages below "+
+		"%s may be missed", Count(fewest, "rollout"), percent(verdict.ClopperPearson(0, fewest)), narrowing(rows),
+		Duration(outage))
 }
 
 // lateLine says where answers came late; "" if none did.

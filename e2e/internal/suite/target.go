@@ -70,8 +70,7 @@ func (h *header) String() string {
 func (t *Target) register(f *flag.FlagSet) {
 	f.StringVar(&t.Name, "target", "",
 		"`deploy/NAME` that runs in -namespace: it is restarted once, as kubectl rollout restart does, and nothing else "+
-			"is done "+
-			"to it; needs -kubeconfig and -context")
+			"is done to it; needs -kubeconfig and -context")
 	f.StringVar(&t.Namespace, "namespace", "", "`namespace` of -target")
 	f.StringVar(&t.LoadNamespace, "load-namespace", "",
 		"`namespace` for the Pod that sends load to the Service of -target; empty for -namespace")
@@ -239,8 +238,8 @@ func (s *Suite) tellPlan(run scenarios.Run) {
 		"annotation stays",
 		live.Namespace, live.Deployment)
 	if namespace := live.Loads(); namespace != "" {
-		s.progress.line("to be made: in namespace %s one Job %s-… of a Pod with image %s, which is removed at the end; should this "+
-			"process be killed, it ends and goes by itself", namespace, cluster.LiveJob, s.Config.Cluster.LoadImage)
+		s.progress.line("to be made: in namespace %s one Job %s-… of a Pod with image %s, which is removed at the end; "+
+			"should this process be killed, it ends and goes by itself", namespace, cluster.LiveJob, s.Config.Cluster.LoadImage)
 	}
 	var lanes []string
 	for _, l := range run.Lanes {
@@ -249,5 +248,6 @@ func (s *Suite) tellPlan(run scenarios.Run) {
 	s.progress.line("to be sent: %d requests/s in each of %d lanes, for about %.0f s: %s; with headers %s and %s",
 		s.Config.Rate, len(lanes), takes.Seconds(), strings.Join(lanes, ", "), protocol.HeaderLane, protocol.HeaderSeq)
 	s.progress.line("not touched: everything else; no other object is made, changed or deleted")
-	s.progress.line("not known before: whether images can be pulled, whether requests arrive, how long new Pods take to start")
+	s.progress.line("not known before: whether images can be pulled, whether requests arrive, how long new Pods take " +
+		"to start")
 }

@@ -94,8 +94,8 @@ func Live(deployment *appsv1.Deployment, services []corev1.Service) (App, error)
 		items = append(items, item{Unstructured: &unstructured.Unstructured{Object: content}})
 	}
 	if len(items) == 1 {
-		return App{}, fmt.Errorf("no Service in namespace %s selects the Pods of Deployment %s: there is nothing that people "+
-			"send to", deployment.Namespace, deployment.Name)
+		return App{}, fmt.Errorf("no Service in namespace %s selects the Pods of Deployment %s: there is nothing that "+
+			"people send to", deployment.Namespace, deployment.Name)
 	}
 	a, err := understand(items, nil, "namespace "+deployment.Namespace, false)
 	if err != nil {
@@ -564,8 +564,7 @@ func neverPull(workload *unstructured.Unstructured, images []string) error {
 		return slices.Contains(images, fullName(image))
 	}) {
 		return fmt.Errorf("asks for %s, and the archive has %s: write image: %s into it, or docker tag the image so "+
-			"before it "+
-			"is saved", strings.Join(imagesOf(workload), ", "), strings.Join(images, ", "), images[0])
+			"before it is saved", strings.Join(imagesOf(workload), ", "), strings.Join(images, ", "), images[0])
 	}
 	return nil
 }
