@@ -47,7 +47,7 @@ type App struct {
 	dir        string // for artifacts
 	workload   object // what holds the Pods
 	selector   string // of the Pods, and of the workload itself
-	observed   string // selector of all Pods that are watched
+	observed   string // selector of all Pods that are watched; empty for ownSelector
 	container  string // that the app runs in
 	grace      time.Duration
 	stopSignal *corev1.Signal // that the strategy asks for; nil for the image's own
@@ -86,7 +86,7 @@ var ErrComponent = errors.New("a program that the run needs is not there")
 func (c *Cluster) Deploy(ctx context.Context, s scenarios.Scenario, dir string) (*App, error) {
 	app := &App{
 		cluster: c, dir: dir, urls: map[string][]string{}, addresses: map[string][]netip.Addr{}, own: map[string][]string{},
-		fronts: map[string]*scenarios.Target{}, observed: ownSelector,
+		fronts: map[string]*scenarios.Target{},
 	}
 	if c.config.Live != nil {
 		if err := app.attach(ctx, s); err != nil {
@@ -569,7 +569,7 @@ func (a *App) Environment() timeline.Environment { return a.cluster.facts }
 func (a *App) Observe(ctx context.Context, clock timeline.Clock) (func() timeline.Seen, error) {
 	config := observe.Config{
 		Client: a.cluster.client, Namespace: a.cluster.namespace,
-		Selector: a.observed, Services: a.services, Container: a.container,
+		Selector: cmp.Or(a.observed, ownSelector), Services: a.services, Container: a.container,
 		LogDir: filepath.Join(a.dir, podsDir), Foreign: a.target != nil,
 	}
 	if a.cluster.config.Live != nil {

@@ -77,6 +77,7 @@ func exampleSpec() Spec {
 		Change:  "--- a/shop.yaml",
 		Target: &TargetSpec{
 			Name: "shop", Request: "GET /", SlowRequest: "GET /report", ExpectStatus: 200, StatusLearnt: true, ExpectBody: "^page", PodHeader: "X-Served-By",
+			Live: true, Signal: "SIGQUIT",
 		},
 		Lanes: []LaneSpec{{
 			Name: "nodeport/slow", Consumer: "nodeport", From: FromOutside, Routing: PerConnection, Evidence: []string{EvidenceAccessLog},
