@@ -12,7 +12,8 @@ import (
 )
 
 // heldChart is the picture of connections over time: a row for each lane whose clients hold them, in which
-// each Pod has a band, as high as it had connections, on the bands of the Pods that clients came to before.
+// each Pod has a band, as high as it had connections, on the bands of the Pods that clients came to before. Each
+// row has a height of its own: fifty clients would be a line beside a thousand.
 type heldChart struct {
 	Scale  scale
 	Height int // pixels of a row
@@ -52,11 +53,10 @@ func holdsConnections(v verdict.Verdict) bool {
 
 func newHeldChart(runs []FileRun) heldChart {
 	var longest float64
-	most := 1
 	for _, run := range runs {
 		for _, l := range run.Lanes {
 			if l.Held.drawn() {
-				longest, most = max(longest, l.Held.Over.UntilSeconds), max(most, slices.Max(l.Held.Over.all()))
+				longest = max(longest, l.Held.Over.UntilSeconds)
 			}
 		}
 	}
@@ -67,7 +67,7 @@ func newHeldChart(runs []FileRun) heldChart {
 	for _, run := range runs {
 		for _, l := range run.Lanes {
 			if l.Held.drawn() {
-				out.Rows = append(out.Rows, newHeldRow(run, l, longest, most))
+				out.Rows = append(out.Rows, newHeldRow(run, l, longest))
 			}
 		}
 	}
@@ -101,12 +101,13 @@ func (o FileHeldOver) all() []int {
 	return out
 }
 
-func newHeldRow(run FileRun, l FileLane, longest float64, most int) heldRow {
+func newHeldRow(run FileRun, l FileLane, longest float64) heldRow {
 	over := l.Held.Over
+	most := max(1, slices.Max(over.all()))
 	out := heldRow{
 		Strategy: Plain(run.Strategy), Disruption: Plain(run.Disruption), Lane: Plain(l.Lane),
 		Width: percentOf(linear(over.UntilSeconds, longest) - axisFrom),
-		Pods:  len(over.Pods), Most: slices.Max(over.all()), Back: None,
+		Pods:  len(over.Pods), Most: most, Back: None,
 		Ended: fmt.Sprintf("%d + %d", l.Held.Announced, l.Held.Cut),
 	}
 	if n := len(l.Held.BackSeconds); n > 0 {
