@@ -107,6 +107,7 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 	a.findRefusals(dropped)
 	unanswered := unansweredBy(tl.Served)
 	for i, lane := range tl.Lanes {
+		spec, _ := tl.Spec.Lane(lane.Name)
 		from := senders(tl, lane.Name)
 		for j := range dropped[i] {
 			d := &dropped[i][j]
@@ -114,12 +115,23 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 			if d.lifecycle != nil {
 				d.Phase, d.Why = a.phase(*d, uncertainty(senderOf(from, d.Seq)))
 			}
-			if d.Phase == CutAtExit || unanswered[timeline.Unanswered{Lane: d.Lane, Seq: d.Seq}] {
+			if d.Phase == CutAtExit || unanswered[timeline.Unanswered{Lane: d.Lane, Seq: d.Seq}] || a.cutUnseen(*d, spec) {
 				d.Class = timeline.ClassInFlight
 			}
 		}
 	}
 	return dropped
+}
+
+// workedOn is how long a connection lasts at least on which an app has begun to work. One that nobody takes any
+// more is refused, or reset within a round trip.
+const workedOn = 50 * time.Millisecond
+
+// cutUnseen says that a request was in flight, as far as its client can tell, where no node can be asked which Pod
+// it went to: it takes long, its connection was made, and was cut while it worked.
+func (a attribution) cutUnseen(d DroppedRequest, spec timeline.LaneSpec) bool {
+	cut := d.Cause == timeline.Reset || d.Cause == timeline.EOF || d.Cause == timeline.Truncated
+	return len(a.tl.Routes.List) == 0 && d.Pod == "" && spec.Class == timeline.ClassInFlight && cut && d.Done-d.Sent > workedOn
 }
 
 // find finds the Pods of requests of some kind, lane by lane.

@@ -923,3 +923,34 @@ func TestPhaseNames(t *testing.T) {
 	var m LifecyclePhase
 	require.ErrorContains(t, m.UnmarshalText([]byte("late")), `unknown phase "late"`)
 }
+
+// TestCutUnseen: where no node can be asked which Pod it was, a slow request is in flight whose connection was made, and cut while the app worked on it.
+func TestCutUnseen(t *testing.T) {
+	tests := []struct {
+		name  string
+		class timeline.Class // of the lane
+		cause timeline.Cause
+		lasts time.Duration
+		seen  bool // a node tells which Pods it chose
+		want  timeline.Class
+	}{
+		{"cut while it worked", timeline.ClassInFlight, timeline.EOF, 700 * ms, false, timeline.ClassInFlight},
+		{"reset while it worked", timeline.ClassInFlight, timeline.Reset, 700 * ms, false, timeline.ClassInFlight},
+		{"given up at once", timeline.ClassInFlight, timeline.Reset, 3 * ms, false, timeline.ClassNew},
+		{"refused", timeline.ClassInFlight, timeline.Refused, 700 * ms, false, timeline.ClassNew},
+		{"never answered", timeline.ClassInFlight, timeline.Timeout, 5 * sec, false, timeline.ClassNew},
+		{"what doesn't take long", timeline.ClassNew, timeline.EOF, 700 * ms, false, timeline.ClassNew},
+		{"nodes tell", timeline.ClassInFlight, timeline.EOF, 700 * ms, true, timeline.ClassNew},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tl := leaving()
+			tl.Spec.Lanes[0].Class = tt.class
+			if tt.seen {
+				chosen(&tl, sec, "10.9.0.1", 1, "10.0.0.1")
+			}
+			give(&tl, 0, 5500*ms, 5500*ms+tt.lasts, tt.cause)
+			assert.Equal(t, tt.want, one(t, tl).Class)
+		})
+	}
+}
