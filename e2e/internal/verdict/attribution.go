@@ -115,7 +115,8 @@ func attribute(tl timeline.Timeline, pods lifecycles) [][]DroppedRequest {
 			if d.lifecycle != nil {
 				d.Phase, d.Why = a.phase(*d, uncertainty(senderOf(from, d.Seq)))
 			}
-			if d.Phase == CutAtExit || unanswered[timeline.Unanswered{Lane: d.Lane, Seq: d.Seq}] || a.cutUnseen(*d, spec) {
+			begun := unanswered[timeline.Unanswered{Lane: d.Lane, Seq: d.Seq}]
+			if d.Phase == CutAtExit || begun || a.cutUnseen(*d, spec) {
 				d.Class = timeline.ClassInFlight
 			}
 		}
@@ -131,7 +132,8 @@ const workedOn = 50 * time.Millisecond
 // it went to: it takes long, its connection was made, and was cut while it worked.
 func (a attribution) cutUnseen(d DroppedRequest, spec timeline.LaneSpec) bool {
 	cut := d.Cause == timeline.Reset || d.Cause == timeline.EOF || d.Cause == timeline.Truncated
-	return len(a.tl.Routes.List) == 0 && d.Pod == "" && spec.Class == timeline.ClassInFlight && cut && d.Done-d.Sent > workedOn
+	unseen := len(a.tl.Routes.List) == 0 && d.Pod == ""
+	return unseen && spec.Class == timeline.ClassInFlight && cut && d.Done-d.Sent > workedOn
 }
 
 // find finds the Pods of requests of some kind, lane by lane.
