@@ -50,7 +50,8 @@
 //
 // Every dropped request has one class: new connection, kept-alive connection, or in flight when its
 // process ended: as the Pod's life has it, or where no node can be asked which Pod that was, as the client
-// has it (cutUnseen). For each class the timeline says what was promised (clean, drops, measured) and who said so: package scenarios works that out, in Scenario.HeldTo.
+// has it (cutUnseen). For each class the timeline says what was promised (clean, drops, measured) and who
+// said so: package scenarios works that out, in Scenario.HeldTo.
 //
 // Late answers are not dropped, and are counted apart (Lane.Late): those that came more than a
 // second after the planned instant and the work that was asked for. A Service without endpoints
