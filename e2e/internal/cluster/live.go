@@ -29,6 +29,8 @@ import (
 // Job of the workers, nothing is changed but by one rollout restart, and nothing is deleted but that Job.
 type Live struct {
 	Namespace, Deployment string
+	// Service is the one that people send to, whoever is asked: its endpoints are watched.
+	Service string
 	// LoadNamespace is where the workers are; empty for Namespace.
 	LoadNamespace string
 	// NoWorkers says that it is asked from this machine alone.
@@ -204,7 +206,7 @@ func (a *App) attach(ctx context.Context, s scenarios.Scenario) error {
 	if _, err := a.render(s); err != nil {
 		return err
 	}
-	a.observed = a.selector // nothing of ours is on its Pods
+	a.observed, a.services = a.selector, []string{a.cluster.config.Live.Service} // nothing of ours is on its Pods
 	if err := a.checkSteady(ctx); err != nil {
 		return err
 	}
@@ -233,9 +235,6 @@ func (a *App) attach(ctx context.Context, s scenarios.Scenario) error {
 		}
 		if err := a.expose(ctx, exposed{c, objects}); err != nil {
 			return fmt.Errorf("consumer %s: %w", c.Name, err)
-		}
-		for _, o := range objects {
-			a.services = append(a.services, o.GetName())
 		}
 	}
 	for _, l := range s.Lanes {

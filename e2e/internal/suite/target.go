@@ -164,6 +164,7 @@ func lookAt(ctx context.Context, config Config) (*userapp.App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: -target: %w", ErrConfig, err)
 	}
+	config.Cluster.Live.Service = app.Service.GetName()
 	return &app, nil
 }
 
