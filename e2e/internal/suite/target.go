@@ -181,12 +181,13 @@ func (s *Suite) liveScenario() (scenarios.Scenario, error) {
 	if err != nil {
 		return out, err
 	}
-	if s.Config.Cluster.Live.NoWorkers {
-		out.Lanes = nil
-	}
 	front, err := s.Config.Target.front(s.Config.Rate)
 	if err != nil {
 		return out, err
+	}
+	if s.Config.Cluster.Live.NoWorkers {
+		target := *out.Target
+		target.Request, out.Target, out.Lanes = front[0].Target.Request, &target, nil
 	}
 	out.Lanes = append(out.Lanes, front...)
 	return out, out.Validate()
