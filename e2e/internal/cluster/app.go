@@ -703,8 +703,7 @@ func (a *App) count(ctx context.Context) (ready, all int, err error) {
 	}
 	for i := range list.Items {
 		p := &list.Items[i]
-		if a.cluster.config.Live != nil && p.DeletionTimestamp == nil &&
-			(p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded) {
+		if a.cluster.config.Live != nil && p.DeletionTimestamp == nil && observe.Ended(p) {
 			continue
 		}
 		all++

@@ -176,8 +176,7 @@ func steady(present *unstructured.Unstructured) error {
 	}
 	if missing != "" {
 		return fmt.Errorf("%s %w: a rollout is under way, or not all its Pods are ready (%s). Wait for kubectl -n %s "+
-			"rollout "+
-			"status deployment/%s", name, errUnsteady, missing, present.GetNamespace(), present.GetName())
+			"rollout status deployment/%s", name, errUnsteady, missing, present.GetNamespace(), present.GetName())
 	}
 	if want == 0 {
 		return fmt.Errorf("%s %w: it has 0 replicas, and nothing answers", name, errUnsteady)
@@ -258,9 +257,8 @@ func (a *App) attach(ctx context.Context, s scenarios.Scenario) error {
 	return a.learnSlow(ctx, s.Lanes)
 }
 
-// light is the workers' Job as it may be in somebody else's namespace: it has a name of its own,
-// sends little, and keeps
-// off the control plane.
+// light is the workers' Job as it may be in somebody else's namespace: it has a name of its own, sends little, and
+// keeps off the control plane.
 func light(job *batchv1.Job, name string) {
 	job.Name = name
 	job.Labels["app"], job.Spec.Template.Labels["app"] = name, name
@@ -277,9 +275,8 @@ func (a *App) checkSteady(ctx context.Context) error {
 	return steady(present)
 }
 
-// restartLive is one rollout restart of a Deployment that runs, as kubectl does it. It looks again
-// before, and there is no
-// second one.
+// restartLive is one rollout restart of a Deployment that runs, as kubectl does it. It looks again before, and
+// there is no second one.
 func (a *App) restartLive(ctx context.Context) error {
 	if a.cluster.restarted {
 		return fmt.Errorf("%s %s: %w", a.workload.GetKind(), a.workload.GetName(), errRestarted)

@@ -22,6 +22,7 @@ import (
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/zerodrop/zerodrop/e2e/internal/harness"
+	"github.com/zerodrop/zerodrop/e2e/internal/observe"
 	"github.com/zerodrop/zerodrop/e2e/internal/timeline"
 	"github.com/zerodrop/zerodrop/e2e/internal/traffic"
 	"github.com/zerodrop/zerodrop/e2e/internal/worker"
@@ -176,7 +177,7 @@ func (a *App) call(pod string) worker.Call {
 // ended is an error that wraps worker.ErrEnded if a worker's Pod is in one of the phases that are
 // final. The Job puts none in its place (fixtures/load/job.yaml).
 func ended(p *corev1.Pod) error {
-	if p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
+	if !observe.Ended(p) {
 		return nil
 	}
 	why := []string{fmt.Sprintf("Pod %s is %s", p.Name, p.Status.Phase), p.Status.Reason, p.Status.Message}

@@ -115,7 +115,7 @@ func podChanges(to Recorder, container string) handler {
 		}
 		wasReady[id] = ready
 		// Of a Pod that has ended, as one that its node has evicted, the object alone is deleted.
-		if p.DeletionTimestamp != nil && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
+		if p.DeletionTimestamp != nil && !Ended(p) {
 			if seconds := p.DeletionGracePeriodSeconds; seconds != nil {
 				e.Grace = time.Duration(*seconds) * time.Second
 			}
@@ -248,6 +248,11 @@ func kubeletEvents(to Recorder) handler {
 
 // Ready says whether a Pod's Ready condition is true.
 func Ready(p *corev1.Pod) bool { return conditionTrue(p, corev1.PodReady) }
+
+// Ended says whether a Pod is in one of the phases that are final.
+func Ended(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+}
 
 func conditionTrue(p *corev1.Pod, condition corev1.PodConditionType) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
